@@ -1,0 +1,165 @@
+"""The result of an inversion, the protocol of an inverter, and the plain sampler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fpinv.denoiser import Condition, Denoiser
+from fpinv.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What an inverter found: enough to sample the images back, and what it cost.
+
+    Arguments:
+        noise: The latents z_N, shape (B, C, H, W).
+        calls: Network calls that each image took part in, shape (B,).
+        rows: Network rows that each image cost, shape (B,): two a call under guidance.
+        residual: Relative residual of each step's equation, shape (N, B), clean end first;
+            None for methods that solve none.
+        iterations: Evaluations spent on each step, shape (N, B); None as above.
+        state: What the inverter's own way back needs beyond z_N, tensors (B, ...) by name.
+    """
+
+    noise: Tensor
+    calls: Tensor
+    rows: Tensor
+    residual: Tensor | None = None
+    iterations: Tensor | None = None
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.noise)
+
+    def __getitem__(self, rows: Tensor | slice) -> Inversion:
+        """The inversion of some images of the batch."""
+
+        def of_step(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[:, rows]
+
+        return Inversion(
+            self.noise[rows],
+            self.calls[rows],
+            self.rows[rows],
+            of_step(self.residual),
+            of_step(self.iterations),
+            {name: value[rows] for name, value in self.state.items()},
+        )
+
+    @property
+    def stored_numbers(self) -> int:
+        """Numbers per image that sampling back needs beyond z_N."""
+        return sum(value[0].numel() for value in self.state.values())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "state"}
+        named |= {f"state.{name}": value for name, value in self.state.items()}
+        return {k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}
+
+    def save(self, path: Path, config: Mapping[str, Any]) -> str:
+        """Writes a safetensors file whose metadata holds ``config``; returns the content hash.
+
+        The hash covers tensors and config, so that a file altered since is refused by ``load``.
+        """
+        tensors, text = self._tensors(), json.dumps(dict(config), sort_keys=True)
+        digest = _digest(tensors, text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, metadata={"config": text, "sha256": digest})
+        return digest
+
+    @classmethod
+    def load(
+        cls, path: Path, device: torch.device | str = "cpu"
+    ) -> tuple[Inversion, dict[str, Any]]:
+        """Reads what ``save`` wrote: the inversion and its config.
+
+        Raises:
+            UserError: the file is missing, is no inversion, or was altered.
+        """
+        try:
+            with safe_open(path, framework="pt", device=str(device)) as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such inversion") from None
+        except SafetensorError as error:
+            raise UserError(f"{path}: not a safetensors file ({error})") from None
+        if not {"config", "sha256"} <= metadata.keys():
+            raise UserError(f"{path}: not an inversion saved by fpinv")
+        if _digest(tensors, metadata["config"]) != metadata["sha256"]:
+            raise UserError(f"{path}: altered since it was saved; invert the image again")
+        state = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}
+        named = {n: t for n, t in tensors.items() if not n.startswith("state.")}
+        return cls(**named, state=state), json.loads(metadata["config"])
+
+
+def _digest(tensors: Mapping[str, Tensor], config: str) -> str:
+    digest = sha256(config.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Inverter(Protocol):
+    """A pair of functions, because some methods need their own way back."""
+
+    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
+        """The noise latents that ``sample`` turns back into ``z0`` (B, C, H, W)."""
+
+    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+        """The latents z_0 (B, C, H, W) that an inversion stands for."""
+
+
+def sample(
+    denoiser: Denoiser, noise: Tensor, condition: Condition, start: int | None = None
+) -> Tensor:
+    r"""The deterministic DDIM sampler (eta 0) from grid index ``start`` (N if None) to 0.
+
+    .. math:: z_{i-1} = A_i z_i + B_i m(z_i, t_i)
+    """
+    schedule = denoiser.schedule
+    z = noise
+    for i in range(schedule.steps if start is None else start, 0, -1):
+        z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
+    return z
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIMSampling:
+    """The way back of every method whose z_N the plain sampler understands.
+
+    Arguments:
+        inversion_guidance: Guidance of the inversion; None for that of the sampling, which a
+            fixed point needs in order to reconstruct.
+    """
+
+    inversion_guidance: float | None = None
+
+    def inverting(self, condition: Condition) -> Condition:
+        """The condition that the inversion runs under."""
+        if self.inversion_guidance is None:
+            return condition
+        return replace(condition, guidance=self.inversion_guidance)
+
+    @torch.no_grad()
+    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+        """See :func:`sample`; NFE N."""
+        return sample(denoiser, inversion.noise, condition)
+
+
+def spent(condition: Condition, calls: Tensor) -> dict[str, Tensor]:
+    """The ``calls`` and ``rows`` of an :class:`Inversion`, from calls per image (B,)."""
+    return {"calls": calls, "rows": calls * condition.rows_per_sample}

@@ -1,0 +1,204 @@
+"""Identities between ddim, fpi, aidi and ife, and what each of them costs."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.errors import UserError
+from fpinv.inversion import sample
+from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.inverters.ife import IFE
+from fpinv.schedule import Schedule
+from fpinv.solvers import Anderson, Averaged, rms
+
+CONVERGED = [
+    FixedPoint(200, 1e-14),
+    FixedPoint(200, 1e-14, start="extrapolated"),
+    FixedPoint(100, 1e-14, acceleration=Anderson()),
+    FixedPoint(200, 1e-14, acceleration=Averaged()),
+]
+EVERY = [
+    DDIM(), DDIM(label="source"), FixedPoint(), FixedPoint(3, acceleration=Anderson()),
+    FixedPoint(3, acceleration=Averaged()), FixedPoint(2, start="extrapolated"),
+    FixedPoint(8, 1e-4), IFE(), IFE(variant="cached"), IFE(variant="literal"),
+]  # fmt: skip
+
+
+def error(inverter, d, z, c):
+    """Relative error of the round trip, per sample."""
+    return rms(inverter.sample(d, inverter.invert(d, z, c), c) - z) / rms(z)
+
+
+@pytest.mark.parametrize("inverter", CONVERGED, ids=repr)
+@pytest.mark.parametrize("steps", [10, 11])
+@pytest.mark.parametrize("guidance", [1, 3])
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+def test_converged_inversion_is_exact(inverter, steps, guidance, prediction):
+    d = toy.denoiser(steps, prediction, scale=0.3)
+    assert error(inverter, d, toy.latents(), toy.condition(guidance=guidance)).max() < 1e-10
+
+
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+@pytest.mark.parametrize("guidance", [1, 3])
+def test_one_fixed_point_iteration_is_ddim_bit_for_bit(prediction, guidance):
+    d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition(guidance=guidance)
+    one, ddim = FixedPoint(1).invert(d, z, c), DDIM().invert(d, z, c)
+    assert torch.equal(one.noise, ddim.noise)
+
+
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+def test_source_label_is_the_explicit_transfer(prediction):
+    d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition()
+    x, s = z, d.schedule
+    for i in range(1, 11):
+        x = s.transfer(x, d(x, i - 1, c), i - 1, i)
+    assert torch.allclose(DDIM(label="source").invert(d, z, c).noise, x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+@pytest.mark.parametrize("guidance", [1, 3])
+def test_literal_estimator_is_ddim_with_the_source_label(prediction, guidance):
+    d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition(guidance=guidance)
+    literal = IFE(variant="literal").invert(d, z, c).noise
+    assert torch.allclose(literal, DDIM(label="source").invert(d, z, c).noise, rtol=1e-10)
+
+
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+def test_corrected_estimator_is_one_iteration_from_the_extrapolated_start(prediction):
+    d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition()
+    one = FixedPoint(1, start="extrapolated").invert(d, z, c)
+    ife = IFE().invert(d, z, c)
+    assert torch.allclose(ife.noise, one.noise, rtol=1e-10)
+    assert torch.allclose(ife.residual, one.residual, rtol=1e-8)
+
+
+@pytest.mark.parametrize("inverter", EVERY + CONVERGED, ids=repr)
+def test_iterates_do_not_depend_on_the_prediction_type(inverter):
+    z, c = toy.latents(), toy.condition(guidance=2)
+    found = [inverter.invert(toy.denoiser(10, p, 0.3), z, c).noise for p in toy.PREDICTIONS]
+    assert torch.allclose(found[0], found[1], rtol=1e-7, atol=1e-9)
+    assert torch.allclose(found[0], found[2], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+def test_error_falls_with_every_iteration(prediction):
+    d, z, c = toy.denoiser(20, prediction, scale=0.5), toy.latents(), toy.condition()
+    errors = [error(FixedPoint(k), d, z, c).max() for k in (1, 2, 3, 5, 8)]
+    assert all(b < 0.7 * a for a, b in pairwise(errors))
+
+
+@pytest.mark.parametrize("variant", ["corrected", "cached"])
+def test_the_estimator_beats_ddim_at_its_cost_on_a_smooth_path(variant):
+    grid = toy.schedule(50)
+    d = Denoiser(toy.Gaussian(grid), grid, dtype=torch.float64)
+    z, c = torch.linspace(-1, 1, 4, dtype=torch.float64).view(4, 1, 1, 1), toy.condition(4)
+    assert error(IFE(variant=variant), d, z, c).max() < 0.2 * error(DDIM(), d, z, c).max()
+
+
+@pytest.mark.parametrize("guidance", [1, 3])
+@pytest.mark.parametrize(
+    ("inverter", "calls"),
+    [(DDIM(), 10), (DDIM(label="source"), 10), (IFE(), 10), (IFE(variant="cached"), 10),
+     (IFE(variant="literal"), 10), (FixedPoint(), 50), (FixedPoint(1), 10),
+     (FixedPoint(4, acceleration=Anderson()), 40), (FixedPoint(4, acceleration=Averaged()), 40)],
+    ids=repr,
+)  # fmt: skip
+def test_evaluation_counts(inverter, calls, guidance):
+    d, c = toy.denoiser(), toy.condition(guidance=guidance)
+    found = inverter.invert(d, toy.latents(), c)
+    assert found.calls.tolist() == [calls] * 3 and d.calls == calls
+    assert found.rows.tolist() == [calls * c.rows_per_sample] * 3 and d.rows == found.rows.sum()
+    d.calls = d.rows = 0
+    inverter.sample(d, found, c)
+    assert (d.calls, d.rows) == (10, 30 * c.rows_per_sample)
+
+
+def test_a_tolerance_saves_evaluations_and_counts_them_per_image():
+    d, z, c = toy.denoiser(scale=0.5), toy.latents(), toy.condition(guidance=2)
+    z = z * torch.tensor([1.0, 3.0, 0.1], dtype=torch.float64).view(3, 1, 1, 1)
+    found = FixedPoint(50, 1e-6).invert(d, z, c)
+    assert (found.residual <= 1e-6).all()
+    assert len(set(found.calls.tolist())) > 1
+    assert d.rows == found.rows.sum() and d.calls <= found.calls.sum()
+    assert torch.equal(found.iterations.sum(0), found.calls)
+
+
+@pytest.mark.parametrize("inverter", EVERY, ids=repr)
+def test_batch_equals_images_alone(inverter):
+    d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=2)
+    together = inverter.invert(d, z, c)
+    for k in range(3):
+        one = slice(k, k + 1)
+        alone = inverter.invert(d, z[one], c[one])
+        assert torch.allclose(alone.noise, together.noise[one], rtol=1e-10, atol=1e-12)
+        assert torch.equal(alone.calls, together.calls[one])
+
+
+@pytest.mark.parametrize("inverter", EVERY, ids=repr)
+def test_inversion_guidance_replaces_that_of_the_run(inverter):
+    d, z = toy.denoiser(), toy.latents()
+    other = replace(inverter, inversion_guidance=1.0).invert(d, z, toy.condition(guidance=3))
+    same = inverter.invert(d, z, toy.condition(guidance=1))
+    assert torch.equal(other.noise, same.noise) and torch.equal(other.rows, same.rows)
+
+
+@pytest.mark.parametrize(
+    "inverter", [DDIM(), DDIM(label="source"), FixedPoint(60, 1e-14), IFE()], ids=repr
+)
+def test_first_order_convergence_to_the_exact_flow(inverter):
+    """On Gaussian data, with the grid's end points held, the error is of order 1/N.
+
+    The estimator is explicit Euler with a better read-out, so its order is at least that.
+    """
+    errors = []
+    for stride in (1, 2, 4):
+        fine = toy.schedule(200)
+        picks = [0, *range(stride, 201, stride)]
+        grid = Schedule(
+            *(tuple(v[i] for i in picks) for v in (fine.alpha, fine.sigma, fine.timestep))
+        )
+        network = toy.Gaussian(grid)
+        d = Denoiser(network, grid, dtype=torch.float64)
+        z = torch.linspace(-1, 1, 4, dtype=torch.float64).view(4, 1, 1, 1)
+        found = inverter.invert(d, z, Condition(Embedding(z.flatten(1)[:, None])))
+        errors.append((found.noise - network.flow(z)).abs().max())
+    orders = [torch.log2(b / a).item() for a, b in pairwise(errors)]
+    assert all(order > 0.8 for order in orders), (orders, errors)
+
+
+@given(seed=st.integers(0, 1000), guidance=st.sampled_from([0.0, 1.0, 2.5]))
+@settings(max_examples=15, deadline=None)
+def test_the_fixed_point_solves_every_step_of_the_sampler(seed, guidance):
+    d, c = toy.denoiser(10, "v_prediction", 0.3), toy.condition(guidance=guidance)
+    z = toy.latents(seed=seed)
+    noise = FixedPoint(100, 1e-13).invert(d, z, c).noise
+    assert rms(sample(d, noise, c) - z).max() < 1e-9
+
+
+def test_a_clean_end_without_a_label_refuses_only_the_source_label():
+    grid = toy.schedule(10)
+    grid = Schedule((1.0, *grid.alpha[1:]), (0.0, *grid.sigma[1:]), (-1, *grid.timestep[1:]))
+    d = Denoiser(toy.predicting(toy.tanh_eps(0.3), grid), grid, dtype=torch.float64)
+    z, c = toy.latents(), toy.condition()
+    for inverter in (DDIM(label="source"), IFE(variant="literal")):
+        with pytest.raises(UserError, match="source label"):
+            inverter.invert(d, z, c)
+    assert error(CONVERGED[0], d, z, c).max() < 1e-10
+    assert IFE().invert(d, z, c).noise.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda: DDIM(label="up"), lambda: FixedPoint(0), lambda: FixedPoint(start="x"),
+     lambda: FixedPoint(tolerance=-1), lambda: IFE(variant="x")],
+)  # fmt: skip
+def test_refuses_unknown_settings(wrong):
+    with pytest.raises(UserError):
+        wrong()

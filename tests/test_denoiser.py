@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import pytest
+import torch
+import toy
+
+from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.errors import UserError
+
+
+def test_guidance_is_linear_between_null_and_prompt():
+    d, z = toy.denoiser(), toy.latents()
+    at = {w: d(z, 5, toy.condition(guidance=w)) for w in (0, 1, 3, -0.5)}
+    for w in (3, -0.5):
+        assert torch.allclose(at[w], at[0] + w * (at[1] - at[0]))
+
+
+@pytest.mark.parametrize(("guidance", "rows"), [(0, 3), (1, 3), (7.5, 6)])
+def test_counts_calls_and_rows(guidance, rows):
+    d = toy.denoiser()
+    d(toy.latents(), 1, toy.condition(guidance=guidance))
+    assert (d.calls, d.rows) == (1, rows)
+    assert toy.condition(guidance=guidance).rows_per_sample == rows / 3
+
+
+def test_rows_of_a_batch_are_independent():
+    d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=3)
+    rows = torch.tensor([2, 0])
+    assert torch.allclose(d(z[rows], 4, c[rows]), d(z, 4, c)[rows])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_network_runs_in_its_precision_and_latents_keep_theirs(dtype):
+    seen = []
+
+    def network(z, t, embedding):
+        seen.append(z.dtype)
+        return z * 0.5
+
+    d = Denoiser(network, toy.schedule(5), dtype=dtype)
+    out = d(torch.randn(2, *toy.SHAPE), 1, Condition(Embedding(torch.zeros(2, 1, 8))))
+    assert seen == [dtype] and out.dtype == torch.float32
+
+
+def test_the_network_gets_the_label_of_the_grid_index():
+    labels = []
+    d = Denoiser(lambda z, t, e: labels.append(t) or z, toy.schedule(10), dtype=torch.float64)
+    for i in range(11):
+        d(toy.latents(), i, toy.condition())
+    assert [int(t) for t in labels] == list(d.schedule.timestep)
+    assert all(t.shape == () for t in labels)
+
+
+def test_null_rows_come_first():
+    got = []
+    d = Denoiser(lambda z, t, e: got.append(e) or z, toy.schedule(5), dtype=torch.float64)
+    c = toy.condition(guidance=2)
+    d(toy.latents(), 1, c)
+    assert torch.equal(got[0].tokens, torch.cat([c.null.tokens, c.prompt.tokens]))
+
+
+def test_guidance_without_null_is_refused():
+    with pytest.raises(UserError, match="guidance=2"):
+        replace(Condition(Embedding(torch.zeros(1, 1, 8))), guidance=2)
+
+
+def test_embedding_carries_the_parts_of_stable_diffusion_xl():
+    e = Embedding(torch.randn(1, 2, 3), torch.randn(1, 4), torch.randn(1, 6))
+    both = Embedding.cat(e.expand(2), e)
+    assert len(both) == 3 and both.pooled.shape == (3, 4) and both.time_ids.shape == (3, 6)
+    assert torch.equal(both[2:].tokens, e.tokens)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+import toy
+
+from fpinv.errors import UserError
+from fpinv.inversion import Inversion, sample
+from fpinv.inverters.fixed_point import FixedPoint
+
+
+@pytest.fixture
+def inversion():
+    found = FixedPoint(3).invert(toy.denoiser(), toy.latents(), toy.condition())
+    state = {"coupled": toy.latents(seed=5), "maps": torch.randn(3, 10, *toy.SHAPE)}
+    return Inversion(found.noise, found.calls, found.rows, found.residual, found.iterations, state)
+
+
+def test_save_and_load_are_inverse(inversion, tmp_path):
+    path = tmp_path / "deep" / "inversion.safetensors"
+    digest = inversion.save(path, {"steps": 10, "prompt": ["a", "b"]})
+    loaded, config = Inversion.load(path)
+    assert config == {"steps": 10, "prompt": ["a", "b"]} and len(digest) == 64
+    for name in ("noise", "calls", "rows", "residual", "iterations"):
+        assert torch.equal(getattr(loaded, name), getattr(inversion, name))
+    assert all(torch.equal(loaded.state[k], inversion.state[k]) for k in inversion.state)
+
+
+def test_content_hash_depends_on_tensors_and_config(inversion, tmp_path):
+    path = tmp_path / "a"
+    first = inversion.save(path, {"w": 1})
+    assert inversion.save(path, {"w": 1}) == first
+    assert inversion.save(path, {"w": 2}) != first
+    assert inversion[:2].save(path, {"w": 1}) != first
+
+
+def test_altered_or_foreign_files_are_refused(inversion, tmp_path):
+    path = tmp_path / "a.safetensors"
+    inversion.save(path, {})
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="altered"):
+        Inversion.load(path)
+    path.write_bytes(b"no tensors")
+    with pytest.raises(UserError, match="a.safetensors"):
+        Inversion.load(path)
+    with pytest.raises(UserError, match="no such"):
+        Inversion.load(tmp_path / "b")
+
+
+def test_stored_numbers_counts_state_beyond_the_noise(inversion):
+    assert inversion.stored_numbers == 16 + 160
+    assert FixedPoint(1).invert(toy.denoiser(), toy.latents(), toy.condition()).stored_numbers == 0
+
+
+def test_rows_of_an_inversion(inversion):
+    part = inversion[torch.tensor([2, 0])]
+    assert torch.equal(part.noise, inversion.noise[[2, 0]])
+    assert torch.equal(part.residual, inversion.residual[:, [2, 0]])
+    assert torch.equal(part.state["maps"], inversion.state["maps"][[2, 0]])
+
+
+def test_sampling_may_start_anywhere():
+    d, c = toy.denoiser(), toy.condition()
+    z = toy.latents()
+    assert torch.equal(sample(d, z, c, start=0), z)
+    halfway = sample(d, z, c, start=10)
+    assert torch.equal(halfway, sample(d, z, c))

@@ -1,0 +1,129 @@
+import pytest
+import torch
+import toy
+from diffusers import DDIMScheduler
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fpinv.errors import UserError
+from fpinv.schedule import Schedule
+
+SD = dict(
+    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+    set_alpha_to_one=False, steps_offset=1,
+)  # fmt: skip
+ALL = (*toy.PREDICTIONS, "flow")
+
+
+def flow_schedule(steps=10):
+    sigma = tuple(0.02 + 0.9 * i / steps for i in range(steps + 1))
+    return Schedule(tuple(1 - s for s in sigma), sigma, tuple(range(steps + 1)), "flow")
+
+
+def grid_of(prediction, steps=10):
+    return flow_schedule(steps) if prediction == "flow" else toy.schedule(steps, prediction)
+
+
+def pair(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(2, 3, generator=g).double(), torch.randn(2, 3, generator=g).double()
+
+
+@pytest.mark.parametrize("prediction", ALL)
+@given(i=st.integers(0, 10), j=st.integers(0, 10), k=st.integers(0, 10))
+def test_transfer_with_the_implied_pair_held_is_transitive(prediction, i, j, k):
+    s, (z, m) = grid_of(prediction), pair()
+    x, eps = s.clean(z, m, i), s.noise(z, m, i)
+    middle = s.alpha[j] * x + s.sigma[j] * eps
+    assert torch.allclose(s.transfer(z, m, i, j), middle)
+    direct = s.transfer(z, m, i, k)
+    assert torch.allclose(s.move(middle, eps, j, k), direct, rtol=1e-9)
+
+
+@pytest.mark.parametrize("prediction", ALL)
+@pytest.mark.parametrize("i", [1, 5, 10])
+def test_preimage_of_a_step_is_the_identity(prediction, i):
+    s, (z, m) = grid_of(prediction), pair()
+    assert torch.allclose(s.preimage(s.transfer(z, m, i, i - 1), m, i), z)
+    assert torch.allclose(s.transfer(s.preimage(z, m, i), m, i, i - 1), z)
+
+
+@pytest.mark.parametrize("prediction", ALL)
+def test_implied_pair_composes_the_latent(prediction):
+    s, (z, m) = grid_of(prediction), pair()
+    for i in (1, 5, 10):
+        x, eps = s.clean(z, m, i), s.noise(z, m, i)
+        assert torch.allclose(s.alpha[i] * x + s.sigma[i] * eps, z)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "flow"])
+def test_preimage_is_the_transfer_up_where_the_output_means_the_same_everywhere(prediction):
+    s, (z, m) = grid_of(prediction), pair()
+    assert torch.allclose(s.preimage(z, m, 4), s.transfer(z, m, 3, 4))
+
+
+def test_preimage_and_transfer_up_differ_for_v():
+    s, (z, m) = grid_of("v_prediction"), pair()
+    assert not torch.allclose(s.preimage(z, m, 4), s.transfer(z, m, 3, 4), rtol=1e-3)
+
+
+@pytest.mark.parametrize("prediction", ALL)
+def test_extrapolation_continues_with_the_same_noise(prediction):
+    s, (z, eps) = grid_of(prediction), pair()
+    there = s.move(z, eps, 3, 4)
+    assert torch.allclose(s.extrapolate(z, there, 4), s.move(there, eps, 4, 5))
+
+
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+@pytest.mark.parametrize("steps", [1, 7, 10, 30, 50])
+def test_equals_diffusers(prediction, steps):
+    scheduler = DDIMScheduler(**SD, prediction_type=prediction)
+    s = Schedule.from_scheduler(scheduler, steps)
+    assert s.steps == steps
+    scheduler.set_timesteps(steps)
+    z, m = (x.float() for x in pair(3))
+    for i, t in zip(range(steps, 0, -1), scheduler.timesteps, strict=True):
+        assert s.timestep[i] == t
+        theirs = scheduler.step(m, t, z).prev_sample
+        assert torch.allclose(s.transfer(z, m, i, i - 1), theirs, atol=2e-5, rtol=1e-5)
+
+
+def test_stable_diffusion_grid():
+    s = Schedule.from_scheduler(DDIMScheduler(**SD), 50)
+    assert s.timestep[:3] == (0, 1, 21) and s.timestep[-1] == 981
+    reference = toy.schedule(50)
+    assert torch.allclose(torch.tensor(s.alpha), torch.tensor(reference.alpha), atol=1e-6)
+
+
+def test_trailing_spacing_is_kept_where_the_sampler_stays_on_its_grid():
+    scheduler = DDIMScheduler(**SD, timestep_spacing="trailing")
+    assert Schedule.from_scheduler(scheduler, 50).timestep[-1] == 999
+    with pytest.raises(UserError, match="leading"):
+        Schedule.from_scheduler(scheduler, 30)
+
+
+def test_clean_end_without_noise_has_no_label():
+    scheduler = DDIMScheduler(**{**SD, "set_alpha_to_one": True})
+    s = Schedule.from_scheduler(scheduler, 10)
+    assert s.timestep[0] == -1 and s.alpha[0] == 1 and s.sigma[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "steps", "message"),
+    [
+        ({}, 0, "steps=0"),
+        ({}, 1001, "choose 1 to 1000"),
+        ({}, 1000, "at most 500"),
+        ({"timestep_spacing": "linspace"}, 50, "leading"),
+        ({"steps_offset": 0}, 50, "steps_offset"),
+        ({"prediction_type": "sample", "set_alpha_to_one": True}, 50, "sample"),
+    ],
+)
+def test_refuses_what_it_cannot_invert(change, steps, message):
+    with pytest.raises(UserError, match=message):
+        Schedule.from_scheduler(DDIMScheduler(**{**SD, **change}), steps)
+
+
+def test_refuses_epsilon_without_signal():
+    with pytest.raises(UserError, match="v_prediction"):
+        Schedule((0.9, 0.0), (0.1, 1.0), (0, 999))

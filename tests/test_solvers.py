@@ -1,0 +1,174 @@
+import math
+
+import pytest
+import torch
+
+from fpinv.errors import UserError
+from fpinv.solvers import Anderson, Averaged, FixedPointIteration, Plain, per_sample, rms
+
+torch.manual_seed(0)
+Q = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64)).Q
+RATES = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+
+
+class Affine:
+    """x = rate R x + b with R orthogonal-symmetric: three samples that contract differently."""
+
+    def __init__(self, rates=RATES):
+        self.rates = rates
+        self.b = torch.randn(len(rates), 12, dtype=torch.float64)
+        self.matrix = Q @ torch.diag(torch.linspace(-1, 1, 12, dtype=torch.float64)) @ Q.T
+        self.evaluated = []
+
+    def __call__(self, x, rows):
+        self.evaluated.append(len(x))
+        rates, b = (self.rates, self.b) if rows is None else (self.rates[rows], self.b[rows])
+        return per_sample(rates, x) * (x @ self.matrix) + b
+
+    @property
+    def start(self):
+        return torch.zeros_like(self.b)
+
+    @property
+    def scale(self):
+        return rms(self.b)
+
+    @property
+    def solution(self):
+        eye = torch.eye(12, dtype=torch.float64)
+        return torch.stack(
+            [
+                torch.linalg.solve(eye - r * self.matrix, b)
+                for r, b in zip(self.rates, self.b, strict=True)
+            ]
+        )
+
+
+ACCELERATIONS = [Plain(), Plain(damping=0.3), Averaged(), Anderson(), Anderson(window=6)]
+
+
+@pytest.mark.parametrize("acceleration", ACCELERATIONS, ids=repr)
+def test_converges_to_the_fixed_point(acceleration):
+    g = Affine()
+    solution = FixedPointIteration(1000, 1e-13, acceleration)(g, g.start, g.scale)
+    assert solution.converged.all()
+    assert torch.allclose(solution.value, g.solution, atol=1e-10)
+    assert (solution.residual <= 1e-13).all()
+
+
+def test_plain_iteration_contracts_at_the_rate_of_each_sample():
+    g = Affine()
+    at = [FixedPointIteration(k)(g, g.start, g.scale).residual for k in (40, 41)]
+    assert torch.allclose(at[1][1:] / at[0][1:], RATES[1:], rtol=1e-3)
+
+
+@pytest.mark.parametrize("acceleration", ACCELERATIONS, ids=repr)
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_fixed_count_costs_exactly_k_evaluations(acceleration, k):
+    g = Affine()
+    solution = FixedPointIteration(k, None, acceleration)(g, g.start, g.scale)
+    assert g.evaluated == [3] * k and (solution.steps == k).all() and solution.converged.all()
+
+
+def test_fixed_count_of_plain_iteration_is_g_applied_k_times():
+    g, x = Affine(), Affine().start
+    for _ in range(4):
+        before, x = x, g(x, None)
+    solution = FixedPointIteration(4)(g, g.start, g.scale)
+    assert torch.equal(solution.value, x)
+    assert torch.equal(solution.residual, rms(before - x) / g.scale)
+
+
+def test_converged_samples_leave_the_batch():
+    g = Affine()
+    solution = FixedPointIteration(200, 1e-6)(g, g.start, g.scale)
+    assert (solution.steps[:-1] < solution.steps[1:]).all()
+    assert sum(g.evaluated) == solution.steps.sum()
+    assert g.evaluated[0] == 3 and g.evaluated[-1] == 1
+
+
+@pytest.mark.parametrize("acceleration", ACCELERATIONS, ids=repr)
+@pytest.mark.parametrize("tolerance", [None, 1e-6])
+def test_batch_equals_samples_alone(acceleration, tolerance):
+    g = Affine()
+    solver = FixedPointIteration(8, tolerance, acceleration)
+    together = solver(g, g.start, g.scale)
+    for k in range(3):
+        alone = Affine(RATES[k : k + 1])
+        alone.b, alone.matrix = g.b[k : k + 1], g.matrix
+        one = solver(alone, alone.start, alone.scale)
+        assert torch.allclose(one.value, together.value[k : k + 1], atol=1e-13)
+        assert one.steps == together.steps[k]
+
+
+def test_anderson_with_window_one_is_plain():
+    g = Affine()
+    a = FixedPointIteration(7, None, Anderson(window=1))(g, g.start, g.scale)
+    b = FixedPointIteration(7)(g, g.start, g.scale)
+    assert torch.equal(a.value, b.value)
+
+
+def test_anderson_solves_a_linear_problem_in_as_many_steps_as_it_has_eigenvalues():
+    g = Affine()
+    g.matrix = Q @ torch.diag(torch.tensor([1.0, -1.0, 0.5] * 4, dtype=torch.float64)) @ Q.T
+    solution = FixedPointIteration(5, None, Anderson(5, 1e-14))(g, g.start, g.scale)
+    assert torch.allclose(solution.value, g.solution, atol=1e-8)
+
+
+def test_anderson_converges_where_plain_iteration_diverges():
+    g = Affine(torch.full((3,), 1.7, dtype=torch.float64))
+    g.matrix = Q @ torch.diag(torch.tensor([-1.0, 0.2, -0.4] * 4, dtype=torch.float64)) @ Q.T
+    plain = FixedPointIteration(30, 1e-8)(g, g.start, g.scale)
+    anderson = FixedPointIteration(30, 1e-8, Anderson(4))(g, g.start, g.scale)
+    assert not plain.converged.any() and anderson.converged.all()
+
+
+def test_divergence_keeps_the_point_of_least_residual():
+    g = Affine(torch.full((2,), 3.0, dtype=torch.float64))
+    solution = FixedPointIteration(12, 1e-9)(g, g.start, g.scale)
+    first = rms(g.start - g(g.start, None)) / g.scale
+    assert not solution.converged.any()
+    assert (solution.residual <= first).all()
+
+
+@pytest.mark.parametrize("tolerance", [None, 1e-9])
+def test_non_finite_is_never_success(tolerance):
+    def g(x, rows):
+        return torch.where(x.abs() > 5, math.nan, 3 * x)
+
+    start = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    solution = FixedPointIteration(6, tolerance)(g, start, torch.ones(2, dtype=torch.float64))
+    assert solution.value.isfinite().all()
+    assert solution.converged.tolist() == [False, True]
+    assert solution.value[1] == 0
+
+
+@pytest.mark.parametrize("tolerance", [None, 1e-9])
+def test_non_finite_from_the_start_returns_the_start(tolerance):
+    start = torch.ones(2, 3, dtype=torch.float64)
+    solution = FixedPointIteration(3, tolerance)(
+        lambda x, rows: x * math.nan, start, torch.ones(2, dtype=torch.float64)
+    )
+    assert torch.equal(solution.value, start) and not solution.converged.any()
+    assert solution.residual.isinf().all()
+
+
+def test_residual_is_undamped():
+    g = Affine()
+    damped = FixedPointIteration(1, None, Plain(damping=0.5))(g, g.start, g.scale)
+    assert torch.allclose(damped.residual, rms(g.start - g(g.start, None)) / g.scale)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: FixedPointIteration(0),
+        lambda: FixedPointIteration(3, 0.0),
+        lambda: FixedPointIteration(3, math.nan),
+        lambda: Plain(damping=1),
+        lambda: Anderson(window=0),
+    ],
+)
+def test_refuses_impossible_settings(wrong):
+    with pytest.raises(UserError, match="not possible"):
+        wrong()

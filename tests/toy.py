@@ -1,0 +1,100 @@
+"""Small exact networks for property tests, in any prediction type, float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.schedule import Schedule
+
+BARS = torch.cumprod(
+    1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0
+)
+SHAPE = (1, 4, 4)
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+def schedule(steps: int, prediction: str = "epsilon") -> Schedule:
+    """Stable Diffusion's grid, in full double precision."""
+    labels = [i * (1000 // steps) + 1 for i in range(steps)]
+    bars = [float(BARS[0]), *(float(BARS[t]) for t in labels)]
+    alpha, sigma = tuple(b**0.5 for b in bars), tuple((1 - b) ** 0.5 for b in bars)
+    return Schedule(alpha, sigma, (0, *labels), prediction)
+
+
+def predicting(eps: Callable, grid: Schedule) -> Callable:
+    """The network that says what ``eps(z, t, embedding)`` says, in the grid's prediction type."""
+    scales = {t: (a, s) for t, a, s in zip(grid.timestep, grid.alpha, grid.sigma, strict=True)}
+
+    def network(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
+        a, s = scales[int(t)]
+        noise = eps(z, t, embedding)
+        match grid.prediction:
+            case "epsilon":
+                return noise
+            case "v_prediction":
+                return (noise - s * z) / a
+            case "sample":
+                return (z - s * noise) / a
+            case "flow":
+                return (noise - z) / a
+
+    return network
+
+
+def tanh_eps(scale: float = 1.0) -> Callable:
+    """A smooth two-layer noise predictor whose Lipschitz constant grows with ``scale``."""
+    g = torch.Generator().manual_seed(0)
+
+    def weights(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64) / shape[-1] ** 0.5
+
+    A, B, C = weights(64, 16), weights(16, 64) * scale, weights(64, 8)
+
+    def eps(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
+        hidden = z.flatten(1) @ A.T + embedding.tokens.mean(1) @ C.T + torch.sin(t / 1000)
+        return (torch.tanh(hidden) @ B.T).view_as(z)
+
+    return eps
+
+
+def denoiser(steps: int = 10, prediction: str = "epsilon", scale: float = 1.0) -> Denoiser:
+    """A denoiser over :func:`tanh_eps` whose network runs in float64."""
+    grid = schedule(steps, prediction)
+    return Denoiser(predicting(tanh_eps(scale), grid), grid, dtype=torch.float64)
+
+
+def latents(batch: int = 3, seed: int = 1) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, *SHAPE, generator=g, dtype=torch.float64)
+
+
+def condition(batch: int = 3, guidance: float = 1.0) -> Condition:
+    g = torch.Generator().manual_seed(2)
+    prompt = torch.randn(batch, 2, 8, generator=g, dtype=torch.float64)
+    return Condition(Embedding(prompt), Embedding(torch.zeros_like(prompt)), guidance)
+
+
+class Gaussian:
+    """The exact noise prediction for data x ~ N(mean, std^2); its flow has a closed form."""
+
+    mean, std = 0.3, 0.5
+
+    def __init__(self, grid: Schedule) -> None:
+        self.grid = grid
+        self.scales = {
+            t: (a, s) for t, a, s in zip(grid.timestep, grid.alpha, grid.sigma, strict=True)
+        }
+
+    def __call__(self, z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
+        a, s = self.scales[int(t)]
+        return s * (z - a * self.mean) / ((a * self.std) ** 2 + s**2)
+
+    def flow(self, z: Tensor) -> Tensor:
+        """The exact solution at the noise end of the probability-flow equation from ``z``."""
+        (a0, s0), (a1, s1) = ((self.grid.alpha[i], self.grid.sigma[i]) for i in (0, -1))
+        ratio = (((a1 * self.std) ** 2 + s1**2) / ((a0 * self.std) ** 2 + s0**2)) ** 0.5
+        return a1 * self.mean + ratio * (z - a0 * self.mean)
