@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.schedule import Schedule
+from fpinv.seeding import generator
 
 BARS = torch.cumprod(
     1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0
@@ -98,3 +99,33 @@ class Gaussian:
         (a0, s0), (a1, s1) = ((self.grid.alpha[i], self.grid.sigma[i]) for i in (0, -1))
         ratio = (((a1 * self.std) ** 2 + s1**2) / ((a0 * self.std) ** 2 + s0**2)) ** 0.5
         return a1 * self.mean + ratio * (z - a0 * self.mean)
+
+
+class ToyModel:
+    """A model whose VAE is average pooling and whose network is :func:`tanh_eps`."""
+
+    name = "toy"
+    commit = None
+    image_size = 16
+    latent_shape = SHAPE
+    device = torch.device("cpu")
+
+    def __init__(self, prediction: str = "epsilon", scale: float = 0.5) -> None:
+        self.prediction, self.scale = prediction, scale
+
+    def encode(self, images: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), 4).float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        big = torch.nn.functional.interpolate(latents.float(), scale_factor=4)
+        return big.expand(-1, 3, -1, -1).clamp(-1, 1)
+
+    def embed(self, prompts: list[str]) -> Embedding:
+        rows = [torch.randn(2, 8, generator=generator(0, p), dtype=torch.float64) for p in prompts]
+        return Embedding(torch.stack(rows))
+
+    def condition(self, prompts: list[str], guidance: float) -> Condition:
+        return Condition(self.embed(prompts), self.embed([""]).expand(len(prompts)), guidance)
+
+    def denoiser(self, steps: int) -> Denoiser:
+        return denoiser(steps, self.prediction, self.scale)

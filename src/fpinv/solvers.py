@@ -186,7 +186,7 @@ class FixedPointIteration:
             )
 
     def __call__(self, g: Equation, start: Tensor, scale: Tensor) -> Solution:
-        """Solves ``x = g(x)`` from ``start`` (B, ...); residuals are in units of ``scale`` (B,)."""
+        """Solves ``x = g(x)`` from ``start`` (B, ...); the residual's unit is ``scale`` (B,)."""
         solve = self._fixed_count if self.tolerance is None else self._to_tolerance
         return solve(g, start, scale)
 

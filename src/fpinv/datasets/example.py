@@ -50,7 +50,7 @@ class Example:
 
 
 class Dataset(Protocol):
-    """A sequence of examples; taking one is cheap, because files are opened by ``Example.open``."""
+    """A sequence of examples; taking one is cheap: ``Example.open`` is what opens files."""
 
     def __len__(self) -> int: ...
 

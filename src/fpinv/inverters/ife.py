@@ -46,7 +46,7 @@ class IFE(DDIMSampling):
     NFE: N. Stores: nothing beyond z_N.
 
     References:
-        | Iteration-Free Fixed-Point Estimator for Diffusion Inversion (Chen et al., 2025)
+        | An Iteration-Free Fixed-Point Estimator for Diffusion Inversion (Chen et al., 2025)
         | https://arxiv.org/abs/2512.08547
 
     Deviations: the derivation and the variants are ours, made from the paper's abstract; its

@@ -1,0 +1,69 @@
+"""What a task is: a function of a model, an inverter and examples that yields records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fpinv.errors import UserError
+
+if TYPE_CHECKING:
+    from fpinv.datasets.example import Example
+    from fpinv.inversion import Inverter
+    from fpinv.models.model import Model
+    from fpinv.records import Record
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers that every task needs.
+
+    Arguments:
+        steps: Number N of steps of the sampling grid.
+        guidance: Guidance scale w of sampling.
+        seed: Seed of everything random.
+        batch_size: Number of examples that go through the network together.
+    """
+
+    steps: int
+    guidance: float
+    seed: int
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        whole_number("steps", self.steps, at_least=1)
+        whole_number("seed", self.seed, at_least=0)
+        whole_number("batch_size", self.batch_size, at_least=1)
+        if not _is_number(self.guidance) or not math.isfinite(self.guidance):
+            raise UserError(
+                f"guidance={self.guidance} is not possible: give a finite number, e.g. guidance=1"
+            )
+
+
+class Task(Protocol):
+    """Inverts and measures; knows neither the configuration nor the tracking."""
+
+    def __call__(
+        self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
+    ) -> Iterator[Record]:
+        """One record per example in input order; a failed example's record holds its error."""
+        ...
+
+
+def whole_number(key: str, value: Any, at_least: int) -> None:  # noqa: ANN401
+    """Refuses what is not a whole number of at least ``at_least``.
+
+    Raises:
+        UserError: the message names the key and the remedy.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise UserError(
+            f"{key}={value} is not possible: give a whole number of at least {at_least}, "
+            f"e.g. {key}={max(at_least, 1)}"
+        )
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

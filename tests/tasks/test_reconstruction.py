@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import toy
+import torch
+from PIL import Image
+
+from fpinv.adjustment import PromptAware
+from fpinv.datasets.example import Example
+from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.inverters.ife import IFE
+from fpinv.tasks.reconstruction import Reconstruction
+from fpinv.tasks.task import Settings
+
+EXACT = FixedPoint(100, 1e-10)
+
+
+def examples(n=5):
+    g = np.random.default_rng(0)
+    images = g.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+    return [Example(f"e{k}", f"prompt {k}", Image.fromarray(x)) for k, x in enumerate(images)]
+
+
+def settings(**change):
+    return Settings(**{"steps": 10, "guidance": 2.0, "seed": 0, "batch_size": 2} | change)
+
+
+def run(inverter=EXACT, items=None, task=None, **change):
+    items = examples() if items is None else items
+    return list((task or Reconstruction())(toy.ToyModel(), inverter, items, settings(**change)))
+
+
+def column(records, name):
+    return [r.metrics[name] for r in records]
+
+
+def test_exact_inversion_reaches_the_ceiling():
+    records = run()
+    assert [r.id for r in records] == [f"e{k}" for k in range(5)]
+    assert max(abs(gap) for gap in column(records, "gap")) < 1e-3
+    assert min(column(records, "latent_psnr")) > 100
+    assert max(column(records, "residual")) <= 1e-6
+
+
+def test_gap_and_latent_error_fall_with_iterations():
+    errors = [np.mean(column(run(FixedPoint(k)), "latent_psnr")) for k in (1, 2, 4)]
+    assert errors[0] + 5 < errors[1] and errors[1] + 5 < errors[2]
+
+
+def test_record_of_one_image_is_complete():
+    record = run(FixedPoint(3))[0]
+    m = record.metrics
+    assert m["gap"] == pytest.approx(m["ceiling_psnr"] - m["psnr"])
+    assert (m["nfe_calls"], m["nfe_rows"]) == (30, 60)
+    assert (m["sample_nfe_calls"], m["sample_nfe_rows"], m["adjust_nfe_calls"]) == (10, 20, 0)
+    assert m["iterations"] == 3 and m["stored_numbers"] == 0 and m["seconds_per_image"] > 0
+    assert m["adjustment_distance"] == 0
+    assert len(record.series["residual"]) == 10 and record.series["iterations"] == [3] * 10
+    assert m["residual"] == pytest.approx(np.mean(record.series["residual"]))
+    assert set(record.images) == {"original", "ceiling", "reconstruction", "difference"}
+    original = np.asarray(record.images["original"])
+    assert np.array_equal(original, np.asarray(examples()[0].image))
+
+
+def test_psnr_is_that_of_the_pictures():
+    record = run(DDIM())[0]
+    a, b = (np.asarray(record.images[n], float) / 255 for n in ("original", "reconstruction"))
+    assert record.metrics["psnr"] == pytest.approx(-10 * np.log10(((a - b) ** 2).mean()), abs=0.1)
+
+
+def test_explicit_methods_solve_no_equation():
+    record = run(DDIM())[0]
+    assert record.metrics["residual"] is None and record.metrics["iterations"] is None
+    assert run(IFE())[0].metrics["residual"] > 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_results_do_not_depend_on_the_batch(batch_size):
+    task = Reconstruction(adjustment=PromptAware())
+    a, b = run(task=task), run(task=task, batch_size=batch_size)
+    for name in ("psnr", "latent_mse", "nfe_calls", "adjustment_distance"):
+        assert column(a, name) == pytest.approx(column(b, name), rel=1e-4)
+
+
+def test_an_unreadable_image_fails_alone(tmp_path):
+    items, broken = examples(), tmp_path / "broken.jpg"
+    broken.write_bytes(b"no jpeg")
+    items[1] = Example("e1", "broken", broken)
+    records = run(items=items)
+    assert [r.error is None for r in records] == [True, False, True, True, True]
+    assert "broken.jpg" in records[1].error and records[1].id == "e1"
+    assert column(run(), "psnr")[2] == pytest.approx(records[2].metrics["psnr"], rel=1e-6)
+    everything = [Example("x", "y", broken)] * 2
+    assert all(r.error for r in run(items=everything))
+
+
+def test_generated_images_tell_the_seed_error():
+    items = [Example(f"g{k}", f"prompt {k}", seed=k) for k in range(3)]
+    exact = Reconstruction(invert_known=True)
+    recovered = run(EXACT, items, exact)
+    assert max(column(recovered, "seed_error")) < 1e-5
+    assert max(column(recovered, "reconstruction_distance")) < 1e-4
+    ddim = run(DDIM(), items, exact)
+    assert min(column(ddim, "seed_error")) > 1e-3
+    encoded = run(EXACT, items)
+    assert min(column(encoded, "encoding_distance")) > 1e-6
+    assert column(encoded, "encoding_distance") == pytest.approx(
+        column(encoded, "reconstruction_distance"), rel=1e-3
+    )
+
+
+def test_the_seed_of_a_generated_image_is_that_of_a_stock_pipeline():
+    """The picture is what sampling from ``torch.manual_seed(seed)``'s noise gives."""
+    from fpinv.inversion import sample
+
+    model = toy.ToyModel()
+    noise = torch.randn(1, *toy.SHAPE, generator=torch.Generator().manual_seed(7))
+    latents = sample(model.denoiser(10), noise, model.condition(["p"], 2.0))
+    record = run(items=[Example("g", "p", seed=7)])[0]
+    expected = ((model.decode(latents)[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(record.images["original"]), expected)
+
+
+def test_adjustment_moves_what_is_inverted_and_costs_evaluations():
+    record = run(task=Reconstruction(adjustment=PromptAware()))[0]
+    assert record.metrics["adjustment_distance"] > 0
+    assert record.metrics["adjust_nfe_calls"] == 4
+    assert record.metrics["latent_psnr"] > 100
+
+
+def test_a_learned_distance_is_reported_under_its_own_name():
+    class Distance:
+        name = "lpips_alex"
+
+        def __call__(self, images, reference):
+            assert images.min() >= -1 and images.max() <= 1
+            return (images - reference).abs().mean((1, 2, 3))
+
+    record = run(task=Reconstruction(perceptual=Distance()))[0]
+    assert 0 < record.metrics["lpips_alex"] < 1
