@@ -1,0 +1,122 @@
+"""COCO captions, and every data set that is published in COCO's caption schema."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from pycocotools.coco import COCO
+
+from fpinv.datasets.example import Example
+from fpinv.datasets.files import existing_folder, read_text
+from fpinv.errors import UserError
+
+REMEDY = (
+    "point dataset.root=<folder> at the one that holds annotations/ and {split}/, "
+    "or fetch it: python -m fpinv.datasets.download coco --root data/coco --split {split}"
+)
+
+
+class Coco:
+    """Images of COCO with their first caption, ordered by image id.
+
+    The layout is the one that the published archives unpack to::
+
+        root/annotations/captions_<split>.json
+        root/<split>/<file_name>
+
+    The first caption is the one of lowest annotation id, and an example is named after its image
+    id, "000000217285". An image without a caption is left out. Whether an image is on disk is
+    found out when it is opened.
+
+    References:
+        Microsoft COCO: Common Objects in Context (Lin et al., 2014),
+        https://arxiv.org/abs/1405.0312.
+        Microsoft COCO Captions: Data Collection and Evaluation Server (Chen et al., 2015),
+        https://arxiv.org/abs/1504.00325.
+
+    Arguments:
+        root: The folder; None raises an error that says how to get one.
+        split: val2017 or train2017.
+
+    Raises:
+        UserError: the folder or the caption file is missing, or is not what it should be.
+    """
+
+    def __init__(self, root: str | None, split: str = "val2017") -> None:
+        remedy = REMEDY.format(split=split)
+        folder = existing_folder(root, remedy)
+        file = folder / "annotations" / f"captions_{split}.json"
+        images = folder / split
+        self._examples = [
+            Example(f"{image['id']:012d}", caption, images / image["file_name"], attributes=image)
+            for image, caption in first_captions(file, remedy)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]
+
+
+def first_captions(file: Path, remedy: str) -> list[tuple[Mapping[str, Any], str]]:
+    """The image records of a caption file with their first caption, ordered by image id.
+
+    Arguments:
+        file: A file in COCO's caption schema: {"images": [{"id", "file_name", ...}],
+            "annotations": [{"id", "image_id", "caption"}]}.
+        remedy: What to do when there is no such file.
+
+    Raises:
+        UserError: the file is missing, is not JSON, is not in the schema or has no caption.
+    """
+    index = _index(_parse(file, remedy), file)
+    found = [(index.imgs[id], _first_caption(index.imgToAnns[id])) for id in sorted(index.imgs)]
+    captioned = [(image, caption) for image, caption in found if caption]
+    if not captioned:
+        raise UserError(f"{file}: none of its {len(found)} images has a caption")
+    return captioned
+
+
+def _parse(file: Path, remedy: str) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(file, remedy))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: not JSON ({error}); fetch the caption file again") from None
+    _require(content, {"images": list, "annotations": list}, "the file", file)
+    for image in content["images"]:
+        _require(image, {"id": int, "file_name": str}, "an image", file)
+    for annotation in content["annotations"]:
+        _require(annotation, {"id": int, "image_id": int, "caption": str}, "an annotation", file)
+    return content
+
+
+def _require(entry: object, keys: Mapping[str, type], what: str, file: Path) -> None:
+    """Refuse an entry that is not an object with these keys of these types."""
+    held = entry if isinstance(entry, dict) else {}
+    wrong = [key for key, kind in keys.items() if not isinstance(held.get(key), kind)]
+    if wrong:
+        raise UserError(
+            f"{file}: not a COCO caption file: {what} has no usable {' and no '.join(wrong)}"
+        )
+
+
+def _index(content: dict[str, Any], file: Path) -> COCO:
+    coco = COCO()
+    coco.dataset = content
+    with redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+        coco.createIndex()
+    if len(coco.imgs) < len(content["images"]):
+        raise UserError(f"{file}: two images have the same id")
+    return coco
+
+
+def _first_caption(annotations: list[dict[str, Any]]) -> str:
+    """The caption of lowest annotation id that is not blank, or nothing."""
+    ordered = sorted(annotations, key=lambda annotation: annotation["id"])
+    return next((text for annotation in ordered if (text := annotation["caption"].strip())), "")

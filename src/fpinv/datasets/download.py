@@ -1,0 +1,250 @@
+"""Fetch COCO 2017: ``python -m fpinv.datasets.download coco --root data/coco``.
+
+What is on disk already is not fetched again, and an interrupted download goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import requests
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+    track,
+)
+
+from fpinv.datasets.coco import first_captions
+from fpinv.errors import UserError
+
+# Plain http: the certificate of this host is its storage provider's and does not name it. What
+# arrives is checked against the digests below.
+MIRROR = "http://images.cocodataset.org"
+CHUNK = 1 << 16
+PATIENCE = (10, 60)  # seconds to connect, and between two pieces of data
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file of a mirror: its path there, size in bytes and MD5 digest."""
+
+    path: str
+    size: int
+    md5: str
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.path).name
+
+
+# Sizes and digests as commonly published by others; COCO itself publishes none. A file that
+# differs is reported and kept, so that whoever trusts it can unpack it by hand.
+ANNOTATIONS = Archive(
+    "annotations/annotations_trainval2017.zip", 252907541, "f4bbac642086de4f52a3fdda2de5fa2c"
+)
+IMAGES = {
+    "val2017": Archive("zips/val2017.zip", 815585330, "442b8da7639aecaf257c1dceb8ba8c80"),
+    "train2017": Archive("zips/train2017.zip", 19336861798, "cced6f7f71b7629ddf16f17bbcfab6b2"),
+}
+
+
+def coco(
+    root: Path,
+    split: str = "val2017",
+    mirror: str = MIRROR,
+    annotations: Archive = ANNOTATIONS,
+    images: Mapping[str, Archive] = IMAGES,
+) -> list[Path]:
+    """Bring captions and images of a split to ``root``, in the layout that ``Coco`` reads.
+
+    Arguments:
+        root: The folder; made where it is missing.
+        split: A key of ``images``.
+        mirror: Address that the archives' paths are appended to.
+        annotations: The archive of the captions.
+        images: The archive of the images of each split.
+
+    Returns:
+        The archives that were unpacked, which are no longer needed; none if all was there.
+
+    Raises:
+        UserError: no network, no space, a file that is not the published one.
+    """
+    captions = root / "annotations" / f"captions_{split}.json"
+    used = []
+    if not captions.is_file():
+        used.append(fetch(annotations, root, mirror))
+        unpack(used[-1], root, lambda name: name.startswith("annotations/captions_"))
+    wanted = [image["file_name"] for image, _ in first_captions(captions, "download it again")]
+    if not all((root / split / name).is_file() for name in wanted):
+        used.append(fetch(images[split], root, mirror))
+        unpack(used[-1], root, lambda name: name.startswith(f"{split}/"))
+    return used
+
+
+def fetch(archive: Archive, folder: Path, mirror: str) -> Path:
+    """The archive as a checked file in ``folder``, downloaded as far as it is not there.
+
+    Raises:
+        UserError: the download stopped, or the file is not the published one.
+    """
+    file = folder / archive.name
+    if file.is_file():
+        _check(file, archive)
+        return file
+    folder.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    _download(archive, part, f"{mirror.rstrip('/')}/{archive.path}")
+    _check(part, archive)
+    return part.replace(file)
+
+
+def unpack(archive: Path, root: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack the wanted files of an archive below ``root``; those that are there are kept.
+
+    A file appears under its name only when it is whole, so that an interruption leaves no stump.
+
+    Raises:
+        UserError: a name in the archive leads out of ``root``.
+    """
+    with zipfile.ZipFile(archive) as content:
+        members = [m for m in content.infolist() if not m.is_dir() and wanted(m.filename)]
+        for member in track(members, f"unpack {archive.name}", console=Console(stderr=True)):
+            target = root / member.filename
+            if not target.resolve().is_relative_to(root.resolve()):
+                raise UserError(f"{archive}: refused, because {member.filename!r} leads out of it")
+            if not target.is_file():
+                _extract(content, member, target)
+
+
+def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    part.write_bytes(content.read(member))  # the largest is a caption file of 92 MB
+    part.replace(target)
+
+
+def _download(archive: Archive, part: Path, url: str) -> None:
+    """Fill ``part`` up to the archive's size; a broken connection is taken up while it helps."""
+    with _progress() as progress:
+        task = progress.add_task(archive.name, total=archive.size, completed=_size(part))
+        while (had := _size(part)) < archive.size:
+            reason = "the server closed the connection"
+            try:
+                _receive(archive, part, url, lambda n: progress.update(task, completed=n))
+            except requests.RequestException as error:
+                reason = _reason(error)
+            if _size(part) <= had:
+                raise UserError(
+                    f"{url}: download stopped at {had} of {archive.size} bytes ({reason}); "
+                    "run the same command again to go on"
+                )
+
+
+def _receive(archive: Archive, part: Path, url: str, report: Callable[[int], None]) -> None:
+    """One request for what ``part`` still lacks."""
+    had = _size(part)
+    headers = {"Range": f"bytes={had}-", "Accept-Encoding": "identity"}
+    with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as response:
+        response.raise_for_status()
+        start = _start(response, had)
+        _check_announced(archive, url, response, start)
+        with part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                report(file.tell())
+
+
+def _start(response: requests.Response, had: int) -> int:
+    """Where the body begins in the file: at 0 when the server ignores ranges."""
+    return had if response.status_code == requests.codes.partial_content else 0
+
+
+def _check_announced(archive: Archive, url: str, response: requests.Response, start: int) -> None:
+    """Refuse a file of another size before it is downloaded."""
+    length = response.headers.get("Content-Length")
+    if length is not None and start + int(length) != archive.size:
+        raise UserError(
+            f"{url}: the server offers {start + int(length)} bytes, but the published file has "
+            f"{archive.size}; try another address with --mirror"
+        )
+
+
+def _check(file: Path, archive: Archive) -> None:
+    md5 = hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as content:
+        while chunk := content.read(CHUNK):
+            md5.update(chunk)
+    if md5.hexdigest() != archive.md5:
+        raise UserError(
+            f"{file}: its MD5 is {md5.hexdigest()}, but the published file has {archive.md5}; "
+            "delete it and run the same command again, or unpack it by hand if you trust it"
+        )
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _reason(error: requests.RequestException) -> str:
+    """What went wrong in a few words: the innermost cause names it best."""
+    cause: BaseException = error
+    while (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner
+    return f"{type(cause).__name__}: {cause}"
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; the exit code is 0, or 2 after one line that says why."""
+    parser = argparse.ArgumentParser(prog="python -m fpinv.datasets.download")
+    dataset = parser.add_subparsers(dest="dataset", required=True, metavar="dataset")
+    options = dataset.add_parser("coco", help="COCO 2017: images and captions")
+    options.add_argument("--root", type=Path, required=True, help="folder to put it in")
+    options.add_argument("--split", choices=sorted(IMAGES), default="val2017")
+    options.add_argument("--mirror", default=MIRROR, help="where to fetch it from (%(default)s)")
+    given = parser.parse_args(arguments)
+    root = given.root.expanduser()
+    try:
+        used = coco(root, given.split, given.mirror)
+    except UserError as error:
+        return _fail(str(error))
+    except (OSError, zipfile.BadZipFile) as error:
+        return _fail(f"{root}: {error}")
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to go on")
+    print(f"{root}: complete; use it with dataset=coco dataset.root={root}")
+    if used:
+        print(f"no longer needed: {', '.join(map(str, used))}")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

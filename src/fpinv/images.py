@@ -1,0 +1,40 @@
+"""Pictures to tensors in [-1, 1] and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+
+def square(image: Image.Image | NDArray[np.uint8], size: int) -> Tensor:
+    """The central square of an image at a size, upright and in RGB.
+
+    The square's side is the shorter side of the image; it is resampled with Pillow's Lanczos
+    filter, which widens with the reduction (no aliasing). An image of that size already is not
+    resampled.
+
+    Arguments:
+        image: A picture of any mode, or (H, W, 3) uint8.
+        size: Side of the result in pixels.
+
+    Returns:
+        (3, size, size) in [-1, 1], float32.
+    """
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    upright = ImageOps.exif_transpose(image).convert("RGB")
+    side = min(upright.size)
+    left, top = (upright.width - side) // 2, (upright.height - side) // 2
+    # cropped first: the filter of resize(box=...) reaches beyond the box
+    centre = upright.crop((left, top, left + side, top + side))
+    pixels = np.array(centre.resize((size, size), Image.Resampling.LANCZOS))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 127.5 - 1
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """The picture of an image (3, H, W) in [-1, 1]: clamped, and rounded to 8 bits."""
+    pixels = ((image.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
+    return Image.fromarray(pixels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy())

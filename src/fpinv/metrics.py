@@ -1,0 +1,207 @@
+"""Measures of a reconstruction, one number per sample, and their summary over samples.
+
+Images are (B, 3, H, W) in [-1, 1], as the model takes and gives them. What lies outside is
+clamped, as it is when an image is shown or saved; the numbers are those of images in [0, 1].
+Nothing is rounded to 8 bits. Sums are float64, but for ssim's.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlparse
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from fpinv.errors import UserError
+
+
+def mse(images: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared error on the scale [0, 1]: (B,), float64."""
+    return _mean_square(_difference(_unit(images), _unit(reference)))
+
+
+def psnr(images: Tensor, reference: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio 10 log10(1 / mse) in dB: (B,), float64; inf when identical."""
+    return -10 * mse(images, reference).log10()
+
+
+def ssim(images: Tensor, reference: Tensor) -> Tensor:
+    """Structural similarity: (B,), float64 of a float32 computation (error about 1e-6).
+
+    Gaussian window of 11 pixels (sigma 1.5), K1 = .01, K2 = .03, data range 1, mean over the
+    colour channels and over all pixels, the borders reflected.
+
+    References:
+        Image Quality Assessment: From Error Visibility to Structural Similarity (Wang et al.,
+        2004), https://doi.org/10.1109/TIP.2003.819861.
+    """
+    values = structural_similarity_index_measure(
+        # the convolutions of float64 images take ten times as long
+        _unit(images).float(),
+        _unit(reference).float(),
+        data_range=1.0,
+        reduction="none",
+    )
+    return _double(values.reshape(len(images)))
+
+
+def latent_mse(z: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared error of latents (B, C, H, W), as they are: (B,), float64."""
+    return _mean_square(_difference(_double(z), _double(reference)))
+
+
+def latent_psnr(z: Tensor, reference: Tensor) -> Tensor:
+    """Error of latents (B, C, H, W) in dB: (B,), float64; inf when identical.
+
+    Latents have no peak value, so the signal is the reference's own power:
+    10 log10(mean(z_ref^2) / mean((z - z_ref)^2)). Unlike the PSNR of the images it does not
+    saturate at the VAE's ceiling.
+    """
+    return 10 * (_mean_square(_double(reference)) / latent_mse(z, reference)).log10()
+
+
+def seed_error(z: Tensor, reference: Tensor) -> Tensor:
+    """Relative distance |z - z_N| / |z_N| of recovered noise to the true one: (B,), float64."""
+    return (latent_mse(z, reference) / _mean_square(_double(reference))).sqrt()
+
+
+def norm_ratio(z: Tensor) -> Tensor:
+    """Norm |z| / sqrt(d) of noise latents (B, ...) of d numbers, 1 for Gaussian noise: (B,)."""
+    return _mean_square(_double(z)).sqrt()
+
+
+class PerceptualMetric(Protocol):
+    """A learned distance of images (B, 3, H, W) in [-1, 1]: (B,), lower is closer.
+
+    Attributes:
+        name: Its key in the records, which says what was measured: metric and network.
+    """
+
+    name: str
+
+    def __call__(self, images: Tensor, reference: Tensor) -> Tensor: ...
+
+
+class LPIPS:
+    """Learned perceptual image patch similarity, version 0.1: (B,), lower is closer.
+
+    The linear heads come with the lpips package; the backbone's ImageNet weights are a download
+    of torchvision, made on the first use. Its smallest image is 31 pixels a side for alex,
+    16 for vgg and 17 for squeeze.
+
+    References:
+        The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (Zhang et al.,
+        2018), https://arxiv.org/abs/1801.03924.
+
+    Arguments:
+        net: Backbone: alex, vgg or squeeze.
+
+    Raises:
+        UserError: there is no such backbone, or (on the first use) its weights are neither in
+            torchvision's cache nor to be had from the network.
+    """
+
+    version = "0.1"
+    backbones = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+
+    def __init__(self, net: str = "alex") -> None:
+        if net not in self.backbones:
+            raise UserError(f"LPIPS has no net {net!r}; it has {', '.join(self.backbones)}")
+        self.net = net
+        self.name = f"lpips_{net}"
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
+        network = self._network.to(images.device)
+        first, second = (x.float().clamp(-1, 1) for x in (images, reference))
+        return network(first, second).reshape(len(images))
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        import lpips  # here, because a run without this metric need not wait for it
+
+        try:
+            with _no_waiting(seconds=10), warnings.catch_warnings():
+                # lpips asks torchvision for its weights in a way that torchvision deprecates
+                warnings.filterwarnings("ignore", module="torchvision")
+                return lpips.LPIPS(net=self.net, version=self.version, verbose=False)
+        except (OSError, RuntimeError) as error:
+            raise UserError(self._absent(error)) from error
+
+    def _absent(self, error: Exception) -> str:
+        import torchvision
+
+        backbone = self.backbones[self.net]
+        url = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1.url
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+        return (
+            f"{self.name} needs torchvision's {backbone} weights, which could not be loaded "
+            f"({error}); put {url} at {file}, or run without this metric"
+        )
+
+
+def mean_ci95(values: Sequence[float | None]) -> dict[str, float | None] | None:
+    """Mean and half-width of its 95 % confidence interval, by Student's t.
+
+    None stands for a measure that an example does not have and is skipped. An infinite or
+    undefined value (the PSNR of identical images) has no place in a mean, nor in JSON: it is
+    skipped too, and the result then says how many were, under "nonfinite".
+
+    Returns:
+        {"mean", "ci95"}, with ci95 None for a single value; None when there is no value.
+    """
+    given = [float(value) for value in values if value is not None]
+    finite = torch.tensor([value for value in given if math.isfinite(value)], dtype=torch.float64)
+    if not given:
+        return None
+    skipped = {"nonfinite": len(given) - len(finite)} if len(finite) < len(given) else {}
+    mean = finite.mean().item() if len(finite) else None
+    return {"mean": mean, "ci95": _half_width(finite)} | skipped
+
+
+def _half_width(values: Tensor) -> float | None:
+    n = len(values)
+    if n < 2:
+        return None
+    return float(stdtrit(n - 1, 0.975)) * values.std().item() / math.sqrt(n)
+
+
+def _double(x: Tensor) -> Tensor:
+    """Float64, on the CPU where the device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def _unit(images: Tensor) -> Tensor:
+    """Images from [-1, 1] to [0, 1], clamped."""
+    return (_double(images) + 1).div(2).clamp(0, 1)
+
+
+def _difference(x: Tensor, reference: Tensor) -> Tensor:
+    if x.shape != reference.shape:  # broadcasting would give numbers that mean nothing
+        raise ValueError(f"shapes differ: {tuple(x.shape)} and {tuple(reference.shape)}")
+    return x - reference
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    return x.square().flatten(1).mean(1)
+
+
+@contextmanager
+def _no_waiting(seconds: float) -> Iterator[None]:
+    """Bound the wait for a network that swallows packets: torchvision sets no bound itself."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
