@@ -1,0 +1,47 @@
+"""Inversion of text-to-image diffusion models.
+
+The names below are the library; they are imported when first used, so that a program that only
+reads configurations or records does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Anderson": "solvers",
+    "Averaged": "solvers",
+    "Condition": "denoiser",
+    "DDIM": "inverters.ddim",
+    "Denoiser": "denoiser",
+    "Embedding": "denoiser",
+    "FixedPoint": "inverters.fixed_point",
+    "FixedPointIteration": "solvers",
+    "IFE": "inverters.ife",
+    "Inversion": "inversion",
+    "Inverter": "inversion",
+    "Plain": "solvers",
+    "PromptAware": "adjustment",
+    "Schedule": "schedule",
+    "Solution": "solvers",
+    "StableDiffusion": "models.stable_diffusion",
+    "UserError": "errors",
+    "sample": "inversion",
+    "square": "images",
+    "to_pil": "images",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fpinv' has no attribute '{name}'")
+    return getattr(import_module(f"fpinv.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
