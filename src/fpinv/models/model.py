@@ -37,7 +37,7 @@ class Model(Protocol):
         """Embeddings of prompts, one row each."""
 
     def condition(self, prompts: list[str], guidance: float) -> Condition:
-        """The condition of these prompts, with the null prompt where guidance needs it."""
+        """The condition of these prompts and of the null prompt."""
 
     def denoiser(self, steps: int) -> Denoiser:
         """The denoiser on a grid of ``steps`` steps, its counts at zero."""

@@ -1,0 +1,519 @@
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from pipelines import IMAGE_SIZE, tiny_sd15, tiny_sd21, tiny_sdxl
+
+from fpinv.errors import UserError
+from fpinv.models import stable_diffusion
+from fpinv.models.stable_diffusion import StableDiffusion, find_weights, resolve_device
+
+BUILDERS = {"sd15": tiny_sd15, "sd21": tiny_sd21, "sdxl": tiny_sdxl}
+PROMPTS = ["a red circle", "two blue squares"]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HUB_ID = "someone/a-model"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pipelines")
+    return {kind: build(root / kind) for kind, build in BUILDERS.items()}
+
+
+@pytest.fixture(scope="module", params=list(BUILDERS))
+def model(request, folders):
+    return load(folders[request.param])
+
+
+@pytest.fixture(scope="module")
+def sd15(folders):
+    return load(folders["sd15"])
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache of the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def load(folder, **options):
+    return StableDiffusion(str(folder), name="tiny", **({"device": "cpu"} | options))
+
+
+def images(batch=2):
+    return torch.rand(batch, 3, IMAGE_SIZE, IMAGE_SIZE) * 2 - 1
+
+
+def noise(model, batch=2):
+    return torch.randn(batch, *model.latent_shape)
+
+
+@torch.no_grad()
+def sample(model, z, condition, steps):
+    denoiser = model.denoiser(steps)
+    for i in range(steps, 0, -1):
+        z = denoiser.schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
+    return z
+
+
+def put_in_cache(cache, folder, revision="main"):
+    """Lays a folder out as the hub's client does, without the listing that newer clients keep."""
+    repository = cache / f"models--{HUB_ID.replace('/', '--')}"
+    shutil.copytree(folder, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / revision).write_text(COMMIT)
+    return repository / "snapshots" / COMMIT
+
+
+def stock(model, z, guidance, steps, **options):
+    """The stock pipeline's output from the same noise."""
+    model.pipeline.set_progress_bar_config(disable=True)
+    size = {"height": model.image_size, "width": model.image_size}
+    return model.pipeline(
+        PROMPTS, latents=z, guidance_scale=guidance, num_inference_steps=steps, **size, **options
+    ).images
+
+
+# What it computes
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_sampling_equals_the_stock_pipeline(model, guidance):
+    z = noise(model)
+    ours = sample(model, z, model.condition(PROMPTS, guidance), 5)
+    theirs = stock(model, z, guidance, 5, output_type="latent")
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    pictures = torch.from_numpy(stock(model, z, guidance, 5, output_type="np"))
+    decoded = (model.decode(ours) / 2 + 0.5).permute(0, 2, 3, 1)
+    torch.testing.assert_close(decoded, pictures, rtol=0, atol=1e-5)
+
+
+def test_sampling_equals_a_pipeline_that_was_loaded_without_us(folders):
+    theirs = StableDiffusionPipeline.from_pretrained(folders["sd15"], safety_checker=None)
+    theirs.scheduler = stable_diffusion._scheduler(folders["sd15"])
+    theirs.set_progress_bar_config(disable=True)
+    model = load(folders["sd15"])
+    z = noise(model)
+    ours = sample(model, z, model.condition(PROMPTS, 3.0), 4)
+    latents = theirs(
+        PROMPTS,
+        latents=z,
+        guidance_scale=3.0,
+        num_inference_steps=4,
+        height=IMAGE_SIZE,
+        width=IMAGE_SIZE,
+        output_type="latent",
+    ).images
+    torch.testing.assert_close(ours, latents, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_steps_are_invertible_by_iteration(model, guidance):
+    condition, denoiser = model.condition(PROMPTS, guidance), model.denoiser(10)
+    schedule, z = denoiser.schedule, noise(model)
+    for i in (2, 10):
+        x, changes = z, []
+        for _ in range(10):
+            eps = schedule.noise(x, denoiser(x, i, condition), i)
+            before, x = x, schedule.move(z, eps, i - 1, i)
+            changes.append(float((x - before).norm() / z.norm()))
+        assert changes[0] > 1e-3  # the network matters
+        assert changes[-1] < 0.05 * changes[1]  # and the iteration converges
+        back = schedule.transfer(x, denoiser(x, i, condition), i, i - 1)
+        assert (back - z).norm() < 0.05 * changes[0] * z.norm()
+
+
+def test_the_scheduler_has_the_grid_of_inversion_whatever_ships(model):
+    config = model.pipeline.scheduler.config
+    assert model.pipeline.scheduler.__class__.__name__ == "DDIMScheduler"
+    assert (config.steps_offset, config.set_alpha_to_one) == (1, False)
+    assert (config.clip_sample, config.thresholding) == (False, False)
+    assert config.timestep_spacing == "leading"
+    assert (config.beta_start, config.beta_end) == (0.00085, 0.012)
+    assert config.beta_schedule == "scaled_linear"
+    assert model.denoiser(50).schedule.timestep[:3] == (0, 1, 21)
+
+
+def test_the_prediction_type_is_kept(folders):
+    kinds = {
+        kind: load(folder).denoiser(5).schedule.prediction for kind, folder in folders.items()
+    }
+    assert kinds == {"sd15": "epsilon", "sd21": "v_prediction", "sdxl": "epsilon"}
+
+
+def test_another_scheduler_in_the_pipeline_does_not_move_the_grid(sd15):
+    before, ours = sd15.denoiser(5).schedule, sd15.pipeline.scheduler
+    sd15.pipeline.scheduler = type(ours).from_config(ours.config, prediction_type="sample")
+    try:
+        assert sd15.denoiser(5).schedule == before
+    finally:
+        sd15.pipeline.scheduler = ours
+
+
+def test_encode_is_the_scaled_mode(model):
+    x, vae = images(), model.pipeline.vae
+    z = model.encode(x)
+    assert z.dtype == torch.float32
+    assert z.shape == (2, *model.latent_shape)
+    assert torch.equal(z, model.encode(x))
+    mode = torch.cat([vae.encode(row).latent_dist.mode() for row in x.split(1)])
+    assert torch.equal(z, mode * vae.config.scaling_factor)
+
+
+def test_the_vae_does_not_depend_on_the_batch(model):
+    x, z = images(3), noise(model, 3)
+    assert torch.equal(model.encode(x)[1:2], model.encode(x[1:2]))
+    assert torch.equal(model.decode(z)[1:2], model.decode(z[1:2]))
+
+
+def test_decode_clamps(model):
+    loud = model.pipeline.vae.decoder.conv_out.bias
+    loud.add_(5)
+    try:
+        decoded = model.decode(noise(model))
+    finally:
+        loud.sub_(5)
+    assert decoded.abs().max() <= 1
+    assert decoded.shape == (2, 3, IMAGE_SIZE, IMAGE_SIZE)
+
+
+def test_a_shift_factor_is_undone(sd15):
+    x, vae = images(1), sd15.pipeline.vae
+    z = sd15.encode(x)
+    vae.register_to_config(shift_factor=0.5)
+    try:
+        shifted = sd15.encode(x)
+        decoded = sd15.decode(shifted)
+    finally:
+        vae.register_to_config(shift_factor=None)
+    torch.testing.assert_close(shifted, z - 0.5 * vae.config.scaling_factor)
+    torch.testing.assert_close(decoded, sd15.decode(z), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sd21"])
+def test_embed_equals_the_stock_embedding(folders, kind):
+    model = load(folders[kind])
+    condition = model.condition(PROMPTS, 3.0)
+    prompt, null = model.pipeline.encode_prompt(PROMPTS, "cpu", 1, True)
+    torch.testing.assert_close(condition.prompt.tokens, prompt)
+    torch.testing.assert_close(condition.null.tokens, null)
+    assert condition.prompt.pooled is None
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_embed_of_xl_equals_the_stock_embedding(folders, zeros):
+    model = load(folders["sdxl"])
+    kept = model.pipeline.config.force_zeros_for_empty_prompt
+    model.pipeline.register_to_config(force_zeros_for_empty_prompt=zeros)
+    try:
+        condition = model.condition(PROMPTS, 3.0)
+        stated = model.pipeline.encode_prompt(PROMPTS, do_classifier_free_guidance=True)
+    finally:
+        model.pipeline.register_to_config(force_zeros_for_empty_prompt=kept)
+    prompt, null, pooled, null_pooled = stated
+    torch.testing.assert_close(condition.prompt.tokens, prompt)
+    torch.testing.assert_close(condition.prompt.pooled, pooled)
+    torch.testing.assert_close(condition.null.tokens, null)
+    torch.testing.assert_close(condition.null.pooled, null_pooled)
+    assert bool((condition.null.tokens == 0).all()) == zeros
+    assert condition.prompt.time_ids.tolist() == [[64, 64, 0, 0, 64, 64]] * 2
+
+
+def test_a_prompt_is_encoded_once(folders, monkeypatch):
+    sd15, asked = load(folders["sd15"]), []
+    encode = sd15.pipeline.encode_prompt
+
+    def counted(prompt, **options):
+        asked.append(prompt)
+        return encode(prompt=prompt, **options)
+
+    monkeypatch.setattr(sd15.pipeline, "encode_prompt", counted)
+    first = sd15.condition(["a", "b", "a"], 3.0)
+    again = sd15.condition(["b", "a", "a"], 3.0)
+    assert sorted(asked) == ["", "a", "b"]
+    assert torch.equal(first.prompt.tokens[0], again.prompt.tokens[2])
+
+
+def test_the_null_prompt_comes_at_every_guidance(model):
+    """An inverter may run at another guidance than the sampler."""
+    for guidance in (0.0, 1.0, 3.0):
+        assert len(model.condition(PROMPTS, guidance).null) == 2
+
+
+def test_a_prompt_that_is_cut_is_reported_once(tmp_path, caplog):
+    model = load(tiny_sd15(tmp_path / "short", length=16))
+    with caplog.at_level(logging.WARNING):
+        embedding = model.embed(["a short one", "this is longer than sixteen bytes"])
+        model.embed(["this is longer than sixteen bytes"])
+    assert embedding.tokens.shape[1] == 16
+    assert len(caplog.records) == 1
+    assert "cut to 16 tokens" in caplog.text
+    assert "an sixteen bytes" in caplog.text
+
+
+def test_gradients_reach_latents_and_embeddings_but_no_weight(model):
+    z = noise(model).requires_grad_()
+    condition = model.condition(PROMPTS, 3.0)
+    tokens = condition.null.tokens.clone().requires_grad_()
+    condition = replace(condition, null=replace(condition.null, tokens=tokens))
+    model.decode(model.denoiser(5)(z, 3, condition)).sum().backward()
+    assert z.grad.abs().sum() > 0
+    assert tokens.grad.abs().sum() > 0
+    for part in (model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder):
+        assert not part.training
+        assert not any(weight.requires_grad for weight in part.parameters())
+    assert not model.encode(images(1)).requires_grad
+    assert not model.embed(PROMPTS).tokens.requires_grad
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_keeps_latents_in_float32(model, precision):
+    half = load(model.pipeline.config._name_or_path, precision=precision)
+    assert half.pipeline.unet.dtype == half.dtype != torch.float32
+    assert half.pipeline.vae.dtype == torch.float32
+    x = images(1)
+    z = half.encode(x)
+    assert torch.equal(z, model.encode(x))
+    ours = half.denoiser(5)(z, 3, half.condition(PROMPTS[:1], 3.0))
+    full = model.denoiser(5)(z, 3, model.condition(PROMPTS[:1], 3.0))
+    assert ours.dtype == half.decode(z).dtype == torch.float32
+    assert 0 < (ours - full).norm() < 0.1 * full.norm()
+
+
+def test_weights_stored_in_half_precision_are_loaded_in_the_precision_asked(folders, tmp_path):
+    load(folders["sd15"], precision="fp16").pipeline.save_pretrained(tmp_path / "half")
+    model = load(tmp_path / "half")
+    assert {part.dtype for part in (model.pipeline.unet, model.pipeline.text_encoder)} == {
+        torch.float32
+    }
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+@pytest.mark.parametrize("size", [36, 96])
+def test_any_multiple_of_the_vae_factor_will_do(folders, kind, size):
+    model = load(folders[kind], image_size=size)
+    assert model.image_size == size
+    assert model.latent_shape == (4, size // 4, size // 4)
+    z = model.encode(torch.rand(1, 3, size, size))
+    assert z.shape[1:] == model.latent_shape
+    output = model.denoiser(5)(z, 2, model.condition(["a"], 1.0))
+    assert output.shape == z.shape
+    assert model.decode(z).shape == (1, 3, size, size)
+
+
+def test_attention_slicing_changes_nothing_but_memory(folders):
+    plain, sliced = load(folders["sd15"]), load(folders["sd15"], attention_slicing=True)
+    z = noise(plain)
+    a, b = (m.denoiser(5)(z, 3, m.condition(PROMPTS, 1.0)) for m in (plain, sliced))
+    torch.testing.assert_close(a, b)
+    processors = {type(p).__name__ for p in sliced.pipeline.unet.attn_processors.values()}
+    assert processors == {"SlicedAttnProcessor"}
+
+
+def test_compile_compiles_the_unet(folders, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
+    model = load(folders["sd15"], compile=True)
+    assert compiled == [type(model.pipeline.unet)]
+
+
+def test_the_own_size_is_the_vaes_where_the_unet_has_none(sd15):
+    sd15.pipeline.unet.register_to_config(sample_size=None)
+    try:
+        assert sd15._side(None) == IMAGE_SIZE
+    finally:
+        sd15.pipeline.unet.register_to_config(sample_size=16)
+
+
+# Where the weights come from
+
+
+def test_models_of_one_process_share_their_weights(folders):
+    first = load(folders["sd15"])
+    assert load(folders["sd15"], image_size=32).pipeline is first.pipeline
+    assert load(folders["sd15"], precision="bf16").pipeline is not first.pipeline
+    other = load(folders["sd21"])
+    assert other.pipeline is not first.pipeline
+
+
+def test_loading_is_silent(folders, capfd, recwarn):
+    stable_diffusion._load.cache_clear()
+    load(folders["sdxl"]).condition(PROMPTS, 3.0)
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+def test_the_verbosity_is_given_back(folders):
+    libraries = (stable_diffusion.diffusers_logging, stable_diffusion.transformers_logging)
+    before = [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
+    load(folders["sd21"])
+    assert [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries] == before
+
+
+def test_a_folder_has_no_commit(model):
+    assert model.commit is None
+
+
+@pytest.mark.parametrize("revision", [None, COMMIT, "v1"])
+def test_the_cache_is_used_without_a_network_and_gives_the_commit(cache, folders, revision):
+    snapshot = put_in_cache(cache, folders["sd15"], "v1" if revision == "v1" else "main")
+    model = load(HUB_ID, revision=revision)
+    assert model.commit == COMMIT
+    assert load(snapshot).commit == COMMIT
+
+
+def test_a_package_names_its_own_folder(folders, tmp_path, monkeypatch):
+    shutil.copytree(folders["sd15"], tmp_path / "bundle" / "weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_weights("pkg://bundle.weights") == (tmp_path / "bundle" / "weights").resolve()
+
+
+# What can go wrong: one line that says what to do
+
+
+def refused(match, action, *arguments, **options):
+    with pytest.raises(UserError, match=match) as caught:
+        action(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_neither_cached_nor_reachable(cache):
+    message = refused("neither in the local cache nor could the hub be reached", load, HUB_ID)
+    assert HUB_ID in message
+    assert "model.path=" in message
+
+
+def test_an_interrupted_download_is_not_taken_for_a_model(cache, folders):
+    snapshot = put_in_cache(cache, folders["sd15"])
+    (snapshot / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    refused("neither in the local cache nor", load, HUB_ID)
+
+
+def test_a_model_that_is_not_cached_is_downloaded(cache, folders, monkeypatch):
+    asked = []
+
+    def download(path, local_files_only=False, **options):
+        asked.append(local_files_only)
+        if local_files_only:
+            raise FileNotFoundError(path)
+        return str(put_in_cache(cache, folders["sd15"]))
+
+    monkeypatch.setattr(stable_diffusion, "model_info", lambda *a, **k: None)
+    monkeypatch.setattr(stable_diffusion.DiffusionPipeline, "download", download)
+    assert load(HUB_ID).commit == COMMIT
+    assert asked == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (GatedRepoError, "gated: accept its terms.*hf auth login"),
+        (RepositoryNotFoundError, "neither a folder nor on the hub"),
+        (RevisionNotFoundError, "no revision 'v9': check model.revision"),
+        (ConnectionError, r"nor could the hub be reached \(no route\)"),
+        (TimeoutError, r"nor could the hub be reached \(no route\)"),
+    ],
+)
+def test_what_the_hub_answers_is_passed_on(cache, monkeypatch, error, match):
+    def ask(*arguments, **options):
+        failure = error.__new__(error)
+        Exception.__init__(failure, "no route\nand more")
+        raise failure
+
+    monkeypatch.setattr(stable_diffusion, "model_info", ask)
+    refused(match, load, HUB_ID, revision="v9")
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "./nothing", "a/b/c"])
+def test_a_folder_that_is_not_there(cache, path):
+    assert path in refused("no such folder", load, path)
+
+
+def test_a_package_that_is_not_there():
+    refused("no such package", load, "pkg://fpinv.nothing")
+    refused("no such package", load, "pkg://nothing.at.all")
+
+
+def copied(folders, tmp_path) -> Path:
+    return Path(shutil.copytree(folders["sd15"], tmp_path / "copy"))
+
+
+def test_a_folder_in_another_format(folders, tmp_path):
+    refused("lacks model_index.json", load, tmp_path)
+    folder = copied(folders, tmp_path)
+    shutil.rmtree(folder / "vae")
+    refused("lacks the weights of its vae", load, folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_index(folders, tmp_path, text):
+    folder = copied(folders, tmp_path)
+    (folder / "model_index.json").write_text(text)
+    refused("model_index.json is not what it should be", load, folder)
+
+
+def test_damaged_weights(folders, tmp_path):
+    folder = copied(folders, tmp_path)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
+    refused("cannot be loaded", load, folder)
+
+
+def test_a_folder_without_scheduler(folders, tmp_path):
+    folder = copied(folders, tmp_path)
+    shutil.rmtree(folder / "scheduler")
+    refused("cannot be loaded", load, folder)
+
+
+def test_a_pipeline_of_another_kind(folders, tmp_path):
+    folder = copied(folders, tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["_class_name"] = "StableDiffusionInpaintPipeline"
+    (folder / "model_index.json").write_text(json.dumps(index))
+    refused("holds a StableDiffusionInpaintPipeline", load, folder)
+
+
+@pytest.mark.parametrize("size", [0, -64, 2, 63])
+def test_a_size_that_does_not_fit(folders, size):
+    refused(
+        f"image_size={size} does not fit.*multiple of 4", load, folders["sd15"], image_size=size
+    )
+
+
+def test_an_unknown_precision(folders):
+    refused("precision=fp8 is unknown", load, folders["sd15"], precision="fp8")
+
+
+def test_steps_that_do_not_fit(sd15):
+    refused("steps=0", sd15.denoiser, 0)
+
+
+def test_devices(monkeypatch):
+    assert resolve_device("cpu") == torch.device("cpu")
+    refused("device=toaster is unknown", resolve_device, "toaster")
+    refused("device=xpu is not available", resolve_device, "xpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    refused("device=cuda is not available", resolve_device, "cuda")
+    refused("device=mps is not available", resolve_device, "mps")
+    assert resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("auto") == torch.device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("auto") == torch.device("cuda")
+    refused("device=cuda:1 is not available", resolve_device, "cuda:1")
+
+
+def test_the_pipelines_are_the_real_classes(folders):
+    assert type(load(folders["sd21"]).pipeline) is StableDiffusionPipeline
+    assert type(load(folders["sdxl"]).pipeline) is StableDiffusionXLPipeline

@@ -1,0 +1,161 @@
+"""Tiny pipelines with random weights, of the classes and in the format of the real ones.
+
+Their UNets are calibrated: the output is as large as half a unit of noise and depends on the
+prompt, yet is smooth enough for the fixed-point iteration to contract from 10 steps on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+IMAGE_SIZE = 64
+WIDTH = 32
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def tokenizer(length: int = 77) -> CLIPTokenizer:
+    """A CLIP tokenizer whose tokens are bytes."""
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    tokens = [*words, "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=length)
+
+
+def text_config(words: CLIPTokenizer) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=words.model_max_length,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+
+
+@torch.no_grad()
+def autoencoder() -> AutoencoderKL:
+    """A VAE of scale factor 4 whose latents have unit variance after scaling."""
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 16, 16),
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=IMAGE_SIZE,
+    ).eval()
+    images = torch.rand(4, 3, IMAGE_SIZE, IMAGE_SIZE) * 2 - 1
+    spread = float(vae.encode(images).latent_dist.mode().std())
+    vae.register_to_config(scaling_factor=1 / spread)
+    return vae
+
+
+@torch.no_grad()
+def unet(context: int, xl: bool = False) -> UNet2DConditionModel:
+    """A calibrated UNet on 16x16 latents; ``context`` is the width of the token states."""
+    labels = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": WIDTH + 6 * 8,
+    }
+    network = UNet2DConditionModel(
+        sample_size=IMAGE_SIZE // 4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(WIDTH, WIDTH),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=2,
+        cross_attention_dim=context,
+        use_linear_projection=xl,
+        **(labels if xl else {}),
+    ).eval()
+    for name, weight in network.named_parameters():
+        if "attn2.to_" in name and weight.ndim == 2:
+            weight.mul_(2)  # a random network hardly listens to the prompt
+    # Without it normalisation would magnify small latents, and the smoothness be lost there.
+    network.conv_in.bias.normal_()
+    z, states = torch.randn(4, 4, 16, 16), torch.randn(4, 77, context)
+    pooled = {"text_embeds": torch.randn(4, WIDTH), "time_ids": torch.full((4, 6), 64.0)}
+    output = network(z, torch.tensor(500), states, added_cond_kwargs=pooled if xl else None).sample
+    network.conv_out.weight.mul_(0.5 / output.std())
+    network.conv_out.bias.zero_()
+    return network
+
+
+def tiny_sd15(folder: Path, length: int = 77) -> Path:
+    """Saves a Stable Diffusion 1.5 in miniature: epsilon, PNDM as shipped; returns the folder."""
+    torch.manual_seed(15)
+    words = tokenizer(length)
+    scheduler = PNDMScheduler(**BETAS, skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False)
+    return _save_sd(folder, words, scheduler)
+
+
+def tiny_sd21(folder: Path) -> Path:
+    """Saves a Stable Diffusion 2.1 in miniature: v-prediction, DDIM as shipped."""
+    torch.manual_seed(21)
+    scheduler = DDIMScheduler(
+        **BETAS,
+        prediction_type="v_prediction",
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+    )
+    return _save_sd(folder, tokenizer(), scheduler)
+
+
+def _save_sd(folder: Path, words: CLIPTokenizer, scheduler: PNDMScheduler | DDIMScheduler) -> Path:
+    StableDiffusionPipeline(
+        vae=autoencoder(),
+        text_encoder=CLIPTextModel(text_config(words)).eval(),
+        tokenizer=words,
+        unet=unet(WIDTH),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def tiny_sdxl(folder: Path, zeros: bool = True) -> Path:
+    """Saves a Stable Diffusion XL in miniature: two text encoders, Euler as shipped.
+
+    ``zeros`` is force_zeros_for_empty_prompt, True in the base model.
+    """
+    torch.manual_seed(10)
+    words = tokenizer()
+    StableDiffusionXLPipeline(
+        vae=autoencoder(),
+        text_encoder=CLIPTextModel(text_config(words)).eval(),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(words)).eval(),
+        tokenizer=words,
+        tokenizer_2=words,
+        unet=unet(2 * WIDTH, xl=True),
+        scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
+        force_zeros_for_empty_prompt=zeros,
+        add_watermarker=False,
+    ).save_pretrained(folder)
+    return folder
