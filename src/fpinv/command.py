@@ -1,0 +1,34 @@
+"""The command line: every error in one line, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from fpinv.execution import INTERRUPTED, MISUSED
+from fpinv.explanation import Mendable, explain
+from fpinv.resumption import resume_arguments
+from fpinv.sweep import Gather
+
+ENVIRONMENT = {
+    "HYDRA_FULL_ERROR": "1",  # Hydra raises its errors instead of printing them
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+
+
+def run(main: Callable[[], None]) -> int:
+    """Calls a ``hydra.main`` function; returns the exit code of its run or sweep."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    Gather.exit_code = 0
+    try:
+        sys.argv[1:] = resume_arguments(sys.argv[1:])
+        main()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (*Mendable, ValueError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return MISUSED
+    return Gather.exit_code

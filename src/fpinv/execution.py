@@ -1,0 +1,276 @@
+"""One run, from its configuration to its records."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from fpinv import display
+from fpinv.construction import build
+from fpinv.errors import UserError
+from fpinv.explanation import Mendable, explain
+from fpinv.provenance import repository_commit, versions
+from fpinv.records import LINES_FILE, RunFolder, write
+from fpinv.resumption import resumed, save_config
+from fpinv.tasks.task import Settings, whole_number
+from fpinv.tracking import Identity, Tracker, track
+
+if TYPE_CHECKING:
+    from fpinv.datasets.example import Dataset, Example
+    from fpinv.inversion import Inverter
+    from fpinv.models.model import Model
+    from fpinv.tasks.task import Task
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+NAMED_FAILURES = 5  # so many failed examples are named on the terminal; metrics.jsonl has all
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run, and where.
+
+    Arguments:
+        config: The configuration.
+        choices: The option of each configuration group.
+        folder: The run folder.
+        label: The job's number and overrides within its sweep; empty for a run of its own.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str | None]
+    folder: Path
+    label: str = ""
+
+    @property
+    def group(self) -> str | None:
+        """The experiment, or else the sweep, that the run is part of."""
+        sweep = self.folder.parent
+        in_sweep = (sweep / "multirun.yaml").exists()
+        return self.choices.get("experiment") or (sweep.name if in_sweep else None)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects that the configuration stands for."""
+
+    settings: Settings
+    dataset: Dataset
+    inverter: Inverter
+    task: Task
+    model: Model
+
+
+def run_job(config: DictConfig) -> int:
+    """Runs one Hydra job; returns its exit code, which ``status.json`` holds too.
+
+    0: all examples done; 1: finished with failed examples, or crashed; 2: a user error.
+    """
+    hydra = HydraConfig.get()
+    folder, label = Path(hydra.runtime.output_dir), _label(hydra)
+    try:
+        job = _job(config, hydra, folder, label)
+    except UserError as error:
+        return _refuse(error, folder, label)
+    try:
+        code, message = execute(job), None
+    except KeyboardInterrupt:
+        _keep_status(folder, INTERRUPTED, "interrupted")
+        raise
+    except Exception as error:
+        code, message = _report(error, folder, label)
+    _keep_status(folder, code, message)
+    return code
+
+
+def _refuse(error: UserError, folder: Path, label: str) -> int:
+    """Leaves the folder of another run as it is, unless a sweep is to read the exit code there."""
+    code, message = _report(error, folder, label)
+    if label:
+        _keep_status(folder, code, message)
+    return code
+
+
+def _label(hydra: DictConfig) -> str:
+    if hydra.mode.name != "MULTIRUN":
+        return ""
+    return f"job {hydra.job.num} ({', '.join(hydra.overrides.task)})"
+
+
+def _job(config: DictConfig, hydra: DictConfig, folder: Path, label: str) -> Job:
+    if config.resume is not None:
+        return Job(*resumed(config, hydra, folder), folder)
+    if (folder / LINES_FILE).exists():
+        raise UserError(
+            f"{folder} holds a run already: continue it with resume={folder}, or choose another "
+            "folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
+        )
+    return Job(config, hydra.runtime.choices, folder, label)
+
+
+def _report(error: Exception, folder: Path, label: str) -> tuple[int, str]:
+    """Says what went wrong in one line; what the user cannot mend leaves a traceback."""
+    line = explain(error)
+    if not isinstance(error, UserError):
+        write(folder / "error.log", "".join(traceback.format_exception(error)))
+        line += f" (traceback in {folder / 'error.log'})"
+    print(f"error: {label}: {line}" if label else f"error: {line}", file=sys.stderr)
+    return MISUSED if isinstance(error, Mendable) else FAILED, line
+
+
+def _keep_status(folder: Path, code: int, message: str | None) -> None:
+    status = {"exit_code": code, "message": message}
+    write(folder / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
+
+
+def execute(job: Job) -> int:
+    """Runs a job to its end; returns 1 if examples failed, else 0."""
+    limit, tracking = _limit(job.config), build(job.config, "tracking")
+    with _quiet(job.folder):
+        parts = _build(job.config)
+        total = min(len(parts.dataset), limit or len(parts.dataset))
+        if not total:
+            raise UserError(f"dataset={job.choices['dataset']} has no examples")
+        save_config(job.config, job.choices, job.folder)
+        folder = RunFolder(job.folder)
+        with track(tracking, _identity(job), job.folder) as tracker:
+            summary = _work(job, parts, folder, tracker, total)
+            tracker.finish(summary, _plain(job.config), folder)
+    _show(job, folder, summary)
+    return FAILED if folder.failed else 0
+
+
+def _limit(config: DictConfig) -> int | None:
+    if config.images is not None:
+        whole_number("images", config.images, at_least=0)
+    if config.limit is not None:
+        whole_number("limit", config.limit, at_least=1)
+    return config.limit
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """The same, resolved, as Python's own containers."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def _build(config: DictConfig) -> Parts:
+    """Builds what is quick to refuse first, and the model last."""
+    settings = Settings(**{key.name: config[key.name] for key in fields(Settings)})
+    dataset, inverter = build(config, "dataset"), build(config, "inverter")
+    task = build(config, "task")
+    _seed(settings.seed)
+    return Parts(settings, dataset, inverter, task, build(config, "model"))
+
+
+def _seed(seed: int) -> None:
+    """Seeds every generator, in the job: the jobs of a sweep may share a process."""
+    import numpy
+    import torch
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _work(
+    job: Job, parts: Parts, folder: RunFolder, tracker: Tracker, total: int
+) -> dict[str, Any]:
+    """Does the examples that are not done yet; returns the summary, written however it ends."""
+    pictured = _ids(parts.dataset, total if job.config.images is None else job.config.images)
+    examples = _unfinished(parts.dataset, total, folder.finished)
+    for index, row in enumerate(folder.rows):
+        tracker.example(index, row)
+    try:
+        with display.progress_bar(job.label or _name(job), total, folder.rows) as bar:
+            for record in parts.task(parts.model, parts.inverter, examples, parts.settings):
+                shown = record if record.id in pictured else replace(record, images={})
+                row = folder.append(shown)
+                tracker.example(len(folder.rows) - 1, row)
+                bar.advance(record.metrics)
+    except KeyboardInterrupt:
+        _say_interrupted(folder, total)
+        raise
+    finally:
+        summary = folder.summarise(_header(job, parts), total)
+    return summary
+
+
+def _ids(dataset: Dataset, count: int) -> set[str]:
+    return {dataset[k].id for k in range(min(count, len(dataset)))}
+
+
+def _unfinished(dataset: Dataset, total: int, finished: set[str]) -> Iterator[Example]:
+    examples = (dataset[k] for k in range(total))
+    return (example for example in examples if example.id not in finished)
+
+
+def _header(job: Job, parts: Parts) -> dict[str, Any]:
+    """What was run, with what."""
+    groups = {key: job.choices.get(key) for key in ("dataset", "inverter", "adjustment", "task")}
+    model = {"model": parts.model.name, "model_commit": parts.model.commit}
+    machine = {"precision": job.config.precision, "device": str(parts.model.device)}
+    made_with = {"versions": versions(), "commit": repository_commit()}
+    return model | groups | vars(parts.settings) | machine | made_with
+
+
+def _name(job: Job) -> str:
+    return "{task}: {inverter} on {dataset}, {model}".format(**job.choices)
+
+
+def _identity(job: Job) -> Identity:
+    config, choices = _plain(job.config), job.choices
+    tags = [str(choices[key]) for key in ("model", "dataset", "inverter")]
+    name = "/".join([str(choices["task"]), *tags[::-1], f"seed{config['seed']}"])
+    return Identity(name, job.group, str(choices["task"]), list(dict.fromkeys(tags)), config)
+
+
+def _show(job: Job, folder: RunFolder, summary: Mapping[str, Any]) -> None:
+    """The table, unless a sweep will show one over its jobs, the failures and the folder."""
+    if not job.label:
+        means = {name: summary[name] for name in folder.metric_names}
+        display.show(display.run_table(f"{_name(job)} (n = {summary['n']})", means))
+    _say_failed(folder, summary["total"])
+    print(job.folder)
+
+
+def _say_failed(folder: RunFolder, total: int) -> None:
+    if not (failed := folder.failed):
+        return
+    names = "; ".join(f"{row['id']} ({row['error']})" for row in failed[:NAMED_FAILURES])
+    more = f"; and {len(failed) - NAMED_FAILURES} more" if len(failed) > NAMED_FAILURES else ""
+    print(f"error: {len(failed)} of {total} examples failed: {names}{more}", file=sys.stderr)
+
+
+def _say_interrupted(folder: RunFolder, total: int) -> None:
+    kept = len(folder.finished)
+    print(
+        f"interrupted: {kept} of {total} examples are kept; to go on: "
+        f"python run.py resume={folder.path}",
+        file=sys.stderr,
+    )
+
+
+@contextmanager
+def _quiet(folder: Path) -> Iterator[None]:
+    """Keeps warnings and log messages off the terminal and in the run folder's run.log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / "run.log", delay=True, encoding="utf-8")
+    handler.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        logging.captureWarnings(False)
+        handler.close()

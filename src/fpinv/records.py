@@ -1,0 +1,208 @@
+"""The files of a run, which are its record: one line per example, pictures and a summary.
+
+A run folder holds::
+
+    metrics.jsonl       one line per example, written as it finishes
+    images/<id>/*.png   its pictures, written before its line
+    summary.json        flat: means with 95 % intervals, counts, versions
+    config.yaml         the configuration, resolved
+
+A run may be killed at any moment: every file but ``metrics.jsonl`` appears whole or not at all,
+and of that one, a half-written last line is dropped when the run resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from fpinv.errors import UserError
+
+LINES_FILE = "metrics.jsonl"
+RESERVED = ("id", "prompt", "error", "images", "series")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a task found out about one example.
+
+    Arguments:
+        id: Name of the example.
+        prompt: Its caption.
+        metrics: Numbers by name; None where a metric has no meaning.
+        series: Numbers per step by name, clean end first.
+        images: Pictures by name.
+        error: Why the example failed, in one line; None if it did not.
+    """
+
+    id: str
+    prompt: str
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    images: Mapping[str, Image.Image] = field(default_factory=dict)
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if taken := set(RESERVED) & set(self.metrics):
+            raise ValueError(f"a metric cannot be called {', '.join(sorted(taken))}")
+
+    def row(self) -> dict[str, Any]:
+        """The record's line in metrics.jsonl: flat, pictures by name only."""
+        row: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "error": self.error}
+        row |= self.metrics
+        row |= {"series": {k: list(v) for k, v in self.series.items()}}
+        return finite(row | {"images": list(self.images)})
+
+
+def metrics_of(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics of a line of metrics.jsonl."""
+    return {name: value for name, value in row.items() if name not in RESERVED}
+
+
+def is_interval(value: Any) -> bool:  # noqa: ANN401
+    """Whether an entry of a summary is the mean of a metric."""
+    return isinstance(value, Mapping) and "mean" in value
+
+
+class RunFolder:
+    """The records of one run; opening a folder that has some continues them.
+
+    Lines that cannot be read, and those of failed examples, are dropped at opening: their examples
+    are done again.
+
+    Arguments:
+        path: The folder; made if need be.
+
+    Attributes:
+        rows: The lines of metrics.jsonl, in order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        path.mkdir(parents=True, exist_ok=True)
+        if self.lines.exists():
+            self._repair()
+
+    @property
+    def lines(self) -> Path:
+        """The file of one line per example."""
+        return self.path / LINES_FILE
+
+    @property
+    def finished(self) -> set[str]:
+        """The ids of the examples that need not be done again."""
+        return {row["id"] for row in self.rows if row["error"] is None}
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The lines of examples that failed."""
+        return [row for row in self.rows if row["error"] is not None]
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics that any line has, in order."""
+        return list(dict.fromkeys(name for row in self.rows for name in metrics_of(row)))
+
+    def _repair(self) -> None:
+        text = self.lines.read_text(encoding="utf-8", errors="replace")
+        found = {row["id"]: row for row in map(_parse, text.split("\n")) if row is not None}
+        self.rows = [row for row in found.values() if row["error"] is None]
+        whole = "".join(_line(row) for row in self.rows)
+        if whole != text:
+            write(self.lines, whole)
+
+    def append(self, record: Record) -> dict[str, Any]:
+        """Writes a record's pictures, then its line, which it returns."""
+        for name, image in record.images.items():
+            with replacing(self.picture(record.id, name)) as path:
+                image.save(path, format="PNG")
+        row = record.row()
+        with self.lines.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.append(row)
+        return row
+
+    def picture(self, id: str, name: str) -> Path:
+        """Where the picture ``name`` of example ``id`` lies."""
+        return self.path / "images" / quote(id, safe="") / f"{name}.png"
+
+    def summarise(self, header: Mapping[str, Any], total: int) -> dict[str, Any]:
+        """Writes and returns summary.json.
+
+        Arguments:
+            header: What was run, with what: becomes part of the summary.
+            total: Number of examples that the run is about; fewer records mean it was cut short.
+        """
+        from fpinv.metrics import mean_ci95
+
+        done = [row for row in self.rows if row["error"] is None]
+        counts = {"n": len(done), "failed": len(self.failed), "total": total}
+        means = {k: mean_ci95([row.get(k) for row in done]) for k in self.metric_names}
+        summary = finite({**header, **counts, **means})
+        write(self.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        return summary
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401
+    """The same with None for every number that JSON cannot say (NaN, infinities)."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: the file is missing or holds none.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return value
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of ``path`` when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    yield partial
+    os.replace(partial, path)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and set(RESERVED) <= row.keys() else None

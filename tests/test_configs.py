@@ -1,0 +1,64 @@
+"""Every file in conf/ composes, fits its target's signature, and builds what needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from fpinv.construction import build, check
+from fpinv.errors import UserError
+
+CONF = Path(__file__).parents[1] / "conf"
+PARTS = ("tracking", "dataset", "inverter", "adjustment", "task")
+
+
+def options(groups: str = "*") -> list[str]:
+    """``group=option`` of every file in a group's folder."""
+    files = sorted(CONF.glob(f"{groups}/**/*.yaml"))
+    return [f"{file.parent.relative_to(CONF)}={file.stem}" for file in files]
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> DictConfig:
+    try:
+        return compose("config", overrides=list(overrides))
+    except Exception as error:
+        raise AssertionError(f"{overrides} does not compose: {error}") from error
+
+
+@pytest.mark.parametrize("option", ["", *options()])
+def test_composes_and_fits_its_targets(option: str):
+    config = composed(*filter(None, [option]))
+    assert not OmegaConf.missing_keys(config)
+    OmegaConf.resolve(config)
+    for part in (*PARTS, "model"):
+        check(config, part)
+
+
+@pytest.mark.parametrize("option", options("[aidt]*"))
+def test_instantiates(option: str):
+    """Data sets that need a folder, and metrics that need a download, may say so in one line."""
+    config = composed(option)
+    for part in PARTS:
+        try:
+            build(config, part)
+        except UserError as error:
+            assert "\n" not in str(error)
+            assert part == "dataset" or "/" in option, f"{option}: {error}"
+
+
+def test_photographs_choose_stable_diffusion_unless_told_otherwise():
+    scenes = composed("dataset=scenes").model
+    assert composed("dataset=coco").model == composed("model=sd15").model != scenes
+    assert composed("dataset=coco", "model=scenes").model == scenes

@@ -1,0 +1,38 @@
+"""A configuration folder whose parts are those of ``run_toys``, around the real config.yaml."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+OPTIONS = {
+    "model/scenes": (
+        "{_target_: run_toys.load_model, path: null, "
+        "device: '${device}', precision: '${precision}'}"
+    ),
+    "dataset/scenes": "{_target_: run_toys.ToyDataset, size: 10, root: null, corrupt: null}",
+    "inverter/fpi": (
+        "{_target_: run_toys.ToyInverter, iterations: 5, tolerance: null, start: previous}"
+    ),
+    "inverter/ddim": "{_target_: run_toys.ToyInverter, iterations: 1}",
+    "adjustment/none": "{}",
+    "task/reconstruction": (
+        "{_target_: run_toys.ToyTask, stop_at: null, signal: 9, crash: false}"
+    ),
+    "experiment/figure": (
+        "# @package _global_\nguidance: 3\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {inverter: 'ddim,fpi'}}}"
+    ),
+}
+
+
+def write_toy_conf(folder: Path) -> Path:
+    """Writes the configuration; returns its folder."""
+    for option, text in OPTIONS.items():
+        file = folder / f"{option}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    shutil.copy(ROOT / "conf" / "config.yaml", folder)
+    return folder

@@ -1,0 +1,46 @@
+"""Reads what W&B wrote offline: protocol buffers in LevelDB's log format, blocks of 32 KiB."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wandb.proto import wandb_internal_pb2 as pb
+
+BLOCK, FILE_HEADER, HEADER = 32768, 7, 7
+FULL, LAST = 1, 4
+
+
+def records(path: Path) -> Iterator[pb.Record]:
+    """The records of a .wandb file."""
+    data, at, payload = path.read_bytes(), FILE_HEADER, b""
+    while at + HEADER <= len(data):
+        if (room := BLOCK - at % BLOCK) < HEADER:
+            at += room
+            continue
+        length, kind = struct.unpack("<HB", data[at + 4 : at + HEADER])
+        payload += data[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        if kind in (FULL, LAST):
+            record = pb.Record()
+            record.ParseFromString(payload)
+            payload = b""
+            yield record
+
+
+def values(items: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Key-value items of a record as Python values."""
+    return {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+
+
+def of_kind(path: Path, kind: str) -> list[Any]:
+    """The records of one kind, unwrapped."""
+    return [getattr(r, kind) for r in records(path) if r.WhichOneof("record_type") == kind]
+
+
+def offline_files(folder: Path) -> list[Path]:
+    """The .wandb files below a folder, oldest first."""
+    return sorted(folder.glob("**/offline-run-*/*.wandb"))
