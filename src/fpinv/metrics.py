@@ -20,7 +20,6 @@ from urllib.parse import urlparse
 import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from fpinv.errors import UserError
 
@@ -45,6 +44,9 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
         Image Quality Assessment: From Error Visibility to Structural Similarity (Wang et al.,
         2004), https://doi.org/10.1109/TIP.2003.819861.
     """
+    # Imported here, because it takes seconds that an error in the command line need not wait for.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     values = structural_similarity_index_measure(
         # the convolutions of float64 images take ten times as long
         _unit(images).float(),

@@ -114,11 +114,9 @@ class RunFolder:
         return list(dict.fromkeys(name for row in self.rows for name in metrics_of(row)))
 
     def _repair(self) -> None:
-        text = self.lines.read_text(encoding="utf-8", errors="replace")
-        found = {row["id"]: row for row in map(_parse, text.split("\n")) if row is not None}
-        self.rows = [row for row in found.values() if row["error"] is None]
+        self.rows = [row for row in read_rows(self.path) if row["error"] is None]
         whole = "".join(_line(row) for row in self.rows)
-        if whole != text:
+        if whole != self.lines.read_text(encoding="utf-8", errors="replace"):
             write(self.lines, whole)
 
     def append(self, record: Record) -> dict[str, Any]:
@@ -136,7 +134,7 @@ class RunFolder:
 
     def picture(self, id: str, name: str) -> Path:
         """Where the picture ``name`` of example ``id`` lies."""
-        return self.path / "images" / quote(id, safe="") / f"{name}.png"
+        return picture(self.path, id, name)
 
     def summarise(self, header: Mapping[str, Any], total: int) -> dict[str, Any]:
         """Writes and returns summary.json.
@@ -153,6 +151,21 @@ class RunFolder:
         summary = finite({**header, **counts, **means})
         write(self.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
         return summary
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run folder's metrics.jsonl that can be read, without touching the file.
+
+    Where an example has several, its last one counts.
+    """
+    text = (folder / LINES_FILE).read_text(encoding="utf-8", errors="replace")
+    rows = [row for row in map(_parse, text.split("\n")) if row is not None]
+    return list({row["id"]: row for row in rows}.values())
+
+
+def picture(folder: Path, id: str, name: str) -> Path:
+    """Where the picture ``name`` of example ``id`` lies in a run folder."""
+    return folder / "images" / quote(id, safe="") / f"{name}.png"
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401

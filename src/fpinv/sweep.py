@@ -29,12 +29,14 @@ class JobResult:
         overrides: What it was run with.
         exit_code: See :func:`fpinv.execution.run_job`; 1 for a job that was killed.
         summary: Its summary.json; empty where it has none.
+        folder: Where all of it lies.
     """
 
     number: int
     overrides: Mapping[str, str]
     exit_code: int
     summary: Mapping[str, Any]
+    folder: Path
 
 
 class Gather(Callback):
@@ -74,6 +76,7 @@ def _read_job(folder: Path) -> JobResult:
         overrides,
         int(_read(folder / "status.json").get("exit_code", CRASHED)),
         _read(folder / "summary.json"),
+        folder,
     )
 
 
@@ -91,14 +94,19 @@ def _keys(jobs: Sequence[JobResult]) -> list[str]:
     return list(dict.fromkeys(key for job in jobs for key in job.overrides))
 
 
+def varied(jobs: Sequence[JobResult]) -> list[str]:
+    """The overrides in which the jobs differ."""
+    return [key for key in _keys(jobs) if len({job.overrides.get(key) for job in jobs}) > 1]
+
+
 def sweep_table(title: str, jobs: Sequence[JobResult]) -> Table:
     """One row per job: the overrides in which the jobs differ, and the headline metrics."""
-    varied = [key for key in _keys(jobs) if len({job.overrides.get(key) for job in jobs}) > 1]
+    keys = varied(jobs)
     present = _metrics(jobs)
     metrics = [name for name in HEADLINES if name in present] or present[: len(HEADLINES)]
-    table = Table("job", *varied, *metrics, title=title, title_justify="left")
+    table = Table("job", *keys, *metrics, title=title, title_justify="left")
     for job in jobs:
-        settings = [job.overrides.get(key, "") for key in varied]
+        settings = [job.overrides.get(key, "") for key in keys]
         values = [interval(job.summary.get(name)) for name in metrics]
         table.add_row(str(job.number), *settings, *values)
     return table

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import toy
 import torch
+import toy
 from PIL import Image
 
 from fpinv.adjustment import PromptAware

@@ -1,0 +1,62 @@
+"""The Markdown table of a folder of sweeps: ``python table.py outputs/reconstruction_table/<stamp>``.
+
+Reads records only. One row per inverter with its setting and one block per guidance; every number
+is the mean over the images with the half-width of its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fpinv.sweep import JobResult, read_jobs
+
+METRICS = {
+    "PSNR, dB": ("psnr", 2),
+    "gap to the ceiling, dB": ("gap", 3),
+    "latent, dB": ("latent_psnr", 1),
+    "calls": ("nfe_calls", 0),
+    "s/image": ("seconds_per_image", 2),
+}
+SETTINGS = ("inverter.label", "inverter.variant", "inverter.iterations")
+
+
+def name(job: JobResult) -> str:
+    """The inverter and what was set on it."""
+    set_on_it = [job.overrides[key] for key in SETTINGS if key in job.overrides]
+    return " ".join([job.summary["inverter"], *set_on_it])
+
+
+def cell(job: JobResult, metric: str, digits: int) -> str:
+    """``mean ± half-width``; counts and times are the same for all images or vary with the clock."""
+    value = job.summary[metric]
+    text = f"{value['mean']:.{digits}f}"
+    spread = value["ci95"] is not None and metric not in ("nfe_calls", "seconds_per_image")
+    return f"{text} ± {value['ci95']:.{digits}f}" if spread else text
+
+
+def block(jobs: list[JobResult]) -> str:
+    """The table of the jobs of one guidance."""
+    first = jobs[0].summary
+    ceiling = cell(jobs[0], "ceiling_psnr", 2)
+    lines = [
+        f"w = {first['guidance']:g}, N = {first['steps']}, n = {first['n']}, {first['device']}; "
+        f"ceiling {ceiling} dB",
+        "",
+        "| inverter | " + " | ".join(METRICS) + " |",
+        "|---|" + "---:|" * len(METRICS),
+    ]
+    for job in jobs:
+        cells = (cell(job, metric, digits) for metric, digits in METRICS.values())
+        lines.append(f"| {name(job)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(folder: Path) -> None:
+    jobs = [job for sweep in sorted(folder.iterdir()) for job in read_jobs(sweep)]
+    for guidance in sorted({job.summary["guidance"] for job in jobs}):
+        print(block([job for job in jobs if job.summary["guidance"] == guidance]), end="\n\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

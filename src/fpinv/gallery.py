@@ -1,0 +1,99 @@
+"""The pictures of a sweep side by side: original, ceiling, and each job's reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from PIL import Image
+
+from fpinv.records import picture, read_rows, replacing
+from fpinv.sweep import JobResult, read_jobs, varied
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_EXAMPLES, MOST_JOBS = 8, 8
+INCHES = 1.4
+
+Cell = tuple[Path, str]
+"""A picture and the words under it."""
+
+
+class Gallery(Callback):
+    """Hydra's callback that ends a sweep with ``comparison.png`` in its folder."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Draws the pictures that the jobs share; does nothing where there are none."""
+        folder = Path(config.hydra.sweep.dir)
+        if compare(read_jobs(folder), folder / "comparison.png"):
+            print((folder / "comparison.png").resolve())
+
+
+def compare(jobs: Sequence[JobResult], path: Path) -> bool:
+    """Draws original | ceiling | each job's reconstruction, a row an example, at most 8 of each.
+
+    Under the ceiling and the reconstructions stands their PSNR in dB. Returns whether there was
+    anything to draw: examples whose pictures every job kept.
+    """
+    finished = [job for job in jobs if job.summary.get("n")][:MOST_JOBS]
+    columns = dict(_columns(finished, varied(jobs)))
+    shared = [set(cells) for cells in columns.values()]
+    ids = [id for id in next(iter(columns.values()), {}) if all(id in s for s in shared)]
+    if ids:
+        _draw(columns, ids[:MOST_EXAMPLES], path)
+    return bool(ids)
+
+
+def _columns(
+    jobs: Sequence[JobResult], keys: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, Cell]]]:
+    """Heading and cells by example id; original and ceiling are the first job's."""
+    for k, job in enumerate(jobs):
+        if k == 0:
+            yield "original", _cells(job.folder, "original", None)
+            yield "VAE ceiling", _cells(job.folder, "ceiling", "ceiling_psnr")
+        heading = "\n".join(
+            f"{key.rpartition('.')[2]} {job.overrides.get(key, '')}" for key in keys
+        )
+        yield heading or f"job {job.number}", _cells(job.folder, "reconstruction", "psnr")
+
+
+def _cells(folder: Path, name: str, metric: str | None) -> dict[str, Cell]:
+    """The cells of one kind of picture by example id."""
+    return {
+        row["id"]: (picture(folder, row["id"], name), _words(row.get(metric or "")))
+        for row in read_rows(folder)
+        if name in row["images"]
+    }
+
+
+def _words(decibels: float | None) -> str:
+    return "" if decibels is None else f"{decibels:.2f} dB"
+
+
+def _draw(columns: Mapping[str, Mapping[str, Cell]], ids: Sequence[str], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = (INCHES * len(columns), (INCHES + 0.15) * len(ids) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(ids), len(columns), squeeze=False)
+    for axes, id in zip(grid, ids, strict=True):
+        for axis, cells in zip(axes, columns.values(), strict=True):
+            _show(axis, cells[id])
+    for axis, heading in zip(grid[0], columns, strict=True):
+        axis.set_title(heading, fontsize=8)
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
+
+
+def _show(axis: Axes, cell: Cell) -> None:
+    picture, words = cell
+    axis.imshow(Image.open(picture), interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_xlabel(words, fontsize=7, labelpad=2)

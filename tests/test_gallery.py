@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fpinv.gallery import compare
+from fpinv.records import Record, RunFolder
+from fpinv.sweep import JobResult
+
+NAMES = ("original", "ceiling", "reconstruction")
+
+
+def job(root: Path, number: int, ids, pictured=None, **overrides) -> JobResult:
+    folder = RunFolder(root / str(number))
+    for k, id in enumerate(ids):
+        colour = (40 * number, 30 * k, 120)
+        images = {name: Image.new("RGB", (16, 16), colour) for name in NAMES}
+        kept = images if pictured is None or id in pictured else {}
+        folder.append(Record(id, "p", {"psnr": 20.0 + number, "ceiling_psnr": 30.0}, {}, kept))
+    return JobResult(number, overrides, 0, {"n": len(ids)}, folder.path)
+
+
+def test_draws_what_all_jobs_share(tmp_path):
+    jobs = [
+        job(tmp_path, 1, ["a", "b", "c/d"], inverter="ddim"),
+        job(tmp_path, 2, ["a", "b", "c/d"], ["a", "c/d"], inverter="fpi"),
+    ]
+    assert compare(jobs, tmp_path / "comparison.png")
+    drawn = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
+    # Each of the two shared examples shows its colour once for each job, the first also twice more.
+    for number, k in ((1, 0), (1, 2), (2, 0), (2, 2)):
+        assert (drawn == (40 * number, 30 * k, 120)).all(-1).sum() > 1000
+    assert not (drawn == (40, 30, 120)).all(-1).any()
+
+
+def test_draws_nothing_where_nothing_is_shared(tmp_path):
+    jobs = [job(tmp_path, 1, ["a"], inverter="ddim"), job(tmp_path, 2, ["b"], inverter="fpi")]
+    assert not compare(jobs, tmp_path / "comparison.png")
+    assert not compare([], tmp_path / "comparison.png")
+    assert not (tmp_path / "comparison.png").exists()
+
+
+def test_failed_lines_of_a_run_are_left_alone(tmp_path):
+    result = job(tmp_path, 1, ["a"], inverter="ddim")
+    folder = RunFolder(result.folder)
+    folder.append(Record("broken", "p", error="no image"))
+    before = folder.lines.read_text()
+    assert compare([result, job(tmp_path, 2, ["a"], inverter="fpi")], tmp_path / "c.png")
+    assert folder.lines.read_text() == before
