@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fpinv.datasets.example import Dataset, Example
     from fpinv.inversion import Inverter
     from fpinv.models.model import Model
+    from fpinv.records import Record
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -187,22 +188,31 @@ def _work(
 ) -> dict[str, Any]:
     """Does the examples that are not done yet; returns the summary, written however it ends."""
     pictured = _ids(parts.dataset, total if job.config.images is None else job.config.images)
+    header = _header(job, parts)
     examples = _unfinished(parts.dataset, total, folder.finished)
     for index, row in enumerate(folder.rows):
         tracker.example(index, row)
     try:
         with display.progress_bar(job.label or _name(job), total, folder.rows) as bar:
             for record in parts.task(parts.model, parts.inverter, examples, parts.settings):
-                shown = record if record.id in pictured else replace(record, images={})
-                row = folder.append(shown)
+                row = folder.append(_kept(record, job, pictured), header)
                 tracker.example(len(folder.rows) - 1, row)
                 bar.advance(record.metrics)
     except KeyboardInterrupt:
         _say_interrupted(folder, total)
         raise
     finally:
-        summary = folder.summarise(_header(job, parts), total)
+        summary = folder.summarise(header, total)
     return summary
+
+
+def _kept(record: Record, job: Job, pictured: set[str]) -> Record:
+    """The record without what the configuration does not ask to keep."""
+    return replace(
+        record,
+        images=record.images if record.id in pictured else {},
+        inversion=record.inversion if job.config.inversions else None,
+    )
 
 
 def _ids(dataset: Dataset, count: int) -> set[str]:

@@ -4,6 +4,7 @@ A run folder holds::
 
     metrics.jsonl       one line per example, written as it finishes
     images/<id>/*.png   its pictures, written before its line
+    inversions/<id>.safetensors  its inversion, where that was asked for, likewise
     summary.json        flat: means with 95 % intervals, counts, versions
     config.yaml         the configuration, resolved
 
@@ -20,12 +21,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from PIL import Image
 
 from fpinv.errors import UserError
+
+if TYPE_CHECKING:
+    from fpinv.inversion import Inversion
 
 LINES_FILE = "metrics.jsonl"
 RESERVED = ("id", "prompt", "error", "images", "series")
@@ -42,6 +46,7 @@ class Record:
         series: Numbers per step by name, clean end first.
         images: Pictures by name.
         error: Why the example failed, in one line; None if it did not.
+        inversion: The inversion of this one image, to be kept for other uses.
     """
 
     id: str
@@ -50,6 +55,7 @@ class Record:
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     images: Mapping[str, Image.Image] = field(default_factory=dict)
     error: str | None = None
+    inversion: Inversion | None = None
 
     def __post_init__(self) -> None:
         if taken := set(RESERVED) & set(self.metrics):
@@ -119,8 +125,17 @@ class RunFolder:
         if whole != self.lines.read_text(encoding="utf-8", errors="replace"):
             write(self.lines, whole)
 
-    def append(self, record: Record) -> dict[str, Any]:
-        """Writes a record's pictures, then its line, which it returns."""
+    def append(self, record: Record, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Writes a record's pictures and inversion, then its line, which it returns.
+
+        Arguments:
+            record: What to keep.
+            about: What the inversion was made with; kept in its file.
+        """
+        if record.inversion is not None:
+            made_from = {"id": record.id, "prompt": record.prompt, **(about or {})}
+            with replacing(self.inversion(record.id)) as path:
+                record.inversion.save(path, made_from)
         for name, image in record.images.items():
             with replacing(self.picture(record.id, name)) as path:
                 image.save(path, format="PNG")
@@ -135,6 +150,10 @@ class RunFolder:
     def picture(self, id: str, name: str) -> Path:
         """Where the picture ``name`` of example ``id`` lies."""
         return picture(self.path, id, name)
+
+    def inversion(self, id: str) -> Path:
+        """Where the inversion of example ``id`` lies."""
+        return self.path / "inversions" / f"{quote(id, safe='')}.safetensors"
 
     def summarise(self, header: Mapping[str, Any], total: int) -> dict[str, Any]:
         """Writes and returns summary.json.

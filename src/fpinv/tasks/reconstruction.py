@@ -145,7 +145,10 @@ class Reconstruction:
             values = {name: _item(column, k) for name, column in columns.items()}
             series = _series(outcome.inversion, k)
             pictures = _pictures(batch.images[k], ceiling[k], outcome.images[k])
-            records.append(Record(example.id, example.prompt, values, series, pictures))
+            inversion = outcome.inversion[slice(k, k + 1)]
+            records.append(
+                Record(example.id, example.prompt, values, series, pictures, inversion=inversion)
+            )
         return records
 
     def _columns(
