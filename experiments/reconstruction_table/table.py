@@ -16,7 +16,6 @@ METRICS = {
     "gap to the ceiling, dB": ("gap", 3),
     "latent, dB": ("latent_psnr", 1),
     "calls": ("nfe_calls", 0),
-    "s/image": ("seconds_per_image", 2),
 }
 SETTINGS = ("inverter.label", "inverter.variant", "inverter.iterations")
 
@@ -28,11 +27,10 @@ def name(job: JobResult) -> str:
 
 
 def cell(job: JobResult, metric: str, digits: int) -> str:
-    """``mean ± half-width``; counts and times are the same for all images or vary with the clock."""
+    """``mean ± half-width``, without the latter where all images have the same value."""
     value = job.summary[metric]
     text = f"{value['mean']:.{digits}f}"
-    spread = value["ci95"] is not None and metric not in ("nfe_calls", "seconds_per_image")
-    return f"{text} ± {value['ci95']:.{digits}f}" if spread else text
+    return f"{text} ± {value['ci95']:.{digits}f}" if value["ci95"] else text
 
 
 def block(jobs: list[JobResult]) -> str:
