@@ -27,7 +27,7 @@ def test_draws_what_all_jobs_share(tmp_path):
     ]
     assert compare(jobs, tmp_path / "comparison.png")
     drawn = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
-    # Each of the two shared examples shows its colour once for each job, the first also twice more.
+    # Each shared example shows its colour once a job, and for the first job twice more.
     for number, k in ((1, 0), (1, 2), (2, 0), (2, 2)):
         assert (drawn == (40 * number, 30 * k, 120)).all(-1).sum() > 1000
     assert not (drawn == (40, 30, 120)).all(-1).any()

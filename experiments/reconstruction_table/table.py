@@ -1,4 +1,4 @@
-"""The Markdown table of a folder of sweeps: ``python table.py outputs/reconstruction_table/<stamp>``.
+"""The Markdown table of a folder of sweeps: ``table.py outputs/reconstruction_table/<stamp>``.
 
 Reads records only. One row per inverter with its setting and one block per guidance; every number
 is the mean over the images with the half-width of its 95 % interval.

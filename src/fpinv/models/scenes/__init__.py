@@ -1,0 +1,1 @@
+"""The bundled model: weights in diffusers format beside this file; see README.md."""
