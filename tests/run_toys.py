@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from PIL import Image
 
@@ -67,6 +67,8 @@ class ToyTask:
         signal: Number of the signal.
         crash: Raise something that is no user error.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("psnr",)
 
     stop_at: int | None = None
     signal: int = int(signal.SIGKILL)

@@ -10,11 +10,12 @@ from fpinv.sweep import JobResult
 NAMES = ("original", "ceiling", "reconstruction")
 
 
-def job(root: Path, number: int, ids, pictured=None, **overrides) -> JobResult:
+def job(root: Path, number: int, ids, pictured=None, original=0, **overrides) -> JobResult:
     folder = RunFolder(root / str(number))
     for k, id in enumerate(ids):
         colour = (40 * number, 30 * k, 120)
         images = {name: Image.new("RGB", (16, 16), colour) for name in NAMES}
+        images["original"] = Image.new("RGB", (16, 16), (original, 30 * k, 9))
         kept = images if pictured is None or id in pictured else {}
         folder.append(Record(id, "p", {"psnr": 20.0 + number, "ceiling_psnr": 30.0}, {}, kept))
     return JobResult(number, overrides, 0, {"n": len(ids)}, folder.path)
@@ -27,9 +28,11 @@ def test_draws_what_all_jobs_share(tmp_path):
     ]
     assert compare(jobs, tmp_path / "comparison.png")
     drawn = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
-    # Each shared example shows its colour once a job, and for the first job twice more.
-    for number, k in ((1, 0), (1, 2), (2, 0), (2, 2)):
-        assert (drawn == (40 * number, 30 * k, 120)).all(-1).sum() > 1000
+    for k in (0, 2):
+        colours = [(0, 30 * k, 9), (40, 30 * k, 120), (80, 30 * k, 120)]
+        areas = [(drawn == colour).all(-1).sum() for colour in colours]
+        # The first job shows its ceiling and its reconstruction, which have one colour here.
+        assert areas[1] == 2 * areas[0] == 2 * areas[2] > 1000
     assert not (drawn == (40, 30, 120)).all(-1).any()
 
 
@@ -38,6 +41,11 @@ def test_draws_nothing_where_nothing_is_shared(tmp_path):
     assert not compare(jobs, tmp_path / "comparison.png")
     assert not compare([], tmp_path / "comparison.png")
     assert not (tmp_path / "comparison.png").exists()
+
+
+def test_different_pictures_of_one_name_are_not_set_side_by_side(tmp_path):
+    jobs = [job(tmp_path, 1, ["a"], seed=0), job(tmp_path, 2, ["a"], original=200, seed=1)]
+    assert not compare(jobs, tmp_path / "comparison.png")
 
 
 def test_failed_lines_of_a_run_are_left_alone(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import toy
@@ -11,7 +13,7 @@ from fpinv.inverters.fixed_point import FixedPoint
 def inversion():
     found = FixedPoint(3).invert(toy.denoiser(), toy.latents(), toy.condition())
     state = {"coupled": toy.latents(seed=5), "maps": torch.randn(3, 10, *toy.SHAPE)}
-    return Inversion(found.noise, found.calls, found.rows, found.residual, found.iterations, state)
+    return replace(found, state=state)
 
 
 def test_save_and_load_are_inverse(inversion, tmp_path):
@@ -19,7 +21,7 @@ def test_save_and_load_are_inverse(inversion, tmp_path):
     digest = inversion.save(path, {"steps": 10, "prompt": ["a", "b"]})
     loaded, config = Inversion.load(path)
     assert config == {"steps": 10, "prompt": ["a", "b"]} and len(digest) == 64
-    for name in ("noise", "calls", "rows", "residual", "iterations"):
+    for name in ("noise", "calls", "rows", "residual", "iterations", "converged"):
         assert torch.equal(getattr(loaded, name), getattr(inversion, name))
     assert all(torch.equal(loaded.state[k], inversion.state[k]) for k in inversion.state)
 

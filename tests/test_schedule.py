@@ -75,7 +75,7 @@ def test_extrapolation_continues_with_the_same_noise(prediction):
 
 
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)
-@pytest.mark.parametrize("steps", [1, 7, 10, 30, 50])
+@pytest.mark.parametrize("steps", [1, 7, 10, 30, 50, 501, 999])
 def test_equals_diffusers(prediction, steps):
     scheduler = DDIMScheduler(**SD, prediction_type=prediction)
     s = Schedule.from_scheduler(scheduler, steps)
@@ -85,7 +85,7 @@ def test_equals_diffusers(prediction, steps):
     for i, t in zip(range(steps, 0, -1), scheduler.timesteps, strict=True):
         assert s.timestep[i] == t
         theirs = scheduler.step(m, t, z).prev_sample
-        assert torch.allclose(s.transfer(z, m, i, i - 1), theirs, atol=2e-5, rtol=1e-5)
+        assert torch.allclose(s.transfer(z, m, i, i - 1), theirs, atol=5e-5, rtol=1e-5)
 
 
 def test_stable_diffusion_grid():
@@ -113,7 +113,7 @@ def test_clean_end_without_noise_has_no_label():
     [
         ({}, 0, "steps=0"),
         ({}, 1001, "choose 1 to 1000"),
-        ({}, 1000, "at most 500"),
+        ({}, 1000, "at most 999"),
         ({"timestep_spacing": "linspace"}, 50, "leading"),
         ({"steps_offset": 0}, 50, "steps_offset"),
         ({"prediction_type": "sample", "set_alpha_to_one": True}, 50, "sample"),

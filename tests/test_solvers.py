@@ -129,6 +129,7 @@ def test_divergence_keeps_the_point_of_least_residual():
     first = rms(g.start - g(g.start, None)) / g.scale
     assert not solution.converged.any()
     assert (solution.residual <= first).all()
+    assert torch.equal(solution.value, g(g.start, None))
 
 
 @pytest.mark.parametrize("tolerance", [None, 1e-9])

@@ -12,16 +12,18 @@ make it shorter and stricter.
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
 import hydra
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from fpinv import command
+from fpinv.construction import build
 from fpinv.denoiser import Condition
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.fixed_point import FixedPoint
@@ -75,7 +77,7 @@ def ratios(model: Model, steps: int, guidance: float, batch: int) -> dict[str, l
 
 @hydra.main(version_base="1.3", config_path="../../conf", config_name="config")
 def main(config: DictConfig) -> None:
-    model = instantiate(config.model, _convert_="all")
+    model = build(config, "model")
     found = ratios(model, config.steps, config.guidance, config.batch_size)
     table = Table(
         title=f"time / (rows x bare network time per row), {REPEATS} interleaved repeats: "
@@ -91,4 +93,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.run(main))

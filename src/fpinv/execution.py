@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
 NAMED_FAILURES = 5  # so many failed examples are named on the terminal; metrics.jsonl has all
 
 
@@ -189,20 +190,21 @@ def _work(
     """Does the examples that are not done yet; returns the summary, written however it ends."""
     pictured = _ids(parts.dataset, total if job.config.images is None else job.config.images)
     header = _header(job, parts)
+    made_with = header | {"config": {key: _plain(job.config)[key] for key in SCIENCE}}
     examples = _unfinished(parts.dataset, total, folder.finished)
     for index, row in enumerate(folder.rows):
         tracker.example(index, row)
     try:
         with display.progress_bar(job.label or _name(job), total, folder.rows) as bar:
             for record in parts.task(parts.model, parts.inverter, examples, parts.settings):
-                row = folder.append(_kept(record, job, pictured), header)
+                row = folder.append(_kept(record, job, pictured), made_with)
                 tracker.example(len(folder.rows) - 1, row)
                 bar.advance(record.metrics)
     except KeyboardInterrupt:
         _say_interrupted(folder, total)
         raise
     finally:
-        summary = folder.summarise(header, total)
+        summary = folder.summarise(header, total, parts.task.metrics)
     return summary
 
 

@@ -37,15 +37,20 @@ def compare(jobs: Sequence[JobResult], path: Path) -> bool:
     """Draws original | ceiling | each job's reconstruction, a row an example, at most 8 of each.
 
     Under the ceiling and the reconstructions stands their PSNR in dB. Returns whether there was
-    anything to draw: examples whose pictures every job kept.
+    anything to draw: examples whose pictures every job kept, and of the same original.
     """
     finished = [job for job in jobs if job.summary.get("n")][:MOST_JOBS]
     columns = dict(_columns(finished, varied(jobs)))
     shared = [set(cells) for cells in columns.values()]
     ids = [id for id in next(iter(columns.values()), {}) if all(id in s for s in shared)]
+    ids = [id for id in ids if len({_original(job, id) for job in finished}) == 1]
     if ids:
         _draw(columns, ids[:MOST_EXAMPLES], path)
     return bool(ids)
+
+
+def _original(job: JobResult, id: str) -> bytes:
+    return picture(job.folder, id, "original").read_bytes()
 
 
 def _columns(

@@ -29,6 +29,8 @@ class Inversion:
         residual: Relative residual of each step's equation, shape (N, B), clean end first;
             None for methods that solve none.
         iterations: Evaluations spent on each step, shape (N, B); None as above.
+        converged: Whether each step's residual got within the tolerance (without one: whether
+            all iterates were finite), shape (N, B); None as above.
         state: What the inverter's own way back needs beyond z_N, tensors (B, ...) by name.
     """
 
@@ -37,6 +39,7 @@ class Inversion:
     rows: Tensor
     residual: Tensor | None = None
     iterations: Tensor | None = None
+    converged: Tensor | None = None
     state: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -54,6 +57,7 @@ class Inversion:
             self.rows[rows],
             of_step(self.residual),
             of_step(self.iterations),
+            of_step(self.converged),
             {name: value[rows] for name, value in self.state.items()},
         )
 

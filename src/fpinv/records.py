@@ -155,18 +155,22 @@ class RunFolder:
         """Where the inversion of example ``id`` lies."""
         return self.path / "inversions" / f"{quote(id, safe='')}.safetensors"
 
-    def summarise(self, header: Mapping[str, Any], total: int) -> dict[str, Any]:
+    def summarise(
+        self, header: Mapping[str, Any], total: int, expected: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Writes and returns summary.json.
 
         Arguments:
             header: What was run, with what: becomes part of the summary.
             total: Number of examples that the run is about; fewer records mean it was cut short.
+            expected: Metrics that are null where no example was measured.
         """
         from fpinv.metrics import mean_ci95
 
         done = [row for row in self.rows if row["error"] is None]
         counts = {"n": len(done), "failed": len(self.failed), "total": total}
-        means = {k: mean_ci95([row.get(k) for row in done]) for k in self.metric_names}
+        names = dict.fromkeys([*expected, *self.metric_names])
+        means = {name: mean_ci95([row.get(name) for row in done]) for name in names}
         summary = finite({**header, **counts, **means})
         write(self.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
         return summary

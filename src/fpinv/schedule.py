@@ -100,10 +100,12 @@ class Schedule:
         if labels[-1] >= train:
             raise UserError(
                 f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} "
-                f"training timesteps: use at most {train // 2} steps"
+                f"training timesteps: use at most {train - config.steps_offset} steps"
             )
         stride = train // steps
-        if any(b - a != stride for a, b in pairwise(labels)) or labels[0] >= stride:
+        below = labels[0] - stride
+        joins = below < 0 or grid.alphas_cumprod[below] == grid.final_alpha_cumprod
+        if any(b - a != stride for a, b in pairwise(labels)) or not joins:
             raise UserError(
                 f"timestep_spacing '{config.timestep_spacing}' with steps={steps} makes the DDIM "
                 "sampler step off its own grid: use timestep_spacing 'leading'"

@@ -54,6 +54,8 @@ class Gather(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Reads the jobs' folders, because a launcher may have run them in other processes."""
+        # Hydra only logs what a callback raises: until all is read, the sweep has not succeeded.
+        Gather.exit_code = CRASHED
         folder = Path(config.hydra.sweep.dir)
         jobs = read_jobs(folder)
         Gather.exit_code = max((job.exit_code for job in jobs), default=CRASHED)
@@ -70,7 +72,8 @@ def read_jobs(folder: Path) -> list[JobResult]:
 
 def _read_job(folder: Path) -> JobResult:
     hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
-    overrides = dict(str(line).lstrip("+").split("=", 1) for line in hydra.overrides.task)
+    parts = (str(line).lstrip("+").partition("=") for line in hydra.overrides.task)
+    overrides = {key: value for key, _, value in parts}
     return JobResult(
         int(hydra.job.num),
         overrides,

@@ -178,7 +178,7 @@ def test_dataset_is_a_sequence_of_examples() -> None:
     data = Scenes(split="val", size=48, objects=2, shapes=["crown", "fish"], length=5)
     examples = list(data)
     assert len(data) == len(examples) == 5
-    assert examples[3].id == "scenes-val-000003"
+    assert examples[3].id == "scenes-0-val-000003"
     assert all(example.open().size == (48, 48) for example in examples)
     assert {item["shape"] for e in examples for item in e.attributes["objects"]} == {
         "crown",

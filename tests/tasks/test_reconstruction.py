@@ -138,3 +138,55 @@ def test_a_learned_distance_is_reported_under_its_own_name():
 
     record = run(task=Reconstruction(perceptual=Distance()))[0]
     assert 0 < record.metrics["lpips_alex"] < 1
+
+
+@pytest.mark.parametrize(("batch_size", "tolerance"), [(1, 0), (4, 1e-4)])
+def test_a_run_in_two_parts_gives_the_same_records(batch_size, tolerance):
+    """What a resumed run does: the examples that are left, in other batches."""
+    task = Reconstruction(adjustment=PromptAware())
+    inverter = FixedPoint(8, 1e-3)
+    whole = run(inverter, task=task, batch_size=batch_size)
+    parts = run(inverter, examples()[:2], task, batch_size=batch_size)
+    parts += run(inverter, examples()[2:], task, batch_size=batch_size)
+    for a, b in zip(whole, parts, strict=True):
+        for name in a.metrics.keys() - {"seconds_per_image"}:
+            expected = pytest.approx(b.metrics[name], rel=tolerance, abs=0)
+            assert a.metrics[name] == expected, name
+        if not tolerance:
+            assert a.series == b.series
+            assert torch.equal(a.inversion.noise, b.inversion.noise)
+
+
+def test_a_diverged_image_fails_alone():
+    class Diverging(DDIM):
+        def invert(self, denoiser, z0, condition):
+            found = super().invert(denoiser, z0, condition)
+            found.noise[1] = float("nan")
+            return found
+
+    records = run(Diverging(), batch_size=3)
+    assert [r.error is None for r in records] == [True, False, True, True, False]
+    assert "not finite" in records[1].error
+
+
+def test_any_failure_of_a_decoder_costs_one_image():
+    def draw():
+        raise ZeroDivisionError("odd header")
+
+    items = examples(3)
+    items[1] = Example("e1", "odd", draw)
+    records = run(items=items)
+    assert [r.error is None for r in records] == [True, False, True]
+    assert "odd header" in records[1].error and "e1" in records[1].error
+
+
+def test_examples_with_and_without_an_image_may_be_mixed():
+    items = [*examples(2), Example("g", "prompt", seed=1), Example("n", "neither"), *examples(1)]
+    records = run(items=items, batch_size=8)
+    assert [r.id for r in records] == ["e0", "e1", "g", "n", "e0"]
+    assert "seed_error" in records[2].metrics and "seed_error" not in records[0].metrics
+    assert "neither an image nor a seed" in records[3].error
+
+
+def test_the_summary_always_has_what_the_task_names():
+    assert set(Reconstruction.metrics) <= run()[0].metrics.keys()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,19 +14,20 @@ from fpinv.errors import UserError
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt with its image: a picture, a file that is opened when needed, or a seed.
+    """A prompt with its image, which is opened or drawn when needed, or with a seed.
 
     Arguments:
         id: Name that is unique in its data set and fit for a file name.
         prompt: The caption.
-        image: The picture or its file; None for an image that the model generates itself.
+        image: The picture, its file, or a function that draws it; None for an image that the
+            model generates itself.
         seed: Seed of the noise latent of a generated image.
         attributes: What else is known (ground-truth attributes, image size, category).
     """
 
     id: str
     prompt: str
-    image: Image.Image | Path | None = None
+    image: Image.Image | Path | Callable[[], Image.Image] | None = None
     seed: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -40,6 +41,8 @@ class Example:
             raise UserError(f"example {self.id} has no image: it is generated from its seed")
         if isinstance(self.image, Image.Image):
             return self.image.convert("RGB")
+        if callable(self.image):
+            return self.image().convert("RGB")
         try:
             with Image.open(self.image) as image:
                 return image.convert("RGB")

@@ -20,7 +20,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 METADATA = ("metadata.jsonl", "metadata.csv")
 FILE_KEYS = ("file", "file_name")
 CAPTION_KEYS = ("caption", "text")
-LONGEST_ID = 60  # leaves room for endings within the 255 bytes of a file name, in any script
+LONGEST_ID = 60  # leaves room for a digest and endings within the 255 bytes of a file name
 
 
 class Folder:
@@ -32,9 +32,9 @@ class Folder:
     path within the folder) and caption (or text). Of several rows for an image the first counts.
     Hidden files and folders are passed over.
 
-    An example is named after its path without the ending, with anything but letters, digits, dot,
-    hyphen and underscore replaced; where that is long, or not unique, a digest of the path is
-    added.
+    An example is named after its path without the ending, with anything but ASCII letters and
+    digits, dot, hyphen and underscore replaced; where that is long, or not unique, a digest of the
+    path is added.
 
     Arguments:
         root: The folder; None raises an error that says so.
@@ -158,7 +158,10 @@ def _value(row: Mapping[str, Any], keys: tuple[str, ...], table: Path, line: int
 
 
 def _ids(images: list[str]) -> list[str]:
-    slugs = [re.sub(r"[^\w.-]+", "_", str(Path(image).with_suffix(""))) for image in images]
+    slugs = [
+        re.sub(r"[^\w.-]+", "_", str(Path(image).with_suffix("")), flags=re.ASCII)
+        for image in images
+    ]
     # lower case, because some file systems take A and a for the same name
     uses = Counter(slug.lower() for slug in slugs)
     return [

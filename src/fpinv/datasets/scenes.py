@@ -19,7 +19,7 @@ The pictures are analytic (signed distances, smooth edges), so a scene renders a
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -749,9 +749,9 @@ class Scenes:
             raise IndexError(f"scene {index} of {self.length}")
         scene = self.scene(index)
         return Example(
-            id=f"scenes-{self.split}-{index:06d}",
+            id=f"scenes-{self.seed}-{self.split}-{index:06d}",
             prompt=caption(scene),
-            image=render(scene, self.size),
+            image=partial(render, scene, self.size),
             attributes=scene.attributes(),
         )
 

@@ -37,7 +37,8 @@ class FixedPoint(DDIMSampling):
 
     Deviations: the coefficients are those of the exact inverse of the paper's Eq. 5 (its Eq. 6, 7
     and 9 print the scale of the wrong index); the tolerance, the extrapolated start and the
-    damping are ours.
+    damping are ours. A step's value is the iterate made from the last point (plain: g of it), so
+    that damping, averaging and Anderson mixing take part in the last iterate, too.
 
     Arguments:
         iterations: Evaluations K of a step (at most, with a tolerance).
@@ -81,6 +82,7 @@ class FixedPoint(DDIMSampling):
             z,
             **spent(condition, iterations.sum(0)),
             residual=torch.stack([s.residual for s in solutions]),
+            converged=torch.stack([s.converged for s in solutions]),
             iterations=iterations,
         )
 

@@ -61,7 +61,8 @@ class StableDiffusion:
         name: Short name for records.
         image_size: Side of the images in pixels; None is the side the network was trained at.
         precision: Of the text encoders and the UNet.
-        device: A torch device, or ``auto``: cuda, else mps, else cpu.
+        device: A torch device, or ``auto``: cuda, else cpu. Not mps, which has no float64
+            for residuals and metrics.
         compile: Whether to compile the UNet.
         attention_slicing: Whether attention trades speed for memory.
         variant: Which of several stored weights (file names with ``.fp16.``, say).
@@ -216,19 +217,18 @@ class StableDiffusion:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device of that name; ``auto`` is cuda, else mps, else cpu.
+    """The torch device of that name; ``auto`` is cuda, else cpu.
 
     Raises:
         UserError: the name means nothing or this machine has no such device.
     """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise UserError(f"device={device} is unknown: use auto, cuda, mps or cpu") from None
-    count = {"cuda": torch.cuda.device_count(), "mps": int(mps), "cpu": 1}.get(chosen.type, 0)
+        raise UserError(f"device={device} is unknown: use auto, cuda or cpu") from None
+    count = {"cuda": torch.cuda.device_count(), "cpu": 1}.get(chosen.type, 0)
     if (chosen.index or 0) >= count:
         raise UserError(f"device={device} is not available on this machine: use device=auto")
     return chosen
@@ -341,7 +341,7 @@ def _commit(folder: Path) -> str | None:
     return folder.name if cached else None
 
 
-# One entry: jobs of a sweep share the weights, and a second model does not fill the device.
+# One entry: jobs of a sweep share the weights of the model that they have in common.
 @lru_cache(maxsize=1)
 def _load(
     folder: Path,

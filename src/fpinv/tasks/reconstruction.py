@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -26,6 +26,7 @@ from fpinv.seeding import normal
 from fpinv.tasks.task import Settings
 
 DIFFERENCE_GAIN = 4
+DIVERGED = "the inversion diverged: its noise or what it samples is not finite"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Outcome:
     images: Tensor
     seconds: float
     adjust_calls: int
+    adjust_rows: int
     sample_calls: int
     sample_rows: int
 
@@ -79,6 +81,21 @@ class Reconstruction:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.1
         | https://arxiv.org/abs/2312.12540
     """
+
+    metrics: ClassVar[tuple[str, ...]] = (
+        "psnr",
+        "ceiling_psnr",
+        "gap",
+        "ssim",
+        "mse",
+        "latent_mse",
+        "latent_psnr",
+        "residual",
+        "nfe_calls",
+        "nfe_rows",
+        "seconds_per_image",
+        "stored_numbers",
+    )
 
     adjustment: Adjustment = field(default_factory=Unadjusted)
     perceptual: PerceptualMetric | None = None
@@ -121,7 +138,7 @@ class Reconstruction:
         denoiser = model.denoiser(settings.steps)
         began = _clock(model)
         inverted = self.adjustment(denoiser, encoded, condition, noise)
-        adjust_calls = denoiser.calls
+        adjust_calls, adjust_rows = denoiser.calls, denoiser.rows // len(encoded)
         inversion = inverter.invert(denoiser, inverted, condition)
         calls, rows = denoiser.calls, denoiser.rows
         latents = inverter.sample(denoiser, inversion, condition)
@@ -133,6 +150,7 @@ class Reconstruction:
             model.decode(latents),
             seconds,
             adjust_calls,
+            adjust_rows,
             denoiser.calls - calls,
             (denoiser.rows - rows) // len(encoded),
         )
@@ -141,7 +159,11 @@ class Reconstruction:
         ceiling = model.decode(batch.encoded)
         columns = self._columns(batch, outcome, ceiling)
         records = []
+        finite = _finite(outcome)
         for k, example in enumerate(batch.examples):
+            if not finite[k]:
+                records.append(Record(example.id, example.prompt, error=DIVERGED))
+                continue
             values = {name: _item(column, k) for name, column in columns.items()}
             series = _series(outcome.inversion, k)
             pictures = _pictures(batch.images[k], ceiling[k], outcome.images[k])
@@ -157,7 +179,6 @@ class Reconstruction:
         """Each metric's values (B,), or the one value that all images share."""
         x, rec, inversion = batch.images, outcome.images, outcome.inversion
         psnr, ceiling_psnr = metrics.psnr(rec, x), metrics.psnr(ceiling, x)
-        solved = inversion.residual is not None
         columns: dict[str, Tensor | float | None] = {
             "psnr": psnr,
             "ceiling_psnr": ceiling_psnr,
@@ -166,15 +187,15 @@ class Reconstruction:
             "mse": metrics.mse(rec, x),
             "latent_mse": metrics.latent_mse(outcome.latents, outcome.inverted),
             "latent_psnr": metrics.latent_psnr(outcome.latents, outcome.inverted),
-            "residual": inversion.residual.mean(0) if solved else None,
-            "iterations": None
-            if inversion.iterations is None
-            else inversion.iterations.double().mean(0),
+            "residual": _over_steps(inversion.residual),
+            "iterations": _over_steps(inversion.iterations),
+            "converged": _over_steps(inversion.converged),
             "nfe_calls": inversion.calls,
             "nfe_rows": inversion.rows,
             "sample_nfe_calls": outcome.sample_calls,
             "sample_nfe_rows": outcome.sample_rows,
             "adjust_nfe_calls": outcome.adjust_calls,
+            "adjust_nfe_rows": outcome.adjust_rows,
             "seconds_per_image": outcome.seconds / len(x),
             "stored_numbers": inversion.stored_numbers,
             "noise_norm": metrics.norm_ratio(inversion.noise),
@@ -193,18 +214,25 @@ class Reconstruction:
 
 
 def batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
-    """Consecutive groups of at most ``size`` examples."""
-    iterator = iter(examples)
-    while group := list(islice(iterator, size)):
-        yield group
+    """Consecutive groups of at most ``size`` examples, all with an image or all without."""
+    for _, kind in groupby(examples, key=lambda example: example.image is None):
+        while group := list(islice(kind, size)):
+            yield group
 
 
 def _load(example: Example, model: Model) -> Tensor | UserError | None:
-    """The pixels, None for an image yet to be generated, or why there are none."""
+    """The pixels, None for an image yet to be generated, or why there are none.
+
+    Decoders fail in many ways on damaged files; none of them may cost the other images.
+    """
+    if example.image is None and example.seed is None:
+        return UserError(f"{example.id}: has neither an image nor a seed")
     try:
         return None if example.image is None else square(example.open(), model.image_size)
     except UserError as error:
         return error
+    except Exception as error:
+        return UserError(f"{example.id}: cannot be read as an image ({error})")
 
 
 def _prepare(
@@ -231,6 +259,12 @@ def _warm_up(model: Model, batch: Batch, condition: Condition, settings: Setting
         model.denoiser(settings.steps)(batch.encoded, settings.steps, condition)
 
 
+def _finite(outcome: Outcome) -> list[bool]:
+    """Whether the noise and the reconstruction of each image are finite."""
+    both = torch.stack([outcome.inversion.noise, outcome.latents], 1)
+    return both.flatten(1).isfinite().all(1).tolist()
+
+
 def _seeded(model: Model, example: Example) -> Tensor:
     """The noise that a stock pipeline draws for the seed: one CPU generator, manual_seed."""
     assert example.seed is not None
@@ -252,6 +286,11 @@ def _clock(model: Model) -> float:
 def _distance(z: Tensor, reference: Tensor) -> Tensor:
     """Euclidean distance of latents, (B,); what the paper's Fig. 4 quotes."""
     return (z.double() - reference.double()).flatten(1).norm(dim=1)
+
+
+def _over_steps(values: Tensor | None) -> Tensor | None:
+    """Means (B,) over the steps of (N, B) values."""
+    return None if values is None else values.double().mean(0)
 
 
 def _item(column: Tensor | float | None, k: int) -> float | None:

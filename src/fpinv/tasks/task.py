@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from fpinv.errors import UserError
 
@@ -43,7 +43,13 @@ class Settings:
 
 
 class Task(Protocol):
-    """Inverts and measures; knows neither the configuration nor the tracking."""
+    """Inverts and measures; knows neither the configuration nor the tracking.
+
+    Attributes:
+        metrics: Names that a summary has even where no example was measured.
+    """
+
+    metrics: ClassVar[Sequence[str]]
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
