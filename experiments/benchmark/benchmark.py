@@ -3,10 +3,10 @@
     python experiments/benchmark/benchmark.py
 
 prints, for ddim, ife and fpi, the time of invert + sample over (network rows x the bare network's
-time per row at that batch): 1 is the floor. All are timed in turn within each repeat, so that what
-else the machine does hits them alike; the table shows medians and extremes over the repeats. Takes
-the model, steps, guidance, batch_size, device and precision keys of run.py; fewer steps than 50
-make it shorter and stricter.
+time per row at that batch): 1 is the floor. All are timed in turn within each repeat, the bare
+network before and after each inverter, so that what else the machine does hits them alike; the
+table shows medians and extremes over the repeats. Takes the model, steps, guidance, batch_size,
+device and precision keys of run.py; fewer steps than 50 make it shorter and stricter.
 """
 
 from __future__ import annotations
@@ -63,14 +63,15 @@ def ratios(model: Model, steps: int, guidance: float, batch: int) -> dict[str, l
     found: dict[str, list[float]] = {name: [] for name in INVERTERS}
     for _ in range(REPEATS):
         for name, inverter in INVERTERS.items():
-            bare = seconds(model, lambda: bare_pass(model, z, condition, steps))
+            before = seconds(model, lambda: bare_pass(model, z, condition, steps))
             denoiser = model.denoiser(steps)
 
             def there_and_back(inverter=inverter, denoiser=denoiser) -> None:  # noqa: ANN001
                 inverter.sample(denoiser, inverter.invert(denoiser, z, condition), condition)
 
             spent = seconds(model, there_and_back)
-            per_row = bare / (steps * batch * condition.rows_per_sample)
+            after = seconds(model, lambda: bare_pass(model, z, condition, steps))
+            per_row = (before + after) / (2 * steps * batch * condition.rows_per_sample)
             found[name].append(spent / (denoiser.rows * per_row))
     return found
 
