@@ -33,7 +33,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 
 benchmark: .venv/installed
-	$(BIN)/python experiments/benchmark/benchmark.py steps=10
+	$(BIN)/python experiments/benchmark/benchmark.py steps=20
 	$(BIN)/python experiments/benchmark/benchmark.py steps=10 guidance=3
 
 clean:
