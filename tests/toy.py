@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.inversion import Inverter
 from fpinv.schedule import Schedule
 from fpinv.seeding import generator
 
@@ -77,6 +78,17 @@ def condition(batch: int = 3, guidance: float = 1.0) -> Condition:
     g = torch.Generator().manual_seed(2)
     prompt = torch.randn(batch, 2, 8, generator=g, dtype=torch.float64)
     return Condition(Embedding(prompt), Embedding(torch.zeros_like(prompt)), guidance)
+
+
+def assert_batch_equals_images_alone(inverter: Inverter) -> None:
+    """What an image's inversion is and costs does not depend on the images beside it."""
+    d, z, c = denoiser(), latents(), condition(guidance=2)
+    together = inverter.invert(d, z, c)
+    for k in range(3):
+        one = slice(k, k + 1)
+        alone = inverter.invert(d, z[one], c[one])
+        assert torch.allclose(alone.noise, together.noise[one], rtol=1e-10, atol=1e-12)
+        assert torch.equal(alone.calls, together.calls[one])
 
 
 class Gaussian:

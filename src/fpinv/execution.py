@@ -190,7 +190,8 @@ def _work(
     """Does the examples that are not done yet; returns the summary, written however it ends."""
     pictured = _ids(parts.dataset, total if job.config.images is None else job.config.images)
     header = _header(job, parts)
-    made_with = header | {"config": {key: _plain(job.config)[key] for key in SCIENCE}}
+    config = _plain(job.config)
+    made_with = header | {"config": {key: config[key] for key in SCIENCE}}
     examples = _unfinished(parts.dataset, total, folder.finished)
     for index, row in enumerate(folder.rows):
         tracker.example(index, row)

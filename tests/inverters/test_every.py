@@ -37,12 +37,7 @@ def test_inverts_samples_and_counts(inverter, steps, guidance, prediction):
 
 
 def test_batch_equals_images_alone(inverter):
-    d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=2)
-    together = inverter.invert(d, z, c)
-    for k in range(3):
-        one = slice(k, k + 1)
-        alone = inverter.invert(d, z[one], c[one])
-        assert torch.allclose(alone.noise, together.noise[one], rtol=1e-9, atol=1e-11)
+    toy.assert_batch_equals_images_alone(inverter)
 
 
 def test_a_saved_inversion_samples_the_same(inverter, tmp_path):

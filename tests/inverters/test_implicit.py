@@ -132,13 +132,7 @@ def test_a_tolerance_saves_evaluations_and_counts_them_per_image():
 
 @pytest.mark.parametrize("inverter", EVERY, ids=repr)
 def test_batch_equals_images_alone(inverter):
-    d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=2)
-    together = inverter.invert(d, z, c)
-    for k in range(3):
-        one = slice(k, k + 1)
-        alone = inverter.invert(d, z[one], c[one])
-        assert torch.allclose(alone.noise, together.noise[one], rtol=1e-10, atol=1e-12)
-        assert torch.equal(alone.calls, together.calls[one])
+    toy.assert_batch_equals_images_alone(inverter)
 
 
 @pytest.mark.parametrize("inverter", EVERY, ids=repr)

@@ -157,14 +157,14 @@ class Reconstruction:
 
     def _measure(self, model: Model, batch: Batch, outcome: Outcome) -> list[Record]:
         ceiling = model.decode(batch.encoded)
-        columns = self._columns(batch, outcome, ceiling)
+        columns = _lists(self._columns(batch, outcome, ceiling), len(batch.examples))
         records = []
         finite = _finite(outcome)
         for k, example in enumerate(batch.examples):
             if not finite[k]:
                 records.append(Record(example.id, example.prompt, error=DIVERGED))
                 continue
-            values = {name: _item(column, k) for name, column in columns.items()}
+            values = {name: column[k] for name, column in columns.items()}
             series = _series(outcome.inversion, k)
             pictures = _pictures(batch.images[k], ceiling[k], outcome.images[k])
             inversion = outcome.inversion[slice(k, k + 1)]
@@ -293,8 +293,12 @@ def _over_steps(values: Tensor | None) -> Tensor | None:
     return None if values is None else values.double().mean(0)
 
 
-def _item(column: Tensor | float | None, k: int) -> float | None:
-    return float(column[k]) if isinstance(column, Tensor) else column
+def _lists(columns: dict[str, Tensor | float | None], count: int) -> dict[str, list[float | None]]:
+    """Each metric's values, brought from the device at once and not image by image."""
+    return {
+        name: column.double().tolist() if isinstance(column, Tensor) else [column] * count
+        for name, column in columns.items()
+    }
 
 
 def _series(inversion: Inversion, k: int) -> dict[str, list[float]]:
