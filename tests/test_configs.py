@@ -23,6 +23,22 @@ def options(groups: str = "*") -> list[str]:
     return [f"{file.parent.relative_to(CONF)}={file.stem}" for file in files]
 
 
+def overrides(option: str) -> list[str]:
+    """The option, after the task that its group is part of."""
+    group = option.partition("=")[0]
+    folder, _, part = group.rpartition("/")
+    if folder != "task":
+        return [option] if option else []
+    tasks = [file for file in sorted((CONF / "task").glob("*.yaml")) if part in parts(file)]
+    return [f"task={tasks[0].stem}", option]
+
+
+def parts(file: Path) -> list[str]:
+    """The groups that a file's defaults choose from."""
+    defaults = OmegaConf.load(file).get("defaults", [])
+    return [str(key) for entry in defaults if not isinstance(entry, str) for key in entry]
+
+
 @pytest.fixture(autouse=True)
 def hydra() -> Iterator[None]:
     GlobalHydra.instance().clear()
@@ -30,16 +46,16 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def composed(*overrides: str) -> DictConfig:
+def composed(*given: str) -> DictConfig:
     try:
-        return compose("config", overrides=list(overrides))
+        return compose("config", overrides=list(given))
     except Exception as error:
-        raise AssertionError(f"{overrides} does not compose: {error}") from error
+        raise AssertionError(f"{given} does not compose: {error}") from error
 
 
 @pytest.mark.parametrize("option", ["", *options()])
 def test_composes_and_fits_its_targets(option: str):
-    config = composed(*filter(None, [option]))
+    config = composed(*overrides(option))
     assert not OmegaConf.missing_keys(config)
     OmegaConf.resolve(config)
     for part in (*PARTS, "model"):
@@ -49,7 +65,7 @@ def test_composes_and_fits_its_targets(option: str):
 @pytest.mark.parametrize("option", options("[aidt]*"))
 def test_instantiates(option: str):
     """Data sets that need a folder, and metrics that need a download, may say so in one line."""
-    config = composed(option)
+    config = composed(*overrides(option))
     for part in PARTS:
         try:
             build(config, part)
@@ -58,7 +74,12 @@ def test_instantiates(option: str):
             assert part == "dataset" and option.startswith("dataset="), f"{option}: {error}"
 
 
-def test_photographs_choose_stable_diffusion_unless_told_otherwise():
+def test_photographs_choose_networks_for_photographs_unless_told_otherwise():
     scenes = composed("dataset=scenes").model
+    imagenet = composed("dataset=imagenet")
+    assert imagenet.model == composed("model=sd15").model
+    assert imagenet.classifier == composed("classifier=imagenet").classifier
+    assert imagenet.encoder == composed("encoder=laion_h14").encoder
+    assert composed("dataset=imagenet", "classifier=scenes").classifier.path
     assert composed("dataset=coco").model == composed("model=sd15").model != scenes
     assert composed("dataset=coco", "model=scenes").model == scenes

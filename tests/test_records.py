@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from fpinv.records import Record, RunFolder, finite, read_json
@@ -111,3 +112,20 @@ def test_ids_stay_inside_the_folder(tmp_path: Path):
 def test_a_metric_cannot_hide_a_field():
     with pytest.raises(ValueError, match="images"):
         Record("a", "", {"images": 1.0})
+
+
+def test_arrays_of_finished_examples_come_back_in_order(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for k, id in enumerate(["b/1", "a"]):
+        folder.append(record(id, arrays={"real": torch.full((2, 3), float(k))}))
+    folder.append(record("none"))
+    folder.append(Record("failed", "p", error="broken", arrays={"real": torch.zeros(1)}))
+    found = RunFolder(tmp_path).arrays()
+    assert [float(one["real"].mean()) for one in found] == [0, 1]
+
+
+def test_measures_over_all_examples_are_part_of_the_summary(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a"))
+    summary = folder.summarise({}, 1, pooled={"fid": {"mean": 2.0, "ci95": None}, "features": "x"})
+    assert summary["fid"] == {"mean": 2.0, "ci95": None} and summary["features"] == "x"

@@ -266,3 +266,39 @@ def test_a_folder_holds_one_run(run: Run, tmp_path: Path, capsys: pytest.Capture
     assert run("hydra.run.dir=here", "limit=4", "guidance=3") == 2
     assert "resume=" in capsys.readouterr().err and _files(tmp_path / "here/images") == before
     assert run("resume=here") == 0 and summary(tmp_path / "here")["guidance"] == 1
+
+
+PAIRS = ["task=interpolation", "model=toy", "dataset=shades", "inverter=real", "steps=3"]
+
+
+def test_a_task_may_group_the_data_set_and_measure_all_examples_together(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run(*PAIRS, "limit=6", "images=1") == 0
+    folder, said = only_run(tmp_path), capsys.readouterr().out
+    found = summary(folder)
+    assert (found["n"], found["total"], found["features"]) == (6, 6, "brightness")
+    assert found["fid"]["mean"] > 0 and found["diversity"]["mean"] > 0
+    assert "fid" in said and "diversity" in said and "accuracy_few" in said
+    assert [path.name for path in (folder / "images").iterdir()] == ["dark-0000"]
+    assert len(list((folder / "arrays").iterdir())) == 6
+
+
+def test_measures_over_all_examples_survive_a_kill(run: Run, tmp_path: Path):
+    assert run(*PAIRS, "limit=6") == 0
+    folder = only_run(tmp_path)
+    whole = summary(folder)
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:4]) + lines[4][:20])
+    assert run(f"resume={folder}") == 0
+    again = summary(folder)
+    assert again["n"] == 6
+    assert again["fid"]["mean"] == pytest.approx(whole["fid"]["mean"], rel=1e-4)
+
+
+def test_a_data_set_without_classes_is_refused_in_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str]
+):
+    assert run("task=interpolation", "model=toy", "inverter=real") == 2
+    said = capsys.readouterr().err
+    assert "has no classes" in said and len(said.splitlines()) == 1

@@ -18,8 +18,17 @@ OPTIONS = {
     ),
     "inverter/ddim": "{_target_: run_toys.ToyInverter, iterations: 1}",
     "adjustment/none": "{}",
+    "classifier/scenes": "{}",
+    "encoder/scenes": "{}",
     "task/reconstruction": (
         "{_target_: run_toys.ToyTask, stop_at: null, signal: 9, crash: false}"
+    ),
+    "model/toy": "{_target_: toy.ToyModel}",
+    "dataset/shades": "{_target_: judges.Shades}",
+    "inverter/real": "{_target_: fpinv.inverters.ddim.DDIM}",
+    "task/interpolation": (
+        "{_target_: fpinv.tasks.interpolation.Interpolation, points: 4, features: classifier, "
+        "classifier: {_target_: judges.Brightness}, path: {_target_: fpinv.seeds.paths.Slerp}}"
     ),
     "experiment/figure": (
         "# @package _global_\nguidance: 3\n"

@@ -21,9 +21,9 @@ from fpinv.construction import build
 from fpinv.errors import UserError
 from fpinv.explanation import Mendable, explain
 from fpinv.provenance import repository_commit, versions
-from fpinv.records import LINES_FILE, RunFolder, write
+from fpinv.records import LINES_FILE, RunFolder, is_interval, write
 from fpinv.resumption import resumed, save_config
-from fpinv.tasks.task import Settings, whole_number
+from fpinv.tasks.task import Grouping, Pooling, Settings, whole_number
 from fpinv.tracking import Identity, Tracker, track
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ def _build(config: DictConfig) -> Parts:
     settings = Settings(**{key.name: config[key.name] for key in fields(Settings)})
     dataset, inverter = build(config, "dataset"), build(config, "inverter")
     task = build(config, "task")
+    if isinstance(task, Grouping):
+        dataset = task.group(dataset, settings.seed)
     _seed(settings.seed)
     return Parts(settings, dataset, inverter, task, build(config, "model"))
 
@@ -205,7 +207,8 @@ def _work(
         _say_interrupted(folder, total)
         raise
     finally:
-        summary = folder.summarise(header, total, parts.task.metrics)
+        pooled = parts.task.pool(folder.arrays()) if isinstance(parts.task, Pooling) else {}
+        summary = folder.summarise(header, total, parts.task.metrics, pooled)
     return summary
 
 
@@ -250,7 +253,8 @@ def _identity(job: Job) -> Identity:
 def _show(job: Job, folder: RunFolder, summary: Mapping[str, Any]) -> None:
     """The table, unless a sweep will show one over its jobs, the failures and the folder."""
     if not job.label:
-        means = {name: summary[name] for name in folder.metric_names}
+        pooled = [name for name, value in summary.items() if is_interval(value)]
+        means = {name: summary[name] for name in dict.fromkeys([*folder.metric_names, *pooled])}
         display.show(display.run_table(f"{_name(job)} (n = {summary['n']})", means))
     _say_failed(folder, summary["total"])
     print(job.folder)

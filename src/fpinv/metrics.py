@@ -8,20 +8,17 @@ Nothing is rounded to 8 bits. Sums are float64, but for ssim's.
 from __future__ import annotations
 
 import math
-import socket
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlparse
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from fpinv.errors import UserError
+from fpinv.weights import cache_file, no_waiting
 
 
 def mse(images: Tensor, reference: Tensor) -> Tensor:
@@ -133,7 +130,7 @@ class LPIPS:
         import lpips  # here, because a run without this metric need not wait for it
 
         try:
-            with _no_waiting(seconds=10), warnings.catch_warnings():
+            with no_waiting(seconds=10), warnings.catch_warnings():
                 # lpips asks torchvision for its weights in a way that torchvision deprecates
                 warnings.filterwarnings("ignore", module="torchvision")
                 return lpips.LPIPS(net=self.net, version=self.version, verbose=False)
@@ -145,10 +142,9 @@ class LPIPS:
 
         backbone = self.backbones[self.net]
         url = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1.url
-        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
         return (
             f"{self.name} needs torchvision's {backbone} weights, which could not be loaded "
-            f"({error}); put {url} at {file}, or run without this metric"
+            f"({error}); put {url} at {cache_file(url)}, or run without this metric"
         )
 
 
@@ -196,14 +192,3 @@ def _difference(x: Tensor, reference: Tensor) -> Tensor:
 
 def _mean_square(x: Tensor) -> Tensor:
     return x.square().flatten(1).mean(1)
-
-
-@contextmanager
-def _no_waiting(seconds: float) -> Iterator[None]:
-    """Bound the wait for a network that swallows packets: torchvision sets no bound itself."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

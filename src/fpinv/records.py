@@ -5,6 +5,7 @@ A run folder holds::
     metrics.jsonl       one line per example, written as it finishes
     images/<id>/*.png   its pictures, written before its line
     inversions/<id>.safetensors  its inversion, where that was asked for, likewise
+    arrays/<id>.safetensors      what measures over all examples need of it, likewise
     summary.json        flat: means with 95 % intervals, counts, versions
     config.yaml         the configuration, resolved
 
@@ -29,6 +30,8 @@ from PIL import Image
 from fpinv.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fpinv.inversion import Inversion
 
 LINES_FILE = "metrics.jsonl"
@@ -47,6 +50,7 @@ class Record:
         images: Pictures by name.
         error: Why the example failed, in one line; None if it did not.
         inversion: The inversion of this one image, to be kept for other uses.
+        arrays: What measures over all examples, such as the FID, need of this one.
     """
 
     id: str
@@ -56,6 +60,7 @@ class Record:
     images: Mapping[str, Image.Image] = field(default_factory=dict)
     error: str | None = None
     inversion: Inversion | None = None
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if taken := set(RESERVED) & set(self.metrics):
@@ -136,6 +141,8 @@ class RunFolder:
             made_from = {"id": record.id, "prompt": record.prompt, **(about or {})}
             with replacing(self.inversion(record.id)) as path:
                 record.inversion.save(path, made_from)
+        if record.arrays:
+            self._save_arrays(record)
         for name, image in record.images.items():
             with replacing(self.picture(record.id, name)) as path:
                 image.save(path, format="PNG")
@@ -147,6 +154,23 @@ class RunFolder:
         self.rows.append(row)
         return row
 
+    def _save_arrays(self, record: Record) -> None:
+        from safetensors.torch import save_file
+
+        tensors = {k: v.detach().cpu().contiguous() for k, v in record.arrays.items()}
+        with replacing(self._arrays(record.id)) as path:
+            save_file(tensors, path)
+
+    def arrays(self) -> list[dict[str, Tensor]]:
+        """The arrays of the finished examples that have some, in order."""
+        from safetensors.torch import load_file
+
+        files = [self._arrays(row["id"]) for row in self.rows if row["error"] is None]
+        return [load_file(file) for file in files if file.exists()]
+
+    def _arrays(self, id: str) -> Path:
+        return self.path / "arrays" / f"{quote(id, safe='')}.safetensors"
+
     def picture(self, id: str, name: str) -> Path:
         """Where the picture ``name`` of example ``id`` lies."""
         return picture(self.path, id, name)
@@ -156,7 +180,11 @@ class RunFolder:
         return self.path / "inversions" / f"{quote(id, safe='')}.safetensors"
 
     def summarise(
-        self, header: Mapping[str, Any], total: int, expected: Sequence[str] = ()
+        self,
+        header: Mapping[str, Any],
+        total: int,
+        expected: Sequence[str] = (),
+        pooled: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Writes and returns summary.json.
 
@@ -164,6 +192,7 @@ class RunFolder:
             header: What was run, with what: becomes part of the summary.
             total: Number of examples that the run is about; fewer records mean it was cut short.
             expected: Metrics that are null where no example was measured.
+            pooled: Measures over all examples together.
         """
         from fpinv.metrics import mean_ci95
 
@@ -171,7 +200,7 @@ class RunFolder:
         counts = {"n": len(done), "failed": len(self.failed), "total": total}
         names = dict.fromkeys([*expected, *self.metric_names])
         means = {name: mean_ci95([row.get(name) for row in done]) for name in names}
-        summary = finite({**header, **counts, **means})
+        summary = finite({**header, **counts, **means, **(pooled or {})})
         write(self.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
         return summary
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fpinv.datasets.classes import Category
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
 
@@ -757,3 +758,15 @@ class Scenes:
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(self.length))
+
+    @property
+    def categories(self) -> list[Category]:
+        """A category per shape: this split's scenes of one object of that shape, or of several."""
+        known = [shape for group in SHAPES.values() for shape in group]
+        return [self._category(shape) for shape in self.shapes or known]
+
+    def _category(self, shape: str) -> Category:
+        objects = self.objects or 1
+        images = Scenes(self.split, self.seed, self.size, objects, [shape], self.length)
+        prompt, group = f"a photo of {_article(shape)}", bin_of(shape)
+        return Category(shape, shape, prompt, images, PREVALENCE[group], group)

@@ -29,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.schedule import Schedule
+from fpinv.weights import PACKAGE
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-PACKAGE = "pkg://"
 HUB_TIMEOUT = 5.0
 
 

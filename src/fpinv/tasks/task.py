@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from fpinv.errors import UserError
 
 if TYPE_CHECKING:
-    from fpinv.datasets.example import Example
+    from torch import Tensor
+
+    from fpinv.datasets.example import Dataset, Example
     from fpinv.inversion import Inverter
     from fpinv.models.model import Model
     from fpinv.records import Record
@@ -55,6 +57,28 @@ class Task(Protocol):
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
         """One record per example in input order; a failed example's record holds its error."""
+        ...
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A task whose examples are made of several of the data set's: pairs, sets, classes."""
+
+    def group(self, dataset: Dataset, seed: int) -> Dataset:
+        """The task's examples.
+
+        Raises:
+            UserError: the data set cannot be grouped so.
+        """
+        ...
+
+
+@runtime_checkable
+class Pooling(Protocol):
+    """A task with measures over all its examples together, such as the FID."""
+
+    def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+        """Entries of the summary, from the arrays of the records."""
         ...
 
 

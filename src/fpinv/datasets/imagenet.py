@@ -1,0 +1,138 @@
+"""Folders of images by class: ImageNet's by WordNet id, or any by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fpinv.datasets.classes import Bin, Category
+from fpinv.datasets.example import Example
+from fpinv.datasets.files import existing_folder
+from fpinv.datasets.folder import Folder
+from fpinv.errors import UserError
+from fpinv.records import read_json
+from fpinv.suggestion import nearest
+
+MANY, FEW = 1_000_000, 10_000
+REMEDY = "point dataset.root=<folder> at one that has a folder of images for each class"
+
+
+class ImageNet:
+    """Images in a folder for each class, with names and, on request, prevalence bins.
+
+    The layout is that of ImageNet's splits and of CIFAR-10 exports alike::
+
+        root/n02123159/n02123159_10057.JPEG     a WordNet id of ImageNet-1k
+        root/airplane/0001.png                  any other folder's name is the class's name
+
+    Captions are made from ``prompt`` and the class's name.
+
+    The bins are those of the rare-concept protocol, by how often LAION-2B names a class: many
+    above a million times, few below ten thousand, med between. The counts come from a JSON file
+    ``{"<class number>": {"name": ..., "<count>": ...}}`` with ImageNet-1k's class numbers, in
+    which classes of other names are looked up by name.
+
+    References:
+        | ImageNet: A Large-Scale Hierarchical Image Database (Deng et al., 2009)
+        | https://doi.org/10.1109/CVPR.2009.5206848
+        | Generating images of rare concepts using pre-trained diffusion models
+        | (Samuel et al., 2024), https://arxiv.org/abs/2304.14530
+
+    Arguments:
+        root: The folder; None raises an error that says so.
+        prompt: The caption, with ``{name}`` for the class's name.
+        counts: The JSON file; None for no bins.
+        count: Which of its counts is used, e.g. ``actual_freq`` (captions that name the class) or
+            ``relevant_total`` (those of them that were judged to mean it).
+
+    Raises:
+        UserError: no such folder or file, an image outside of all class folders, a count that
+            the file does not have, or a prompt without a place for the name.
+    """
+
+    def __init__(
+        self,
+        root: str | None,
+        prompt: str = "a photo of a {name}",
+        counts: str | None = None,
+        count: str = "relevant_total",
+    ) -> None:
+        if "{name}" not in prompt:
+            raise UserError(f"dataset.prompt='{prompt}' has no {{name}} for the class's name")
+        folder = existing_folder(root, REMEDY)
+        known = {} if counts is None else _counts(Path(counts).expanduser(), count)
+        grouped: dict[str, list[Example]] = defaultdict(list)
+        for example in Folder(str(folder)):
+            grouped[_class_of(example, folder)].append(example)
+        self.categories = [
+            _category(id, prompt, images, known) for id, images in sorted(grouped.items())
+        ]
+        self._examples = [image for category in self.categories for image in category.images]
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]
+
+
+def _class_of(example: Example, folder: Path) -> str:
+    assert isinstance(example.image, Path)
+    parts = example.image.relative_to(folder).parts
+    if len(parts) < 2:
+        raise UserError(f"{example.image}: lies outside of all class folders; {REMEDY}")
+    return parts[0]
+
+
+def _category(
+    id: str, prompt: str, images: list[Example], counts: Mapping[str, float]
+) -> Category:
+    name = wordnet_names().get(id, id.replace("_", " "))
+    caption = prompt.format(name=name)
+    captioned = [
+        replace(image, prompt=caption, attributes={"class": id, "name": name}) for image in images
+    ]
+    prevalence = counts.get(id, counts.get(name))
+    return Category(id, name, caption, captioned, prevalence, bin_of(prevalence))
+
+
+def bin_of(prevalence: float | None) -> Bin | None:
+    """many above a million, few below ten thousand, med between; None for None."""
+    if prevalence is None:
+        return None
+    if prevalence > MANY:
+        return "many"
+    return "few" if prevalence < FEW else "med"
+
+
+@cache
+def wordnet_names() -> Mapping[str, str]:
+    """The first name of each WordNet id of ImageNet-1k, in the order of the class numbers."""
+    from timm.data import ImageNetInfo  # here, because it takes seconds to import
+
+    info = ImageNetInfo("imagenet-1k")
+    ids = info.label_names()
+    return {id: info.index_to_description(k).split(",")[0] for k, id in enumerate(ids)}
+
+
+def _counts(file: Path, count: str) -> dict[str, float]:
+    """Counts by WordNet id and by name."""
+    ids, counts = list(wordnet_names()), {}
+    for number, entry in read_json(file).items():
+        value = _count(entry, count, f"{file}: class {number}")
+        counts[entry.get("name", number)] = value
+        if number.isdecimal() and int(number) < len(ids):
+            counts[ids[int(number)]] = value
+    return counts
+
+
+def _count(entry: Any, count: str, where: str) -> float:  # noqa: ANN401
+    held = entry if isinstance(entry, dict) else {}
+    numbers = {key: value for key, value in held.items() if isinstance(value, (int, float))}
+    if count not in numbers:
+        raise UserError(f"{where} has no count '{count}'{nearest(count, list(numbers))}")
+    return numbers[count]

@@ -1,0 +1,92 @@
+"""What a search among seeds returns, and the descent that smooth searches share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult
+from scipy.optimize import minimize as scipy_minimize
+from torch import Tensor
+
+from fpinv.errors import UserError
+
+MEMORY = 20  # remembered steps of L-BFGS
+
+
+@dataclass(frozen=True)
+class Found:
+    """Seeds that were looked for, and how the search went.
+
+    Arguments:
+        seeds: The result, first dimension B.
+        losses: The loss of each sample before the first and after every iteration; empty for
+            what has a closed form.
+        stalled: Whether each sample's search ended because its loss no longer fell, and not for
+            want of iterations; empty as above.
+    """
+
+    seeds: Tensor
+    losses: Sequence[Sequence[float]] = field(default_factory=list)
+    stalled: Sequence[bool] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where a descent ended: the point, the losses on the way, and whether it had stalled."""
+
+    point: Tensor
+    losses: Sequence[float]
+    stalled: bool
+
+
+@dataclass(frozen=True)
+class Descent:
+    """L-BFGS in double precision, until the loss stalls.
+
+    References:
+        | On the limited memory BFGS method for large scale optimization (Liu and Nocedal, 1989)
+        | https://doi.org/10.1007/BF01589116
+
+    Arguments:
+        iterations: At most so many.
+        tolerance: A relative decrease of the loss below which it has stalled.
+    """
+
+    iterations: int = 500
+    tolerance: float = 1e-9
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise UserError(f"descent.iterations={self.iterations} is not possible: at least 1")
+
+    def __call__(self, objective: Callable[[Tensor], Tensor], start: Tensor) -> Minimum:
+        """Minimises a smooth function of a float64 tensor, from ``start``, on the CPU."""
+
+        def value_and_gradient(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            point = torch.from_numpy(x.copy()).view_as(start).requires_grad_()
+            with torch.enable_grad():
+                value = objective(point)
+                (gradient,) = torch.autograd.grad(value, point)
+            return value.item(), gradient.flatten().numpy()
+
+        def keep(intermediate_result: OptimizeResult) -> None:
+            losses.append(float(intermediate_result.fun))
+
+        x = start.detach().flatten().numpy()
+        losses = [value_and_gradient(x)[0]]
+        options = {
+            "maxiter": self.iterations,
+            "maxfun": 20 * self.iterations,
+            "ftol": self.tolerance,
+            "gtol": 0.0,
+            "maxcor": MEMORY,
+        }
+        result = scipy_minimize(
+            value_and_gradient, x, jac=True, method="L-BFGS-B", callback=keep, options=options
+        )
+        point = torch.from_numpy(result.x).view_as(start)
+        return Minimum(point, losses, stalled=result.nit < self.iterations)

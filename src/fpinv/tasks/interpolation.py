@@ -1,0 +1,176 @@
+"""Paths between the seeds of two images of a class, and centroids of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fpinv import metrics
+from fpinv.adjustment import Adjustment, Unadjusted
+from fpinv.classifiers.classifier import Classifier
+from fpinv.datasets.example import Dataset, Example
+from fpinv.datasets.groups import Groups
+from fpinv.errors import UserError
+from fpinv.fidelity import Choice, features_of
+from fpinv.images import sheet
+from fpinv.inversion import Inverter
+from fpinv.models.model import Model
+from fpinv.records import Record
+from fpinv.seeds.centroids import Centroid, NAOCentroid
+from fpinv.seeds.paths import NAOPath, Path
+from fpinv.tasks.bench import DIVERGED, Bench, Loaded, Prompting, Seeds, require_prompting
+from fpinv.tasks.judging import ACCURACIES, Judge
+from fpinv.tasks.task import Settings, whole_number
+
+Mode = Literal["path", "centroid"]
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """Invert images of one class, go from seed to seed or to their centroid, and sample there.
+
+    ``path``: pairs of images; the points between the ends are judged, the ends are only shown.
+    ``centroid``: sets of ``size`` images, one result each. Real images of the class that were not
+    inverted (where it has none, those that were) are what the Frechet distance compares with.
+
+    References:
+        | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.3
+        | https://arxiv.org/abs/2312.12540
+        | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
+        | https://arxiv.org/abs/2306.08687
+
+    Arguments:
+        classifier: The judge of the results.
+        mode: ``path`` or ``centroid``.
+        path: The way between two seeds.
+        centroid: The centroid of a set of seeds.
+        points: Seeds on a path, both ends included.
+        size: Images of a centroid's set.
+        prompting: See :data:`~fpinv.tasks.bench.Prompting`.
+        real: Real images of the class for each result's Frechet distance.
+        features: See :func:`~fpinv.fidelity.features_of`.
+        adjustment: What is done to the encodings before the inversion.
+
+    Raises:
+        UserError: an argument is not possible.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = (
+        *ACCURACIES,
+        "norm_ratio",
+        "residual",
+        "nfe_calls",
+        "seconds_invert",
+        "seconds_seeds",
+        "seconds_sample",
+    )
+
+    classifier: Classifier
+    mode: Mode = "path"
+    path: Path = field(default_factory=NAOPath)
+    centroid: Centroid = field(default_factory=NAOCentroid)
+    points: int = 7
+    size: int = 5
+    prompting: Prompting = "class"
+    real: int = 4
+    features: Choice = "auto"
+    adjustment: Adjustment = field(default_factory=Unadjusted)
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise UserError(f"task.mode={self.mode} is unknown: choose path or centroid")
+        whole_number("task.points", self.points, at_least=3)
+        whole_number("task.size", self.size, at_least=1)
+        whole_number("task.real", self.real, at_least=0)
+        require_prompting(self.prompting)
+        self.judge  # noqa: B018 - refuses unknown features now rather than mid-run
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The measures."""
+        return Judge(self.classifier, features_of(self.features, self.classifier))
+
+    @property
+    def members(self) -> int:
+        """Images of an example: two ends of a path, or a set."""
+        return 2 if self.mode == "path" else self.size
+
+    def group(self, dataset: Dataset, seed: int) -> Dataset:
+        """Pairs or sets of one class, the classes taking turns."""
+        return Groups(dataset, self.members, self.real, seed)
+
+    def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+        """See :meth:`~fpinv.tasks.judging.Judge.pool`."""
+        return self.judge.pool(arrays)
+
+    def __call__(
+        self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
+    ) -> Iterator[Record]:
+        """One record a pair or set, in order; one with an unreadable image yields its error.
+
+        Raises:
+            UserError: the inverter's result is more than a seed.
+        """
+        bench = Bench(model, inverter, self.adjustment, self.prompting, settings)
+        groups = iter(examples)
+        while batch := list(islice(groups, settings.batch_size)):
+            loaded = [bench.load(group) for group in batch]
+            seeds = iter(bench.invert([one for one in loaded if isinstance(one, Loaded)]))
+            for group, one in zip(batch, loaded, strict=True):
+                if isinstance(one, Loaded):
+                    yield self._record(bench, one, next(seeds))
+                else:
+                    yield Record(group.id, group.prompt, error=str(one))
+
+    def _record(self, bench: Bench, loaded: Loaded, inverted: Seeds) -> Record:
+        group = loaded.group
+        if not inverted.finite:
+            return Record(group.id, group.prompt, error=DIVERGED)
+        seeking, sampling = bench.stopwatch(), bench.stopwatch()
+        with seeking.running():
+            seeds, losses = self._seek(inverted.noise)
+        with sampling.running():
+            prompt = bench.prompt(group, group.members)
+            images = bench.sample(seeds, [prompt] * len(seeds))
+        inner = slice(1, -1) if self.mode == "path" else slice(None)
+        return Record(
+            group.id,
+            group.prompt,
+            {
+                **self.judge.accuracy(images[inner], group.category),
+                "norm_ratio": metrics.norm_ratio(seeds[inner]).mean().item(),
+                "residual": inverted.mean_residual,
+                "nfe_calls": inverted.calls.double().mean().item(),
+                "seconds_invert": inverted.seconds,
+                "seconds_seeds": seeking.seconds,
+                "seconds_sample": sampling.seconds / len(images),
+            },
+            {"norm": metrics.norm_ratio(seeds).tolist(), **losses},
+            {"strip": self._strip(loaded.members, images)},
+            arrays=self.judge.arrays(images[inner], loaded.real, group.category),
+        )
+
+    def _seek(self, seeds: Tensor) -> tuple[Tensor, dict[str, Sequence[float]]]:
+        """The path (points, C, h, w) between two seeds, or the centroid (1, C, h, w) of many.
+
+        With the losses of the search, where there was one.
+        """
+        if self.mode == "path":
+            found = self.path(seeds[:1], seeds[1:], self.points)
+        else:
+            found = self.centroid(seeds.unsqueeze(0))
+        path = found.seeds.view(-1, *seeds.shape[1:])
+        return path, {"loss": found.losses[0]} if found.losses else {}
+
+    def _strip(self, members: Tensor, images: Tensor) -> Image.Image:
+        """The path between its two originals, or the set and then its centroid."""
+        if self.mode == "path":
+            return sheet(torch.cat([members[:1], images, members[1:]]))
+        return sheet(torch.cat([members, images]))

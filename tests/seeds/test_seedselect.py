@@ -1,0 +1,161 @@
+"""SeedSelect on an exact toy and on a tiny Stable Diffusion: loss, norm, memory, independence."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+import toy
+from drawn_seeds import normal
+from pipelines import tiny_sd15
+
+from fpinv.datasets.scenes import Scenes
+from fpinv.encoder import CLIPImageEncoder
+from fpinv.errors import UserError
+from fpinv.images import square
+from fpinv.inversion import sample
+from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.seeds.prior import NormPrior
+from fpinv.seeds.seedselect import SeedSelect
+
+STEPS = 6
+
+
+def thumbnails(images):
+    """A stand-in for CLIP: mean colours of a 4 x 4 grid, with a sign."""
+    return F.adaptive_avg_pool2d(images, 4).flatten(1)
+
+
+class Model(toy.ToyModel):
+    """The toy, whose latents of 16 numbers are 256 here, so that their norm is sharp."""
+
+    latent_shape = (1, 16, 16)
+    image_size = 64
+
+    def denoiser(self, steps):
+        grid = toy.schedule(steps)
+
+        def eps(z, t, embedding):
+            return torch.tanh(z.roll(1, -1) + embedding.tokens.mean((1, 2)).view(-1, 1, 1, 1))
+
+        return toy.Denoiser(toy.predicting(eps, grid), grid, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return StableDiffusion(str(tiny_sd15(tmp_path_factory.mktemp("sd15"))), "tiny", device="cpu")
+
+
+def problem(model, batch=3):
+    shape = (batch, 2, 3, model.image_size, model.image_size)
+    references = normal(*shape, seed=9).clamp(-1, 1)
+    seeds = normal(batch, *model.latent_shape)
+    condition = model.condition([f"prompt {k}" for k in range(batch)], 2.0)
+    return references, seeds, condition
+
+
+def search(model, select, batch=3, rows=slice(None)):
+    references, seeds, condition = problem(model, batch)
+    target = select.target(model, references)
+    return select(model, model.denoiser(STEPS), seeds[rows], condition[rows], target[rows])
+
+
+def test_the_loss_falls_and_the_norm_stays():
+    model = Model()
+    found = search(model, SeedSelect(thumbnails, iterations=15, rate=0.1, patience=20))
+    assert all(min(losses) < 0.8 * losses[0] for losses in found.losses)
+    assert [len(losses) for losses in found.losses] == [16] * 3
+    ratio = found.seeds.flatten(1).norm(dim=1) / 256**0.5
+    assert ((ratio - 1).abs() < 0.02).all()
+    assert torch.allclose(ratio * 16, torch.full((3,), NormPrior(256).mode))
+
+
+def test_the_best_seed_is_returned():
+    model, select = Model(), SeedSelect(thumbnails, iterations=6, rate=30, patience=9)
+    references, _, condition = problem(model)
+    found, target = search(model, select), select.target(model, references)
+    losses = select.loss(model, model.denoiser(STEPS), found.seeds, condition, target)
+    assert losses.tolist() == pytest.approx([min(curve) for curve in found.losses], rel=1e-5)
+    assert any(min(curve) < curve[-1] for curve in found.losses), "the rate was to overshoot"
+
+
+def test_a_seed_alone_goes_where_it_goes_in_a_batch():
+    select = SeedSelect(thumbnails, iterations=4)
+    together = search(Model(), select)
+    for k in range(3):
+        alone = search(Model(), select, rows=slice(k, k + 1))
+        assert alone.losses[0] == pytest.approx(together.losses[k], rel=1e-5)
+        assert torch.allclose(alone.seeds[0], together.seeds[k], atol=1e-4)
+
+
+def test_stalled_seeds_leave_the_batch():
+    model, select = Model(), SeedSelect(thumbnails, iterations=9, tolerance=0.999, patience=2)
+    references, seeds, condition = problem(model)
+    denoiser = model.denoiser(STEPS)
+    found = select(model, denoiser, seeds, condition, select.target(model, references))
+    assert found.stalled == [True] * 3
+    assert [len(losses) for losses in found.losses] == [3] * 3
+    assert denoiser.rows == 3 * 2 * STEPS * (3 * 2), "3 seeds, 3 evaluations, twice for memory"
+
+
+def test_a_loss_that_is_no_number_ends_the_search_of_that_seed_alone():
+    def breaking(images):
+        bad = torch.zeros(len(images), 48)
+        bad[images.mean((1, 2, 3)) == images.mean((1, 2, 3)).max()] = torch.nan
+        return thumbnails(images) + bad
+
+    model, select = Model(), SeedSelect(thumbnails, iterations=3)
+    references, seeds, condition = problem(model)
+    target = select.target(model, references)
+    broken = SeedSelect(breaking, iterations=3)
+    found = broken(model, model.denoiser(STEPS), seeds, condition, target)
+    assert found.seeds.isfinite().all()
+
+
+def test_fewer_steps_than_weights_use_the_last_weights():
+    model, select = Model(), SeedSelect(thumbnails, iterations=1)
+    references, seeds, condition = problem(model)
+    target, denoiser = select.target(model, references), model.denoiser(1)
+    z0 = sample(denoiser, seeds, condition)
+    likeness = torch.cosine_similarity(thumbnails(model.decode(z0)), target.embedding)
+    expected = 7 * (1 - likeness) + (z0 - target.latent).square().flatten(1).mean(1)
+    assert torch.allclose(select.loss(model, denoiser, seeds, condition, target), expected)
+
+
+def test_real_scenes_draw_the_bundled_model_towards_them():
+    model = StableDiffusion("pkg://fpinv.models.scenes", "scenes", device="cpu")
+    scenes = Scenes(objects=1, shapes=["star"])
+    references = torch.stack([square(scenes[k].open(), 64) for k in range(3)])[None]
+    select = SeedSelect(CLIPImageEncoder("pkg://fpinv.models.scenes/clip"), iterations=4)
+    condition, seeds = model.condition(["a photo of a star"], 1.0), normal(1, *model.latent_shape)
+    target = select.target(model, references)
+    found = select(model, model.denoiser(4), seeds, condition, target)
+    assert min(found.losses[0]) < 0.9 * found.losses[0][0]
+    assert found.seeds.norm().item() / 1024**0.5 == pytest.approx(1, abs=0.02)
+    assert all(p.grad is None for p in model.pipeline.unet.parameters())
+
+
+def test_checkpointing_changes_memory_and_nothing_else(tiny):
+    def held(checkpointing):
+        select = SeedSelect(thumbnails, iterations=1, checkpointing=checkpointing)
+        references, seeds, condition = problem(tiny, batch=1)
+        target, bytes_held = select.target(tiny, references), 0
+
+        def pack(tensor):
+            nonlocal bytes_held
+            bytes_held += tensor.numel() * tensor.element_size()
+            return tensor
+
+        z = seeds.requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = select.loss(tiny, tiny.denoiser(STEPS), z, condition, target)
+        (gradient,) = torch.autograd.grad(loss.sum(), z)
+        return bytes_held, loss.item(), gradient
+
+    (few, loss, gradient), (many, same, expected) = held(True), held(False)
+    assert loss == pytest.approx(same) and torch.allclose(gradient, expected, atol=1e-5)
+    assert few < many / 50
+
+
+@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"patience": 0}, {"weights": ()}])
+def test_what_leaves_nothing_to_do_is_refused(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        SeedSelect(thumbnails, **wrong)

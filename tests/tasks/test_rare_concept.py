@@ -1,0 +1,129 @@
+"""Rare concepts on a toy: the four rows, their times and losses, small classes, failures."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import toy
+from judges import Brightness, Shades, broken, thumbnail
+from pipelines import tiny_sd15
+
+from fpinv.errors import UserError
+from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.seeds.centroids import FrechetMean, NAOCentroid
+from fpinv.seeds.prior import NormPrior
+from fpinv.seeds.seedselect import SeedSelect
+from fpinv.tasks.rare_concept import RareConcept
+from fpinv.tasks.task import Settings
+
+SELECT = SeedSelect(thumbnail, iterations=2)
+ROWS = {
+    "plain": {},
+    "centroid": {"centroid": FrechetMean()},
+    "seedselect": {"seedselect": SELECT},
+    "both": {"centroid": FrechetMean(), "seedselect": SELECT},
+}
+
+
+def task(**change):
+    given = {"classifier": Brightness(), "features": "classifier", "images": 3, "references": 2}
+    return RareConcept(**given | {"real": 2} | change)
+
+
+def run(rare=None, dataset=None, model=None, limit=3, inverter=None, **change):
+    rare = rare or task()
+    settings = Settings(**{"steps": 5, "guidance": 1.0, "seed": 0, "batch_size": 2} | change)
+    groups = rare.group(dataset or Shades(), settings.seed)
+    examples = [groups[k] for k in range(min(limit, len(groups)))]
+    return list(rare(model or toy.ToyModel(), inverter or FixedPoint(3), examples, settings))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_of_the_table(row):
+    records = run(task(**ROWS[row]))
+    assert [record.id for record in records] == ["dark-0000", "bright-0000", "checked-0000"]
+    for record in records:
+        m = record.metrics
+        assert record.error is None and set(RareConcept.metrics) <= m.keys()
+        assert record.images["sheet"].size == (3 * 16 + 2 * 2,) * 2, "2 references and the image"
+        assert record.arrays["generated"].shape == (3, 12)
+        assert (m["loss_start"] is None) == ("seedselect" not in ROWS[row])
+        optimised = [name for name in record.series if name.startswith("seedselect")]
+        assert len(optimised) == (3 if "seedselect" in ROWS[row] else 0)
+        assert ("centroid_0" in record.series) == ("centroid" in ROWS[row])
+
+
+def test_seedselect_lowers_its_loss_and_keeps_the_norm():
+    record = run(task(seedselect=SeedSelect(thumbnail, iterations=8, patience=9)))[0]
+    assert record.metrics["loss_end"] < record.metrics["loss_start"]
+    assert record.metrics["norm_ratio"] == pytest.approx(NormPrior(16).mode / 4, rel=1e-5)
+
+
+def test_nothing_is_inverted_without_a_centroid():
+    class Inverter(FixedPoint):
+        def invert(self, *_):
+            raise AssertionError("was called")
+
+    assert all(record.error is None for record in run(inverter=Inverter()))
+
+
+def test_random_seeds_depend_on_the_run_the_class_and_the_image_alone():
+    one, other = run(), run(batch_size=1, limit=2)
+    for a, b in zip(one, other, strict=False):
+        assert torch.allclose(a.arrays["generated"], b.arrays["generated"], atol=1e-5)
+    generated = one[0].arrays["generated"]
+    assert not torch.allclose(generated[0], generated[1])
+    assert not torch.allclose(run(seed=1)[0].arrays["generated"], generated)
+
+
+@pytest.mark.parametrize("row", ["centroid", "both"])
+def test_results_do_not_depend_on_the_batch(row):
+    rare = task(**ROWS[row])
+    for a, b in zip(run(rare), run(rare, batch_size=7), strict=True):
+        assert torch.allclose(a.arrays["generated"], b.arrays["generated"], atol=1e-3)
+
+
+def test_a_class_with_too_few_images_makes_do():
+    records = run(task(references=5, centroid=FrechetMean()), Shades(per_class=4))
+    assert all(r.error is None and r.arrays["generated"].shape == (3, 12) for r in records)
+    assert all(record.arrays["real"].shape == (4, 12) for record in records)
+
+
+def test_failures_cost_one_class():
+    class Broken(Shades):
+        @property
+        def categories(self):
+            dark, bright, checked = super().categories
+            images = [dataclasses.replace(image, image=broken) for image in dark.images]
+            return [dataclasses.replace(dark, images=images), bright, checked]
+
+    class Diverging(FixedPoint):
+        def invert(self, denoiser, z0, condition):
+            found = super().invert(denoiser, z0, condition)
+            found.noise[z0.mean((1, 2, 3)) > 0.2] = torch.nan
+            return found
+
+    records = run(task(centroid=FrechetMean()), Broken(), inverter=Diverging())
+    assert "odd header" in records[0].error and "diverged" in records[1].error
+    assert records[2].error is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"images": 0}, {"references": 0}, {"real": -1}, {"prompting": "none"}]
+)
+def test_impossible_arguments_are_refused(wrong):
+    (key,) = wrong
+    with pytest.raises(UserError, match=f"task.{key}"):
+        task(**wrong)
+
+
+def test_a_stable_diffusion_layout_runs_all_of_it(tmp_path):
+    model = StableDiffusion(str(tiny_sd15(tmp_path)), "tiny", device="cpu")
+    rare = task(centroid=NAOCentroid(resolution=5), seedselect=SELECT, images=1)
+    (record,) = run(rare, model=model, limit=1, guidance=2.0)
+    m = record.metrics
+    assert record.error is None and m["seconds_init"] > 0 and m["seconds_opt"] > 0
+    assert m["loss_end"] <= m["loss_start"] and math.isfinite(m["loss_end"])
+    assert m["norm_ratio"] == pytest.approx(1, abs=0.02)
