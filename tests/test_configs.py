@@ -83,3 +83,18 @@ def test_photographs_choose_networks_for_photographs_unless_told_otherwise():
     assert composed("dataset=imagenet", "classifier=scenes").classifier.path
     assert composed("dataset=coco").model == composed("model=sd15").model != scenes
     assert composed("dataset=coco", "model=scenes").model == scenes
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("task.path.resolution=abc", "a whole number"),
+        ("task.path.quadrature=trapezoid", "simpson or midpoint"),
+        ("task.prompting=theirs", "class or own"),
+        ("task.points=2.5", "a whole number"),
+    ],
+)
+def test_inherited_arguments_are_checked_too(override: str, said: str):
+    config = composed("task=interpolation", override)
+    with pytest.raises(UserError, match=f"{override}.*{said}"):
+        check(config, "task")

@@ -268,7 +268,12 @@ def test_a_folder_holds_one_run(run: Run, tmp_path: Path, capsys: pytest.Capture
     assert run("resume=here") == 0 and summary(tmp_path / "here")["guidance"] == 1
 
 
-PAIRS = ["task=interpolation", "model=toy", "dataset=shades", "inverter=real", "steps=3"]
+REAL_INVERTER = [
+    "inverter=ddim",
+    "inverter._target_=fpinv.inverters.ddim.DDIM",
+    "~inverter.iterations",
+]
+PAIRS = ["task=interpolation", "model=toy", "dataset=shades", *REAL_INVERTER, "steps=3"]
 
 
 def test_a_task_may_group_the_data_set_and_measure_all_examples_together(
@@ -299,6 +304,6 @@ def test_measures_over_all_examples_survive_a_kill(run: Run, tmp_path: Path):
 def test_a_data_set_without_classes_is_refused_in_one_line(
     run: Run, capsys: pytest.CaptureFixture[str]
 ):
-    assert run("task=interpolation", "model=toy", "inverter=real") == 2
+    assert run("task=interpolation", "model=toy", *REAL_INVERTER) == 2
     said = capsys.readouterr().err
     assert "has no classes" in said and len(said.splitlines()) == 1

@@ -25,7 +25,6 @@ OPTIONS = {
     ),
     "model/toy": "{_target_: toy.ToyModel}",
     "dataset/shades": "{_target_: judges.Shades}",
-    "inverter/real": "{_target_: fpinv.inverters.ddim.DDIM}",
     "task/interpolation": (
         "{_target_: fpinv.tasks.interpolation.Interpolation, points: 4, features: classifier, "
         "classifier: {_target_: judges.Brightness}, path: {_target_: fpinv.seeds.paths.Slerp}}"

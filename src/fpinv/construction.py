@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
@@ -87,8 +88,10 @@ def _locate(path: str, target: str) -> Callable[..., Any]:
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of the target's arguments; none where they cannot be resolved."""
+    # those of an inherited field are resolved in the module of the class that has it
+    fielded = is_dataclass(target) or not inspect.isclass(target)
     try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        return get_type_hints(target if fielded else target.__init__)
     except (NameError, TypeError):
         return {}
 

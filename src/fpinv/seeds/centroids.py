@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from fpinv.seeds.cost import PathCost, Quadrature, bent_arc, require_inner_points
+from fpinv.seeds.cost import NormAware, PathCost, bent_arc
 from fpinv.seeds.geometry import Span, angle, mean_direction, opening, unit
-from fpinv.seeds.optimisation import Descent, Found, Minimum
-from fpinv.seeds.prior import NormPrior
+from fpinv.seeds.optimisation import Found, Minimum
 
 SAME = 1e-9  # distance of seeds, in units of the mode, below which they are one
 
@@ -96,7 +95,7 @@ class FrechetMean:
 
 
 @dataclass(frozen=True)
-class NAOCentroid:
+class NAOCentroid(NormAware):
     r"""The norm-aware optimised centroid: of least summed path cost to the seeds.
 
     .. math:: \min_c \; \sum_k \min_{\text{paths}} L(x_k \to c) + p(|c|)
@@ -115,26 +114,8 @@ class NAOCentroid:
     The start is the Frechet mean at the prior's mode with arcs to it. Seeds that coincide are
     their own centroid, where the sum has a kink and no descent is needed.
 
-    References:
-        | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
-        | https://arxiv.org/abs/2306.08687
-
-    Deviations: as for :class:`~fpinv.seeds.paths.NAOPath`.
-
-    Arguments:
-        resolution: Number of points of each path.
-        quadrature: How a segment is priced: ``simpson``, or ``midpoint`` as in the paper.
-        spacing: Weight of uneven spacing.
-        descent: How the minimum is sought.
+    References and arguments: :class:`~fpinv.seeds.cost.NormAware`.
     """
-
-    resolution: int = 50
-    quadrature: Quadrature = "simpson"
-    spacing: float = 1.0
-    descent: Descent = field(default_factory=Descent)
-
-    def __post_init__(self) -> None:
-        require_inner_points(self.resolution)
 
     def __call__(self, seeds: Tensor) -> Found:
         """See :class:`Centroid`.
@@ -143,7 +124,7 @@ class NAOCentroid:
             UserError: as for :class:`NormalisedMean`.
         """
         span = Span.of(seeds)
-        cost = PathCost(NormPrior(seeds[0, 0].numel()), self.quadrature, self.spacing)
+        cost = self.cost(seeds[:, 0])
         minima = [self._solve(cost, rows) for rows in span.coordinates.cpu()]
         found = span.seeds(torch.stack([m.point for m in minima]), like=seeds)
         return Found(found, [m.losses for m in minima], [m.stalled for m in minima])

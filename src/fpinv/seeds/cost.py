@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fpinv.errors import UserError
 from fpinv.seeds.geometry import chord
+from fpinv.seeds.optimisation import Descent
 from fpinv.seeds.prior import NormPrior
 
 Quadrature = Literal["simpson", "midpoint"]
@@ -122,7 +123,38 @@ def bent_arc(first: Tensor, last: Tensor, mode: float, bend: Tensor) -> tuple[Te
     return norms, even + F.pad(bend[..., 1, :] / mode, (1, 1))
 
 
-def require_inner_points(resolution: int) -> None:
-    """Raises UserError for a number of points that leaves none between the ends."""
-    if resolution < 3:
-        raise UserError(f"resolution={resolution} leaves nothing between the ends: use at least 3")
+@dataclass(frozen=True, kw_only=True)
+class NormAware:
+    """What searches for paths of least cost share.
+
+    References:
+        | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
+        | https://arxiv.org/abs/2306.08687
+
+    Deviations: L-BFGS in the span of the seeds from a closed form, instead of Adam on the latents
+    from a noisy straight line; what :class:`PathCost` says of its two terms.
+
+    Arguments:
+        resolution: Number of points of a path, ends included.
+        quadrature: How a segment is priced: ``simpson``, or ``midpoint`` as in the paper.
+        spacing: Weight of uneven spacing.
+        descent: How the minimum is sought.
+
+    Raises:
+        UserError: the resolution leaves no point between the ends.
+    """
+
+    resolution: int = 50
+    quadrature: Quadrature = "simpson"
+    spacing: float = 1.0
+    descent: Descent = field(default_factory=Descent)
+
+    def __post_init__(self) -> None:
+        if self.resolution < 3:
+            raise UserError(
+                f"resolution={self.resolution} leaves nothing between the ends: use at least 3"
+            )
+
+    def cost(self, seeds: Tensor) -> PathCost:
+        """The cost that is minimised for seeds of this size (B, ...)."""
+        return PathCost(NormPrior(seeds[0].numel()), self.quadrature, self.spacing)

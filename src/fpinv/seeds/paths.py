@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from fpinv.seeds.cost import PathCost, Quadrature, bent_arc, require_inner_points
+from fpinv.seeds.cost import NormAware, PathCost, bent_arc
 from fpinv.seeds.geometry import arc_weights, opening, unit
-from fpinv.seeds.optimisation import Descent, Found, Minimum
-from fpinv.seeds.prior import NormPrior
+from fpinv.seeds.optimisation import Found, Minimum
 
 
 class Path(Protocol):
@@ -61,38 +60,16 @@ class Slerp:
 
 
 @dataclass(frozen=True)
-class NAOPath:
+class NAOPath(NormAware):
     """The norm-aware optimised path: a polygon of least :class:`~fpinv.seeds.cost.PathCost`.
 
     Two numbers a point are sought, its norm and its place along the arc in the plane of the ends,
     whatever the seeds' size, starting from the great circle at the prior's mode. Each pair of a
     batch is a problem of its own.
 
-    References:
-        | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
-        | https://arxiv.org/abs/2306.08687
-
-    Deviations: L-BFGS in the plane from the closed-form arc, instead of Adam on the latents from
-    a noisy straight line; what :class:`~fpinv.seeds.cost.PathCost` says of its two terms.
-
-    Arguments:
-        resolution: The least number of points of the polygon; those asked for are every so many.
-        quadrature: How a segment is priced: ``simpson``, or ``midpoint`` as in the paper.
-        spacing: Weight of uneven spacing.
-        descent: How the minimum is sought.
+    The polygon has at least ``resolution`` points; those asked for are every so many of them.
+    References and arguments: :class:`~fpinv.seeds.cost.NormAware`.
     """
-
-    resolution: int = 50
-    quadrature: Quadrature = "simpson"
-    spacing: float = 1.0
-    descent: Descent = field(default_factory=Descent)
-
-    def __post_init__(self) -> None:
-        require_inner_points(self.resolution)
-
-    def cost(self, seeds: Tensor) -> PathCost:
-        """The cost that is minimised for seeds of this size (B, ...)."""
-        return PathCost(NormPrior(seeds[0].numel()), self.quadrature, self.spacing)
 
     def __call__(self, first: Tensor, last: Tensor, points: int) -> Found:
         """See :class:`Path`; the ends are returned as they came, bit for bit.

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import islice
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from fpinv import metrics
-from fpinv.adjustment import Adjustment, Unadjusted
-from fpinv.classifiers.classifier import Classifier
 from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.groups import Groups
 from fpinv.errors import UserError
-from fpinv.fidelity import Choice, features_of
 from fpinv.images import sheet
 from fpinv.inversion import Inverter
 from fpinv.models.model import Model
 from fpinv.records import Record
 from fpinv.seeds.centroids import Centroid, NAOCentroid
 from fpinv.seeds.paths import NAOPath, Path
-from fpinv.tasks.bench import DIVERGED, Bench, Loaded, Prompting, Seeds, require_prompting
-from fpinv.tasks.judging import ACCURACIES, Judge
+from fpinv.tasks.bench import DIVERGED, Bench, Loaded, Seeds
+from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
 
 Mode = Literal["path", "centroid"]
 
 
 @dataclass(frozen=True)
-class Interpolation:
+class Interpolation(JudgedTask):
     """Invert images of one class, go from seed to seed or to their centroid, and sample there.
 
     ``path``: pairs of images; the points between the ends are judged, the ends are only shown.
-    ``centroid``: sets of ``size`` images, one result each. Real images of the class that were not
-    inverted (where it has none, those that were) are what the Frechet distance compares with.
+    ``centroid``: sets of ``size`` images, one result each.
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.3
@@ -46,17 +41,12 @@ class Interpolation:
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
-    Arguments:
-        classifier: The judge of the results.
+    Arguments: those of :class:`~fpinv.tasks.judging.JudgedTask`, and
         mode: ``path`` or ``centroid``.
         path: The way between two seeds.
         centroid: The centroid of a set of seeds.
         points: Seeds on a path, both ends included.
         size: Images of a centroid's set.
-        prompting: See :data:`~fpinv.tasks.bench.Prompting`.
-        real: Real images of the class for each result's Frechet distance.
-        features: See :func:`~fpinv.fidelity.features_of`.
-        adjustment: What is done to the encodings before the inversion.
 
     Raises:
         UserError: an argument is not possible.
@@ -72,30 +62,18 @@ class Interpolation:
         "seconds_sample",
     )
 
-    classifier: Classifier
     mode: Mode = "path"
     path: Path = field(default_factory=NAOPath)
     centroid: Centroid = field(default_factory=NAOCentroid)
     points: int = 7
     size: int = 5
-    prompting: Prompting = "class"
-    real: int = 4
-    features: Choice = "auto"
-    adjustment: Adjustment = field(default_factory=Unadjusted)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.mode not in get_args(Mode):
             raise UserError(f"task.mode={self.mode} is unknown: choose path or centroid")
         whole_number("task.points", self.points, at_least=3)
         whole_number("task.size", self.size, at_least=1)
-        whole_number("task.real", self.real, at_least=0)
-        require_prompting(self.prompting)
-        self.judge  # noqa: B018 - refuses unknown features now rather than mid-run
-
-    @cached_property
-    def judge(self) -> Judge:
-        """The measures."""
-        return Judge(self.classifier, features_of(self.features, self.classifier))
 
     @property
     def members(self) -> int:
@@ -106,10 +84,6 @@ class Interpolation:
         """Pairs or sets of one class, the classes taking turns."""
         return Groups(dataset, self.members, self.real, seed)
 
-    def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """See :meth:`~fpinv.tasks.judging.Judge.pool`."""
-        return self.judge.pool(arrays)
-
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
@@ -118,7 +92,7 @@ class Interpolation:
         Raises:
             UserError: the inverter's result is more than a seed.
         """
-        bench = Bench(model, inverter, self.adjustment, self.prompting, settings)
+        bench = self.bench(model, inverter, settings)
         groups = iter(examples)
         while batch := list(islice(groups, settings.batch_size)):
             loaded = [bench.load(group) for group in batch]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fpinv.adjustment import Adjustment, Unadjusted
 from fpinv.classifiers.classifier import Classifier
 from fpinv.datasets.classes import BINS, Category
-from fpinv.fidelity import Features, diversity, fid
+from fpinv.fidelity import Choice, Features, diversity, features_of, fid
+from fpinv.inversion import Inverter
 from fpinv.metrics import mean_ci95
+from fpinv.models.model import Model
+from fpinv.tasks.bench import Bench, Prompting, require_prompting
+from fpinv.tasks.task import Settings, whole_number
 
 ACCURACIES = ("accuracy", *(f"accuracy_{name}" for name in BINS))
 
@@ -61,3 +67,46 @@ class Judge:
         spreads = [diversity(torch.cat(features)) for features in classes.values()]
         distance = fid([one["real"] for one in arrays], [one["generated"] for one in arrays])
         return {"fid": distance, "diversity": mean_ci95(spreads), "features": self.features.name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedTask:
+    """What tasks that generate images of classes share.
+
+    Real images of the class that the task did not work on (where it has none, those that it did)
+    are what the Frechet distance compares with.
+
+    Arguments:
+        classifier: The judge of the results.
+        prompting: See :data:`~fpinv.tasks.bench.Prompting`.
+        real: Real images of the class that go with each example.
+        features: See :func:`~fpinv.fidelity.features_of`.
+        adjustment: What is done to encodings before they are inverted.
+
+    Raises:
+        UserError: an argument is not possible.
+    """
+
+    classifier: Classifier
+    prompting: Prompting = "class"
+    real: int = 4
+    features: Choice = "auto"
+    adjustment: Adjustment = field(default_factory=Unadjusted)
+
+    def __post_init__(self) -> None:
+        whole_number("task.real", self.real, at_least=0)
+        require_prompting(self.prompting)
+        self.judge  # noqa: B018 - refuses unknown features now rather than mid-run
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The measures."""
+        return Judge(self.classifier, features_of(self.features, self.classifier))
+
+    def bench(self, model: Model, inverter: Inverter, settings: Settings) -> Bench:
+        """The model and the inverter, set up as the task asks."""
+        return Bench(model, inverter, self.adjustment, self.prompting, settings)
+
+    def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+        """See :meth:`Judge.pool`."""
+        return self.judge.pool(arrays)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from fpinv import metrics
-from fpinv.adjustment import Adjustment, Unadjusted
-from fpinv.classifiers.classifier import Classifier
 from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.groups import Groups, subsets
 from fpinv.errors import UserError
-from fpinv.fidelity import Choice, features_of
 from fpinv.images import sheet
 from fpinv.inversion import Inverter
 from fpinv.models.model import Model
@@ -26,13 +22,13 @@ from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.seedselect import SeedSelect
-from fpinv.tasks.bench import DIVERGED, Bench, Loaded, Prompting, require_prompting
-from fpinv.tasks.judging import ACCURACIES, Judge
+from fpinv.tasks.bench import DIVERGED, Bench, Loaded
+from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
 
 
 @dataclass(frozen=True)
-class RareConcept:
+class RareConcept(JudgedTask):
     """K references of a class -> invert -> centroid -> optimise the seed -> image.
 
     Every image of a class comes from a set of K references of its own. Both stages may be left
@@ -47,9 +43,6 @@ class RareConcept:
     a centroid  SeedSelect   centroids, optimised
     ==========  ===========  ===================================================
 
-    Real images of the class other than the references (where it has none, those) are what the
-    Frechet distance compares with.
-
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.3
         | https://arxiv.org/abs/2312.12540
@@ -58,17 +51,12 @@ class RareConcept:
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
-    Arguments:
-        classifier: The judge of the results.
+    Arguments: those of :class:`~fpinv.tasks.judging.JudgedTask`, and
         centroid: Makes one seed of those of K references; None starts from random seeds, and
             nothing is inverted.
         seedselect: Optimises the seeds; None leaves them as they are.
         images: Images made of each class.
         references: K, references of each image.
-        prompting: See :data:`~fpinv.tasks.bench.Prompting`.
-        real: Real images of each class for the Frechet distance.
-        features: See :func:`~fpinv.fidelity.features_of`.
-        adjustment: What is done to the encodings before the inversion.
 
     Raises:
         UserError: an argument is not possible.
@@ -83,36 +71,21 @@ class RareConcept:
         "loss_end",
     )
 
-    classifier: Classifier
     centroid: Centroid | None = None
     seedselect: SeedSelect | None = None
     images: int = 4
     references: int = 5
-    prompting: Prompting = "class"
     real: int = 16
-    features: Choice = "auto"
-    adjustment: Adjustment = field(default_factory=Unadjusted)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         whole_number("task.images", self.images, at_least=1)
         whole_number("task.references", self.references, at_least=1)
-        whole_number("task.real", self.real, at_least=0)
-        require_prompting(self.prompting)
-        self.judge  # noqa: B018 - refuses unknown features now rather than mid-run
-
-    @cached_property
-    def judge(self) -> Judge:
-        """The measures."""
-        return Judge(self.classifier, features_of(self.features, self.classifier))
 
     def group(self, dataset: Dataset, seed: int) -> Dataset:
         """One example a class."""
         size = self.images * self.references
         return Groups(dataset, size, self.real, seed, most=1, whole=True)
-
-    def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """See :meth:`~fpinv.tasks.judging.Judge.pool`."""
-        return self.judge.pool(arrays)
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
@@ -122,7 +95,7 @@ class RareConcept:
         Raises:
             UserError: the inverter's result is more than a seed.
         """
-        bench = Bench(model, inverter, self.adjustment, self.prompting, settings)
+        bench = self.bench(model, inverter, settings)
         for group in examples:
             loaded = bench.load(group)
             if isinstance(loaded, UserError):
