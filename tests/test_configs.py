@@ -15,6 +15,8 @@ from fpinv.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 PARTS = ("tracking", "dataset", "inverter", "adjustment", "task")
+PARENTS = {"task/similarity": "task=editing", "task/structure": "task=editing"}
+"""The option that a group belongs to, where it is not the default one."""
 
 
 def options(groups: str = "*") -> list[str]:
@@ -31,8 +33,9 @@ def hydra() -> Iterator[None]:
 
 
 def composed(*overrides: str) -> DictConfig:
+    parents = [PARENTS[group] for o in overrides if (group := o.partition("=")[0]) in PARENTS]
     try:
-        return compose("config", overrides=list(overrides))
+        return compose("config", overrides=[*parents, *overrides])
     except Exception as error:
         raise AssertionError(f"{overrides} does not compose: {error}") from error
 
@@ -56,6 +59,14 @@ def test_instantiates(option: str):
         except UserError as error:
             assert "\n" not in str(error)
             assert part == "dataset" and option.startswith("dataset="), f"{option}: {error}"
+
+
+def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
+    assert composed("task=editing").dataset == composed("dataset=scene_edits").dataset
+    photographs = composed("task=editing", "dataset=pie_bench")
+    assert photographs.dataset._target_.endswith("PieBench") and photographs.model.name == "sd15"
+    assert composed("task=editing", "dataset=pie_bench", "model=scenes").model.name == "scenes"
+    assert composed("experiment=editing_table").dataset == composed("dataset=scene_edits").dataset
 
 
 def test_photographs_choose_stable_diffusion_unless_told_otherwise():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fpinv.images import square, to_pil
+from fpinv.images import square, square_mask, to_pil
 
 
 def every_level() -> Image.Image:
@@ -57,3 +57,14 @@ def test_photograph_is_turned_upright(tmp_path: Path) -> None:
     with Image.open(tmp_path / "turned.png") as image:
         assert torch.equal(square(image, 16), square(every_level(), 16).flip(1, 2))
         assert torch.equal(square(image.convert("RGB"), 16), square(image, 16))
+
+
+def test_a_mask_keeps_the_part_that_its_image_keeps() -> None:
+    mask = np.zeros((40, 60), bool)
+    mask[5, 10] = mask[39, 49] = mask[:, :10] = True
+    kept = square_mask(mask, 20)
+    expected = torch.zeros(20, 20, dtype=torch.bool)
+    expected[2, 0] = expected[19, 19] = True
+    assert torch.equal(kept, expected)
+    assert torch.equal(square_mask(mask[:, 10:50], 40), torch.tensor(mask[:, 10:50]))
+    assert square_mask(mask[:, 10:50], 80).sum() == 8

@@ -90,11 +90,17 @@ class Condition:
 
     @cached_property
     def embedding(self) -> Embedding:
-        """The embedding of all network rows; null rows first, as diffusers orders them."""
+        """The embedding of all network rows that the guidance needs."""
         if self.guidance == 1:
             return self.prompt
         assert self.null is not None  # __post_init__
-        return self.null if self.guidance == 0 else Embedding.cat(self.null, self.prompt)
+        return self.null if self.guidance == 0 else self.pair
+
+    @cached_property
+    def pair(self) -> Embedding:
+        """The null rows, then the prompt rows, as diffusers orders them."""
+        assert self.null is not None, "only guidance 1 does without the null prompt"
+        return Embedding.cat(self.null, self.prompt)
 
     def __getitem__(self, rows: Tensor | slice) -> Condition:
         """The condition of some samples of the batch."""
@@ -134,19 +140,33 @@ class Denoiser:
         self.network = network
         self.schedule = schedule
         self.dtype = dtype
+        self.device = device
         self.calls = 0
         self.rows = 0
         self._timestep = torch.tensor(schedule.timestep, device=device)
 
     def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """The guided network output at latents ``z`` (B, C, H, W) and grid index ``i``."""
-        repeats = condition.rows_per_sample
-        rows = torch.cat([z] * repeats) if repeats > 1 else z
-        self.calls += 1
-        self.rows += len(rows)
-        output = self.network(rows.to(self.dtype), self._timestep[i], condition.embedding)
-        output = output.to(z.dtype)
-        if repeats == 1:
+        output = self.evaluate(z, i, condition.embedding)
+        if condition.rows_per_sample == 1:
             return output
         null, prompt = output.chunk(2)
         return null + condition.guidance * (prompt - null)
+
+    def evaluate(self, z: Tensor, i: int, embedding: Embedding) -> Tensor:
+        """The network's output for every row of an embedding, in one call.
+
+        The latents (B, C, H, W) are repeated to as many rows, whole batches at a time.
+        """
+        repeats = len(embedding) // len(z)
+        rows = torch.cat([z] * repeats) if repeats > 1 else z
+        self.calls += 1
+        self.rows += len(rows)
+        return self.network(rows.to(self.dtype), self._timestep[i], embedding).to(z.dtype)
+
+    def arrive(self, z: Tensor, i: int) -> Tensor:
+        """What a sampler that has come to latents ``z`` of grid index ``i`` goes on with: ``z``.
+
+        Samplers pass every latent through, so that editing can hold on to what must not change.
+        """
+        return z

@@ -19,7 +19,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
-HEADLINES = ("psnr", "gap", "latent_psnr", "nfe_calls", "seconds_per_image")
+HEADLINES = (
+    "psnr",
+    "gap",
+    "latent_psnr",
+    "edit_accuracy",
+    "truth_psnr",
+    "background_psnr",
+    "nfe_calls",
+    "seconds_per_image",
+)
 """Metrics that a table over several runs shows; the files hold all."""
 
 COLUMNS = (

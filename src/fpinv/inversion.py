@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -59,6 +59,20 @@ class Inversion:
             of_step(self.iterations),
             of_step(self.converged),
             {name: value[rows] for name, value in self.state.items()},
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Inversion]) -> Inversion:
+        """The images of several inversions by one method, in order, as one."""
+
+        def join(name: str, dim: int = 0) -> Tensor | None:
+            values = [getattr(part, name) for part in parts]
+            return None if values[0] is None else torch.cat(values, dim)
+
+        return Inversion(
+            *(join(name) for name in ("noise", "calls", "rows")),
+            *(join(name, dim=1) for name in ("residual", "iterations", "converged")),
+            {k: torch.cat([part.state[k] for part in parts]) for k in parts[0].state},
         )
 
     @property
@@ -118,7 +132,12 @@ def _digest(tensors: Mapping[str, Tensor], config: str) -> str:
 
 
 class Inverter(Protocol):
-    """A pair of functions, because some methods need their own way back."""
+    """A pair of functions, because some methods need their own way back.
+
+    ``sample`` passes every latent that it comes to through ``denoiser.arrive``. An inverter whose
+    state corrects the source image alone (and must leave the targets of an edit) names those
+    entries in an attribute ``source_only``.
+    """
 
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """The noise latents that ``sample`` turns back into ``z0`` (B, C, H, W)."""
@@ -138,6 +157,7 @@ def sample(
     z = noise
     for i in range(schedule.steps if start is None else start, 0, -1):
         z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
+        z = denoiser.arrive(z, i - 1)
     return z
 
 

@@ -4,7 +4,7 @@ A run folder holds::
 
     metrics.jsonl       one line per example, written as it finishes
     images/<id>/*.png   its pictures, written before its line
-    inversions/<id>.safetensors  its inversion, where that was asked for, likewise
+    inversions/<id>.safetensors  its image's inversion, where that was asked for, likewise
     summary.json        flat: means with 95 % intervals, counts, versions
     config.yaml         the configuration, resolved
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from fpinv.inversion import Inversion
 
 LINES_FILE = "metrics.jsonl"
-RESERVED = ("id", "prompt", "error", "images", "series")
+REQUIRED = ("id", "prompt", "error", "images", "series")
+RESERVED = (*REQUIRED, "texts")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Record:
         images: Pictures by name.
         error: Why the example failed, in one line; None if it did not.
         inversion: The inversion of this one image, to be kept for other uses.
+        image: Name of the image where records share one; None for the example's own.
+        texts: What else there is to say, by name (the prompt of an edit, its kind).
     """
 
     id: str
@@ -56,6 +59,8 @@ class Record:
     images: Mapping[str, Image.Image] = field(default_factory=dict)
     error: str | None = None
     inversion: Inversion | None = None
+    image: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if taken := set(RESERVED) & set(self.metrics):
@@ -66,6 +71,7 @@ class Record:
         row: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "error": self.error}
         row |= self.metrics
         row |= {"series": {k: list(v) for k, v in self.series.items()}}
+        row |= {"texts": dict(self.texts)} if self.texts else {}
         return finite(row | {"images": list(self.images)})
 
 
@@ -132,9 +138,10 @@ class RunFolder:
             record: What to keep.
             about: What the inversion was made with; kept in its file.
         """
-        if record.inversion is not None:
-            made_from = {"id": record.id, "prompt": record.prompt, **(about or {})}
-            with replacing(self.inversion(record.id)) as path:
+        name = record.image or record.id
+        if record.inversion is not None and not self.inversion(name).exists():
+            made_from = {"id": name, "prompt": record.prompt, **(about or {})}
+            with replacing(self.inversion(name)) as path:
                 record.inversion.save(path, made_from)
         for name, image in record.images.items():
             with replacing(self.picture(record.id, name)) as path:
@@ -152,8 +159,8 @@ class RunFolder:
         return picture(self.path, id, name)
 
     def inversion(self, id: str) -> Path:
-        """Where the inversion of example ``id`` lies."""
-        return self.path / "inversions" / f"{quote(id, safe='')}.safetensors"
+        """Where the inversion of the image ``id`` lies."""
+        return inversion_file(self.path, id)
 
     def summarise(
         self, header: Mapping[str, Any], total: int, expected: Sequence[str] = ()
@@ -189,6 +196,11 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 def picture(folder: Path, id: str, name: str) -> Path:
     """Where the picture ``name`` of example ``id`` lies in a run folder."""
     return folder / "images" / quote(id, safe="") / f"{name}.png"
+
+
+def inversion_file(folder: Path, id: str) -> Path:
+    """Where the inversion of the image ``id`` lies in a run folder."""
+    return folder / "inversions" / f"{quote(id, safe='')}.safetensors"
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401
@@ -241,4 +253,4 @@ def _parse(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and set(RESERVED) <= row.keys() else None
+    return row if isinstance(row, dict) and set(REQUIRED) <= row.keys() else None
