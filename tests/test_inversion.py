@@ -28,6 +28,16 @@ def test_save_and_load_are_inverse(inversion, tmp_path):
     assert all(torch.equal(loaded.state[k], inversion.state[k]) for k in inversion.state)
 
 
+def test_embeddings_of_half_precision_and_sources_are_kept(inversion, tmp_path):
+    state = {"null": torch.randn(3, 2).bfloat16(), "tokens": torch.randn(3, 2).half()}
+    mixed = replace(inversion, state=state, source=torch.tensor([True, False, False]))
+    mixed.save(tmp_path / "a", {})
+    loaded, _ = Inversion.load(tmp_path / "a")
+    assert all(torch.equal(loaded.state[k], state[k]) for k in state)
+    assert loaded.source.tolist() == [True, False, False]
+    assert loaded[1:].source.tolist() == [False, False]
+
+
 def test_content_hash_depends_on_tensors_and_config(inversion, tmp_path):
     path = tmp_path / "a"
     first = inversion.save(path, {"w": 1})

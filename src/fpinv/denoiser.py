@@ -68,7 +68,7 @@ class Condition:
     Arguments:
         prompt: Embedding of the prompts, B rows.
         null: Embedding of the null prompt, B rows; needed unless guidance is 1.
-        guidance: Guidance scale w.
+        guidance: Guidance scale w; a tensor (B,) gives each sample its own, two rows each.
 
     References:
         | Classifier-Free Diffusion Guidance (Ho and Salimans, 2022)
@@ -77,24 +77,25 @@ class Condition:
 
     prompt: Embedding
     null: Embedding | None = None
-    guidance: float = 1.0
+    guidance: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        if self.guidance != 1 and self.null is None:
+        if self.null is None and (isinstance(self.guidance, Tensor) or self.guidance != 1):
             raise UserError(f"guidance={self.guidance} needs the embedding of the null prompt")
 
     @property
     def rows_per_sample(self) -> int:
         """Network rows that one evaluation of one sample costs: 2 with guidance, else 1."""
-        return 1 if self.guidance in (0, 1) else 2
+        return 2 if isinstance(self.guidance, Tensor) or self.guidance not in (0, 1) else 1
 
     @cached_property
     def embedding(self) -> Embedding:
         """The embedding of all network rows that the guidance needs."""
-        if self.guidance == 1:
+        if self.null is None:
             return self.prompt
-        assert self.null is not None  # __post_init__
-        return self.null if self.guidance == 0 else self.pair
+        if self.rows_per_sample == 2:
+            return self.pair
+        return self.prompt if self.guidance == 1 else self.null
 
     @cached_property
     def pair(self) -> Embedding:
@@ -105,7 +106,8 @@ class Condition:
     def __getitem__(self, rows: Tensor | slice) -> Condition:
         """The condition of some samples of the batch."""
         null = None if self.null is None else self.null[rows]
-        return Condition(self.prompt[rows], null, self.guidance)
+        guidance = self.guidance[rows] if isinstance(self.guidance, Tensor) else self.guidance
+        return Condition(self.prompt[rows], null, guidance)
 
 
 Network = Callable[[Tensor, Tensor, Embedding], Tensor]
@@ -151,7 +153,14 @@ class Denoiser:
         if condition.rows_per_sample == 1:
             return output
         null, prompt = output.chunk(2)
-        return null + condition.guidance * (prompt - null)
+        guidance = condition.guidance
+        if isinstance(guidance, Tensor):
+            guidance = guidance.to(output).view(-1, 1, 1, 1)
+        return null + guidance * (prompt - null)
+
+    def noise(self, z: Tensor, i: int, condition: Condition) -> Tensor:
+        """The noise that the output at latents ``z`` and grid index ``i`` implies; as ``z``."""
+        return self.schedule.noise(z, self(z, i, condition), i)
 
     def evaluate(self, z: Tensor, i: int, embedding: Embedding) -> Tensor:
         """The network's output for every row of an embedding, in one call.

@@ -66,6 +66,8 @@ class StableDiffusion:
         compile: Whether to compile the UNet.
         attention_slicing: Whether attention trades speed for memory.
         variant: Which of several stored weights (file names with ``.fp16.``, say).
+        gradient_checkpointing: Whether gradients through the UNet save memory, at the price of a
+            second evaluation.
 
     Attributes:
         pipeline: The stock pipeline, with our scheduler. Models of one process that ask for the
@@ -94,6 +96,7 @@ class StableDiffusion:
         compile: bool = False,
         attention_slicing: bool = False,
         variant: str | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         if precision not in DTYPES:
             raise UserError(
@@ -104,7 +107,8 @@ class StableDiffusion:
         self.dtype = DTYPES[precision]
         folder = find_weights(path, revision, variant)
         self.commit = _commit(folder)
-        self.pipeline = _load(folder, variant, self.dtype, self.device, compile, attention_slicing)
+        switches = (compile, attention_slicing, gradient_checkpointing)
+        self.pipeline = _load(folder, variant, self.dtype, self.device, *switches)
         self.image_size = self._side(image_size)
         side = self.image_size // self.pipeline.vae_scale_factor
         self.latent_shape = (self.pipeline.unet.config.in_channels, side, side)
@@ -350,6 +354,7 @@ def _load(
     device: torch.device,
     compile: bool,
     attention_slicing: bool,
+    gradient_checkpointing: bool,
 ) -> DiffusionPipeline:
     """The stock pipeline of a folder, frozen, on the device, with our scheduler."""
     if (kind := _index(folder).get("_class_name")) not in PIPELINES:
@@ -372,6 +377,8 @@ def _load(
     pipeline.vae.enable_slicing()
     if attention_slicing:
         pipeline.enable_attention_slicing()
+    if gradient_checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
     if compile:
         pipeline.unet.compile()
     return pipeline
