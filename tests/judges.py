@@ -25,12 +25,17 @@ class Brightness:
         return (images.mean((1, 2, 3)) > 0).long()
 
     def features(self, images: Tensor) -> Tensor:
-        return thumbnail(images)
+        return F.adaptive_avg_pool2d(images, 2).flatten(1)
 
 
-def thumbnail(images: Tensor) -> Tensor:
-    """Mean colours of a 2 x 2 grid: an encoder that gradients flow through."""
-    return F.adaptive_avg_pool2d(images, 2).flatten(1)
+class Thumbnails:
+    """The mean colours of a grid, as the encoder of a CLIP that gradients flow through."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def images(self, images: Tensor) -> Tensor:
+        return F.normalize(F.adaptive_avg_pool2d(images, self.side).flatten(1), dim=-1)
 
 
 def picture(mean: float, seed: int, size: int = 16) -> Image.Image:

@@ -74,12 +74,20 @@ def test_instantiates(option: str):
             assert part == "dataset" and option.startswith("dataset="), f"{option}: {error}"
 
 
+def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
+    assert composed("task=editing").dataset == composed("dataset=scene_edits").dataset
+    photographs = composed("task=editing", "dataset=pie_bench")
+    assert photographs.dataset._target_.endswith("PieBench") and photographs.model.name == "sd15"
+    assert composed("task=editing", "dataset=pie_bench", "model=scenes").model.name == "scenes"
+    assert composed("experiment=editing_table").dataset == composed("dataset=scene_edits").dataset
+
+
 def test_photographs_choose_networks_for_photographs_unless_told_otherwise():
     scenes = composed("dataset=scenes").model
     imagenet = composed("dataset=imagenet")
     assert imagenet.model == composed("model=sd15").model
     assert imagenet.classifier == composed("classifier=imagenet").classifier
-    assert imagenet.encoder == composed("encoder=laion_h14").encoder
+    assert imagenet.clip == composed("clip=laion_h14").clip
     assert composed("dataset=imagenet", "classifier=scenes").classifier.path
     assert composed("dataset=coco").model == composed("model=sd15").model != scenes
     assert composed("dataset=coco", "model=scenes").model == scenes

@@ -15,6 +15,25 @@ def test_guidance_is_linear_between_null_and_prompt():
         assert torch.allclose(at[w], at[0] + w * (at[1] - at[0]))
 
 
+def test_each_sample_may_have_its_own_guidance():
+    d, z, c = toy.denoiser(), toy.latents(), toy.condition()
+    each = replace(c, guidance=torch.tensor([1.0, 3.0, 0.0]))
+    m = d(z, 5, each)
+    for k, w in enumerate((1.0, 3.0, 0.0)):
+        assert torch.allclose(m[k], d(z, 5, replace(c, guidance=w))[k])
+    rows = torch.tensor([2, 1])
+    assert torch.allclose(d(z[rows], 5, each[rows]), m[rows])
+    assert each.rows_per_sample == 2
+    with pytest.raises(UserError, match="null prompt"):
+        Condition(c.prompt, None, torch.ones(3))
+
+
+def test_noise_is_what_the_output_implies():
+    z, c = toy.latents(), toy.condition(guidance=3)
+    eps = [toy.denoiser(10, p).noise(z, 5, c) for p in toy.PREDICTIONS]
+    assert torch.allclose(eps[0], eps[1]) and torch.allclose(eps[0], eps[2])
+
+
 @pytest.mark.parametrize(("guidance", "rows"), [(0, 3), (1, 3), (7.5, 6)])
 def test_counts_calls_and_rows(guidance, rows):
     d = toy.denoiser()

@@ -36,6 +36,22 @@ def test_draws_what_all_jobs_share(tmp_path):
     assert not (drawn == (40, 30, 120)).all(-1).any()
 
 
+def test_edits_are_set_beside_the_perfect_one(tmp_path):
+    jobs = []
+    for number in (1, 2):
+        folder = RunFolder(tmp_path / str(number))
+        names = ("original", "reconstruction", "edit", "truth")
+        images = {n: Image.new("RGB", (16, 16), (9, 60 * k, 9)) for k, n in enumerate(names)}
+        images["edit"] = Image.new("RGB", (16, 16), (200, 0, 100 * number))
+        folder.append(Record("a", "p", {"background_psnr": 30.0}, {}, images))
+        jobs.append(JobResult(number, {"inverter": str(number)}, 0, {"n": 1}, folder.path))
+    assert compare(jobs, tmp_path / "comparison.png")
+    drawn = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
+    for colour in ((9, 0, 9), (9, 180, 9), (200, 0, 100), (200, 0, 200)):
+        assert (drawn == colour).all(-1).sum() > 1000
+    assert not (drawn == (9, 60, 9)).all(-1).any()
+
+
 def test_draws_nothing_where_nothing_is_shared(tmp_path):
     jobs = [job(tmp_path, 1, ["a"], inverter="ddim"), job(tmp_path, 2, ["b"], inverter="fpi")]
     assert not compare(jobs, tmp_path / "comparison.png")

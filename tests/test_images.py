@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fpinv.images import sheet, square, to_pil
+from fpinv.images import sheet, square, square_mask, to_pil
 
 
 def every_level() -> Image.Image:
@@ -66,3 +66,14 @@ def test_a_sheet_shows_pictures_in_rows() -> None:
     assert shown[0, :, 0].tolist() == [0] * 5 + [255] * 2 + [128] * 5
     assert shown[-1, :, 0].tolist() == [128] * 5 + [255] * 2 + [0] * 5
     assert (shown[4:6] == 255).all()
+
+
+def test_a_mask_keeps_the_part_that_its_image_keeps() -> None:
+    mask = np.zeros((40, 60), bool)
+    mask[5, 10] = mask[39, 49] = mask[:, :10] = True
+    kept = square_mask(mask, 20)
+    expected = torch.zeros(20, 20, dtype=torch.bool)
+    expected[2, 0] = expected[19, 19] = True
+    assert torch.equal(kept, expected)
+    assert torch.equal(square_mask(mask[:, 10:50], 40), torch.tensor(mask[:, 10:50]))
+    assert square_mask(mask[:, 10:50], 80).sum() == 8

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
 import toy
 
+from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, sample
 from fpinv.inverters.fixed_point import FixedPoint
@@ -24,6 +26,16 @@ def test_save_and_load_are_inverse(inversion, tmp_path):
     for name in ("noise", "calls", "rows", "residual", "iterations", "converged"):
         assert torch.equal(getattr(loaded, name), getattr(inversion, name))
     assert all(torch.equal(loaded.state[k], inversion.state[k]) for k in inversion.state)
+
+
+def test_embeddings_of_half_precision_and_sources_are_kept(inversion, tmp_path):
+    state = {"null": torch.randn(3, 2).bfloat16(), "tokens": torch.randn(3, 2).half()}
+    mixed = replace(inversion, state=state, source=torch.tensor([True, False, False]))
+    mixed.save(tmp_path / "a", {})
+    loaded, _ = Inversion.load(tmp_path / "a")
+    assert all(torch.equal(loaded.state[k], state[k]) for k in state)
+    assert loaded.source.tolist() == [True, False, False]
+    assert loaded[1:].source.tolist() == [False, False]
 
 
 def test_content_hash_depends_on_tensors_and_config(inversion, tmp_path):
@@ -67,3 +79,28 @@ def test_sampling_may_start_anywhere():
     assert torch.equal(sample(d, z, c, start=0), z)
     halfway = sample(d, z, c, start=10)
     assert torch.equal(halfway, sample(d, z, c))
+
+
+def test_inversions_are_joined_as_they_were_parted(inversion):
+    whole = Inversion.cat([inversion[:2], inversion[2:]])
+    for name in ("noise", "calls", "rows", "residual", "iterations", "converged"):
+        assert torch.equal(getattr(whole, name), getattr(inversion, name))
+    assert all(torch.equal(whole.state[k], inversion.state[k]) for k in inversion.state)
+    bare = Inversion(inversion.noise, inversion.calls, inversion.rows)
+    assert Inversion.cat([bare, bare]).residual is None
+
+
+def test_the_sampler_goes_on_with_what_the_denoiser_hands_back():
+    class Holding(Denoiser):
+        seen: ClassVar[list] = []
+
+        def arrive(self, z, i):
+            self.seen.append(i)
+            return torch.zeros_like(z) if i == 0 else z
+
+    plain = toy.denoiser(4)
+    d = Holding(plain.network, plain.schedule, plain.dtype)
+    assert (sample(d, toy.latents(), toy.condition()) == 0).all()
+    assert d.seen == [3, 2, 1, 0]
+    z = toy.latents()
+    assert plain.arrive(z, 2) is z

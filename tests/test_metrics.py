@@ -71,6 +71,31 @@ def test_ssim_equals_its_formula() -> None:
     assert metrics.ssim(images, reference).item() == pytest.approx(field.mean(), abs=1e-5)
 
 
+def test_backgrounds_are_measured_outside_the_mask_only() -> None:
+    images, mask = pictures().double(), torch.zeros(3, 40, 40, dtype=torch.bool)
+    mask[:, :, :10] = True
+    edited = images.clone()
+    edited[:, :, :, :10] = -edited[:, :, :, :10]
+    assert metrics.background_mse(edited, images, mask).tolist() == [0, 0, 0]
+    assert metrics.background_psnr(edited, images, mask).tolist() == [math.inf] * 3
+    assert metrics.background_ssim(edited, images, mask).allclose(torch.ones(3).double())
+    # not diluted by the masked pixels, however many there are
+    edited[:, :, :, 10:] += 0.1
+    for width in (10, 30):
+        mask[:, :, :width] = True
+        error = metrics.background_mse(edited, images, mask)
+        assert error.allclose(torch.full((3,), 0.05**2).double())
+
+
+def test_without_a_mask_the_background_is_the_image() -> None:
+    images, other = pictures(seed=1), pictures(seed=2)
+    none = torch.zeros(3, 40, 40, dtype=torch.bool)
+    for name in ("mse", "psnr", "ssim"):
+        whole = getattr(metrics, name)(images, other)
+        assert getattr(metrics, f"background_{name}")(images, other, none).allclose(whole)
+    assert metrics.background_mse(images, other, ~none).isnan().all()
+
+
 @pytest.mark.parametrize("ratio", [1e-3, 0.1, 1.0])
 def test_latent_errors_of_a_scaled_latent(ratio: float) -> None:
     z = torch.randn(2, 4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fpinv.records import Record, RunFolder, finite, read_json
+from fpinv.inversion import Inversion
+from fpinv.records import Record, RunFolder, finite, metrics_of, read_json
 
 
 def record(id: str, psnr: float | None = 20.0, **more: object) -> Record:
@@ -129,3 +130,22 @@ def test_measures_over_all_examples_are_part_of_the_summary(tmp_path: Path):
     folder.append(record("a"))
     summary = folder.summarise({}, 1, pooled={"fid": {"mean": 2.0, "ci95": None}, "features": "x"})
     assert summary["fid"] == {"mean": 2.0, "ci95": None} and summary["features"] == "x"
+
+
+def test_texts_are_kept_and_are_no_metrics(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    row = folder.append(record("a", texts={"target": "a blue star"}))
+    assert row["texts"] == {"target": "a blue star"} and metrics_of(row) == {"psnr": 20.0}
+    assert "texts" not in folder.append(record("b"))
+    assert [r["id"] for r in RunFolder(tmp_path).rows] == ["a", "b"]
+    with pytest.raises(ValueError, match="texts"):
+        Record("c", "p", {"texts": 1.0})
+
+
+def test_records_of_one_image_share_its_inversion(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    found = Inversion(torch.zeros(1, 1, 2, 2), torch.ones(1), torch.ones(1))
+    for id in ("x--0", "x--1"):
+        folder.append(record(id, inversion=found, image="x"), {"steps": 3})
+    assert [file.name for file in (tmp_path / "inversions").iterdir()] == ["x.safetensors"]
+    assert Inversion.load(folder.inversion("x"))[1]["id"] == "x"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import signal
@@ -19,15 +18,6 @@ from wandb_files import of_kind, offline_files
 from fpinv import command
 
 Run = Callable[..., int]
-
-
-@pytest.fixture(scope="module")
-def main() -> Callable[[], None]:
-    spec = importlib.util.spec_from_file_location("fpinv_run", ROOT / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fpinv_run"] = module
-    spec.loader.exec_module(module)
-    return module.main
 
 
 @pytest.fixture

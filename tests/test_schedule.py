@@ -53,7 +53,7 @@ def test_implied_pair_composes_the_latent(prediction):
     s, (z, m) = grid_of(prediction), pair()
     for i in (1, 5, 10):
         x, eps = s.clean(z, m, i), s.noise(z, m, i)
-        assert torch.allclose(s.alpha[i] * x + s.sigma[i] * eps, z)
+        assert torch.allclose(s.noised(x, eps, i), z)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "flow"])

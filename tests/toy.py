@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.inversion import Inverter
 from fpinv.schedule import Schedule
 from fpinv.seeding import generator
+from fpinv.solvers import rms
 
 BARS = torch.cumprod(
     1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0
@@ -80,6 +81,11 @@ def condition(batch: int = 3, guidance: float = 1.0) -> Condition:
     return Condition(Embedding(prompt), Embedding(torch.zeros_like(prompt)), guidance)
 
 
+def error(inverter: Inverter, d: Denoiser, z: Tensor, c: Condition) -> Tensor:
+    """Relative error of the round trip, per sample."""
+    return rms(inverter.sample(d, inverter.invert(d, z, c), c) - z) / rms(z)
+
+
 def assert_batch_equals_images_alone(inverter: Inverter) -> None:
     """What an image's inversion is and costs does not depend on the images beside it."""
     d, z, c = denoiser(), latents(), condition(guidance=2)
@@ -111,6 +117,24 @@ class Gaussian:
         (a0, s0), (a1, s1) = ((self.grid.alpha[i], self.grid.sigma[i]) for i in (0, -1))
         ratio = (((a1 * self.std) ** 2 + s1**2) / ((a0 * self.std) ** 2 + s0**2)) ** 0.5
         return a1 * self.mean + ratio * (z - a0 * self.mean)
+
+
+def flow_errors(inverter: Inverter, steps: int, strides: Sequence[int]) -> list[float]:
+    """How far z_N is from the exact flow on Gaussian data, for ever coarser grids.
+
+    Each grid takes every ``stride``-th index of that with ``steps``; the end points stay.
+    """
+    errors, fine = [], schedule(steps)
+    for stride in strides:
+        picks = [0, *range(stride, steps + 1, stride)]
+        columns = (fine.alpha, fine.sigma, fine.timestep)
+        grid = Schedule(*(tuple(column[i] for i in picks) for column in columns))
+        network = Gaussian(grid)
+        z = torch.linspace(-1, 1, 4, dtype=torch.float64).view(4, 1, 1, 1)
+        prompt = Embedding(z.flatten(1)[:, None])
+        found = inverter.invert(Denoiser(network, grid, torch.float64), z, Condition(prompt))
+        errors.append((found.noise - network.flow(z)).abs().max().item())
+    return errors
 
 
 class ToyModel:

@@ -19,7 +19,7 @@ OPTIONS = {
     "inverter/ddim": "{_target_: run_toys.ToyInverter, iterations: 1}",
     "adjustment/none": "{}",
     "classifier/scenes": "{}",
-    "encoder/scenes": "{}",
+    "clip/scenes": "{}",
     "task/reconstruction": (
         "{_target_: run_toys.ToyTask, stop_at: null, signal: 9, crash: false}"
     ),

@@ -1,12 +1,13 @@
 """The Markdown table of a folder of sweeps: ``table.py outputs/reconstruction_table/<stamp>``.
 
-Reads records only. One row per inverter with its setting and one block per guidance; every number
-is the mean over the images with the half-width of its 95 % interval.
+Reads records only. One row per inverter with its setting and one block per grid and guidance;
+every number is the mean over the images with the half-width of its 95 % interval.
 """
 
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 from fpinv.sweep import JobResult, read_jobs
@@ -34,7 +35,7 @@ def cell(job: JobResult, metric: str, digits: int) -> str:
 
 
 def block(jobs: list[JobResult]) -> str:
-    """The table of the jobs of one guidance."""
+    """The table of the jobs on one ground."""
     first = jobs[0].summary
     ceiling = cell(jobs[0], "ceiling_psnr", 2)
     lines = [
@@ -50,10 +51,15 @@ def block(jobs: list[JobResult]) -> str:
     return "\n".join(lines)
 
 
+def ground(job: JobResult) -> tuple[int, float]:
+    """What makes runs comparable: the grid, the longest first, and the guidance."""
+    return -job.summary["steps"], job.summary["guidance"]
+
+
 def main(folder: Path) -> None:
-    jobs = [job for sweep in sorted(folder.iterdir()) for job in read_jobs(sweep)]
-    for guidance in sorted({job.summary["guidance"] for job in jobs}):
-        print(block([job for job in jobs if job.summary["guidance"] == guidance]), end="\n\n")
+    jobs = [job for sweep in sorted(folder.glob("*/*")) for job in read_jobs(sweep)]
+    blocks = groupby(sorted(jobs, key=ground), key=ground)
+    print("\n\n".join(block(list(same)) for _, same in blocks))
 
 
 if __name__ == "__main__":

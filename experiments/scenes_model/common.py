@@ -7,8 +7,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -28,14 +30,33 @@ ALL_SHAPES = tuple(shape for group in SHAPES.values() for shape in group)
 
 
 def prepare(cfg: DictConfig) -> torch.device:
-    """Threads, denormals and seed; the device to train on."""
+    """Threads, denormals, seed and, under torchrun, the process group; the device to train on."""
     torch.set_flush_denormal(True)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
-    if cfg.device != "auto":
-        return torch.device(cfg.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = cfg.device
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if dist.is_torchelastic_launched() and not dist.is_initialized():
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0)) if kind == "cuda" else None)
+
+
+def ranks() -> tuple[int, int]:
+    """This process's rank and the number of processes (0 and 1 without torchrun)."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+@contextmanager
+def first_rank_first() -> Iterator[None]:
+    """Let rank 0 through the block before the others, which then find what it kept on disk."""
+    rank, world = ranks()
+    if rank > 0:
+        dist.barrier()
+    yield
+    if rank == 0 and world > 1:
+        dist.barrier()
 
 
 # --- pictures -------------------------------------------------------------------------------
@@ -74,19 +95,23 @@ def pictures(data: DictConfig) -> NDArray[np.uint8]:
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Bytes (B, H, W, 3) to floats (B, 3, H, W) in [-1, 1]."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    x = torch.from_numpy(np.array(images, order="C")).to(device)
     return x.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def batch_indices(step: int, count: int, batch: int, seed: int) -> NDArray[np.int64]:
-    """Indices of the step's batch: epochs of a seeded shuffle, the same after a resume."""
+    """Indices of this rank's share of the step's batch: epochs of a seeded shuffle.
+
+    They depend on the step alone, so that a resumed run sees what an uninterrupted one sees.
+    """
+    rank, world = ranks()
     start = step * batch
     order = [
         _shuffled(epoch, count, seed) for epoch in {start // count, (start + batch - 1) // count}
     ]
     epochs = np.concatenate(order) if len(order) > 1 else order[0]
     offset = start % count
-    return epochs[offset : offset + batch]
+    return epochs[offset : offset + batch][rank::world]
 
 
 _orders: dict[tuple[int, int, int], NDArray[np.int64]] = {}
@@ -165,9 +190,26 @@ def rate(step: int, cfg: DictConfig) -> float:
 
 
 @torch.no_grad()
+def _share_gradients(model: nn.Module) -> None:
+    """Average the gradients over the ranks."""
+    _, world = ranks()
+    if world > 1:
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        parts = (flat / world).split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+@torch.no_grad()
 def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    theirs, ours = list(model.parameters()), list(average.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    torch._foreach_lerp_(_numbers(average), _numbers(model), 1 - decay)
+
+
+def _numbers(model: nn.Module) -> list[Tensor]:
+    """Parameters, and the statistics of batch norms."""
+    return [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
 
 
 def train(
@@ -177,7 +219,11 @@ def train(
     device: torch.device,
     export: Callable[[nn.Module], Any],
 ) -> None:
-    """Minimise `loss(step)`; checkpoint and export the average by the clock."""
+    """Minimise `loss(step)`; checkpoint and export the average by the clock.
+
+    Under torchrun every rank takes its share of the batch; rank 0 logs, saves and exports.
+    """
+    rank, _ = ranks()
     saved = exported = logged = time.monotonic()
     recent: list[float] = []
     while run.step < cfg.steps:
@@ -187,11 +233,14 @@ def train(
             value = loss(run.step)
         run.optimizer.zero_grad(set_to_none=True)
         value.backward()
+        _share_gradients(run.model)
         nn.utils.clip_grad_norm_(run.model.parameters(), cfg.clip)
         run.optimizer.step()
         run.step += 1
         _follow(run.average, run.model, min(cfg.ema, (1 + run.step) / (10 + run.step)))
         recent.append(value.item())
+        if rank > 0:
+            continue
         now = time.monotonic()
         if run.step % cfg.log_every == 0:
             run.losses.append((run.step, float(np.mean(recent))))
@@ -204,6 +253,8 @@ def train(
         if now - exported > 60 * cfg.export_minutes:
             export(run.average)
             exported = now
+    if rank > 0:
+        return
     run.save()
     export(run.average)
     plot(run.losses, run.folder / "loss.png", cfg.name)

@@ -16,13 +16,14 @@ import common
 import hydra
 import numpy as np
 import torch
-from attributes import Reader, accuracy, labels, reading_loss
+from attributes import accuracy, labels, reading_loss
 from omegaconf import DictConfig, OmegaConf
 from tokenizer import LENGTH, write_tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from fpinv.classifiers.scenes import Reader
 from fpinv.datasets.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -171,7 +172,7 @@ def main(cfg: DictConfig) -> None:
         for part in (towers.clip.text_model, towers.clip.text_projection):
             part.requires_grad_(False)
     run = common.start(towers, cfg, device)
-    held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": 400})
+    held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out})
     known = common.scenes(held_out)
     checks = (
         common.to_tensor(common.pictures(held_out), device),

@@ -112,18 +112,20 @@ def psnr(model: AutoencoderKL, images: Tensor) -> float:
 def main(cfg: DictConfig) -> None:
     device = common.prepare(cfg)
     images = common.pictures(cfg.data)
-    held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": 256, "even": False})
+    held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out, "even": False})
     checks = common.to_tensor(common.pictures(held_out), device)
     run = common.start(build(cfg), cfg, device)
     value = torch.compile(objective) if cfg.compile else objective
-    places = (cfg.batch, cfg.model.latent_channels, *[cfg.data.size // 4] * 2)
+    side = cfg.data.size // 2 ** (len(cfg.model.block_out_channels) - 1)
+    rank, _ = common.ranks()
 
     def loss(step: int) -> Tensor:
         picked = common.batch_indices(step, len(images), cfg.batch, cfg.seed)
         x = common.to_tensor(flipped(images[np.sort(picked)], step), device)
         x = x.contiguous(memory_format=torch.channels_last)
-        noise = torch.randn(places, generator=torch.Generator().manual_seed(step)).to(device)
-        return value(run.model, x, noise, cfg)
+        chance = torch.Generator().manual_seed(step * 1_009 + rank)
+        noise = torch.randn(len(x), cfg.model.latent_channels, side, side, generator=chance)
+        return value(run.model, x, noise.to(device), cfg)
 
     common.train(run, loss, cfg, device, lambda average: export(average, cfg, checks))
 

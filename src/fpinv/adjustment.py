@@ -11,6 +11,7 @@ from torch import Tensor
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import sample
+from fpinv.inverters.ddim import ddim_path
 
 
 class Adjustment(Protocol):
@@ -86,10 +87,7 @@ class PromptAware:
     def _noised(
         self, denoiser: Denoiser, z: Tensor, condition: Condition, noise: Tensor
     ) -> Tensor:
-        schedule = denoiser.schedule
         if self.noise == "sdedit":
-            return schedule.alpha[self.depth] * z + schedule.sigma[self.depth] * noise
-        for i in range(1, self.depth + 1):
-            eps = schedule.noise(z, denoiser(z, i, condition), i)
-            z = schedule.move(z, eps, i - 1, i)
-        return z
+            return denoiser.schedule.noised(z, noise, self.depth)
+        *_, noised = ddim_path(denoiser, z, condition, stop=self.depth)
+        return noised

@@ -68,7 +68,7 @@ class Condition:
     Arguments:
         prompt: Embedding of the prompts, B rows.
         null: Embedding of the null prompt, B rows; needed unless guidance is 1.
-        guidance: Guidance scale w.
+        guidance: Guidance scale w; a tensor (B,) gives each sample its own, two rows each.
 
     References:
         | Classifier-Free Diffusion Guidance (Ho and Salimans, 2022)
@@ -77,29 +77,37 @@ class Condition:
 
     prompt: Embedding
     null: Embedding | None = None
-    guidance: float = 1.0
+    guidance: float | Tensor = 1.0
 
     def __post_init__(self) -> None:
-        if self.guidance != 1 and self.null is None:
+        if self.null is None and (isinstance(self.guidance, Tensor) or self.guidance != 1):
             raise UserError(f"guidance={self.guidance} needs the embedding of the null prompt")
 
     @property
     def rows_per_sample(self) -> int:
         """Network rows that one evaluation of one sample costs: 2 with guidance, else 1."""
-        return 1 if self.guidance in (0, 1) else 2
+        return 2 if isinstance(self.guidance, Tensor) or self.guidance not in (0, 1) else 1
 
     @cached_property
     def embedding(self) -> Embedding:
-        """The embedding of all network rows; null rows first, as diffusers orders them."""
-        if self.guidance == 1:
+        """The embedding of all network rows that the guidance needs."""
+        if self.null is None:
             return self.prompt
-        assert self.null is not None  # __post_init__
-        return self.null if self.guidance == 0 else Embedding.cat(self.null, self.prompt)
+        if self.rows_per_sample == 2:
+            return self.pair
+        return self.prompt if self.guidance == 1 else self.null
+
+    @cached_property
+    def pair(self) -> Embedding:
+        """The null rows, then the prompt rows, as diffusers orders them."""
+        assert self.null is not None, "only guidance 1 does without the null prompt"
+        return Embedding.cat(self.null, self.prompt)
 
     def __getitem__(self, rows: Tensor | slice) -> Condition:
         """The condition of some samples of the batch."""
         null = None if self.null is None else self.null[rows]
-        return Condition(self.prompt[rows], null, self.guidance)
+        guidance = self.guidance[rows] if isinstance(self.guidance, Tensor) else self.guidance
+        return Condition(self.prompt[rows], null, guidance)
 
 
 Network = Callable[[Tensor, Tensor, Embedding], Tensor]
@@ -134,19 +142,40 @@ class Denoiser:
         self.network = network
         self.schedule = schedule
         self.dtype = dtype
+        self.device = device
         self.calls = 0
         self.rows = 0
         self._timestep = torch.tensor(schedule.timestep, device=device)
 
     def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """The guided network output at latents ``z`` (B, C, H, W) and grid index ``i``."""
-        repeats = condition.rows_per_sample
+        output = self.evaluate(z, i, condition.embedding)
+        if condition.rows_per_sample == 1:
+            return output
+        null, prompt = output.chunk(2)
+        guidance = condition.guidance
+        if isinstance(guidance, Tensor):
+            guidance = guidance.to(output).view(-1, 1, 1, 1)
+        return null + guidance * (prompt - null)
+
+    def noise(self, z: Tensor, i: int, condition: Condition) -> Tensor:
+        """The noise that the output at latents ``z`` and grid index ``i`` implies; as ``z``."""
+        return self.schedule.noise(z, self(z, i, condition), i)
+
+    def evaluate(self, z: Tensor, i: int, embedding: Embedding) -> Tensor:
+        """The network's output for every row of an embedding, in one call.
+
+        The latents (B, C, H, W) are repeated to as many rows, whole batches at a time.
+        """
+        repeats = len(embedding) // len(z)
         rows = torch.cat([z] * repeats) if repeats > 1 else z
         self.calls += 1
         self.rows += len(rows)
-        output = self.network(rows.to(self.dtype), self._timestep[i], condition.embedding)
-        output = output.to(z.dtype)
-        if repeats == 1:
-            return output
-        null, prompt = output.chunk(2)
-        return null + condition.guidance * (prompt - null)
+        return self.network(rows.to(self.dtype), self._timestep[i], embedding).to(z.dtype)
+
+    def arrive(self, z: Tensor, i: int) -> Tensor:
+        """What a sampler that has come to latents ``z`` of grid index ``i`` goes on with: ``z``.
+
+        Samplers pass every latent through, so that editing can hold on to what must not change.
+        """
+        return z

@@ -23,11 +23,16 @@ HEADLINES = (
     "psnr",
     "gap",
     "latent_psnr",
+    "edit_accuracy",
+    "truth_psnr",
+    "background_psnr",
     "accuracy",
     "accuracy_few",
     "fid",
     "nfe_calls",
     "seconds_per_image",
+    "seconds_init",
+    "seconds_opt",
 )
 """Metrics that a table over several runs shows; the files hold all."""
 

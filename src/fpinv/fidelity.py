@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fpinv.classifiers.classifier import Classifier
 from fpinv.errors import UserError
 from fpinv.seeding import generator
-from fpinv.weights import cache_file, no_waiting
+from fpinv.weights import bounded_wait, cache_file
 
 Choice = Literal["auto", "inception", "classifier"]
 
@@ -68,7 +68,7 @@ class InceptionFeatures:
         from torchmetrics.image.fid import FrechetInceptionDistance
 
         try:
-            with no_waiting(seconds=10):
+            with bounded_wait(seconds=10):
                 return FrechetInceptionDistance(feature=2048, antialias=True).inception
         except (OSError, RuntimeError) as error:
             url = _inception_url()

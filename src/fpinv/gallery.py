@@ -1,4 +1,4 @@
-"""The pictures of a sweep side by side: original, ceiling, and each job's reconstruction."""
+"""The pictures of a sweep side by side: the original, and what each job made of it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 MOST_EXAMPLES, MOST_JOBS = 8, 8
 INCHES = 1.4
 
+COMMON = {"original": ("original", ""), "VAE ceiling": ("ceiling", "ceiling_psnr")}
+TRUTH = {"original": ("original", ""), "perfect edit": ("truth", "")}
+"""By heading: a picture that all jobs have alike, and the metric under it."""
+RECONSTRUCTION, EDIT = ("reconstruction", "psnr"), ("edit", "background_psnr")
+"""What the jobs differ in."""
+
 Cell = tuple[Path, str]
 """A picture and the words under it."""
 
@@ -36,8 +42,10 @@ class Gallery(Callback):
 def compare(jobs: Sequence[JobResult], path: Path) -> bool:
     """Draws original | ceiling | each job's reconstruction, a row an example, at most 8 of each.
 
-    Under the ceiling and the reconstructions stands their PSNR in dB. Returns whether there was
-    anything to draw: examples whose pictures every job kept, and of the same original.
+    Of editing runs: original | perfect edit, where it is known | each job's edit. Under the
+    ceiling and the reconstructions stands their PSNR in dB, under the edits that of their
+    backgrounds. Returns whether there was anything to draw: examples whose pictures every job
+    kept, and of the same original.
     """
     finished = [job for job in jobs if job.summary.get("n")][:MOST_JOBS]
     columns = dict(_columns(finished, varied(jobs)))
@@ -56,21 +64,23 @@ def _original(job: JobResult, id: str) -> bytes:
 def _columns(
     jobs: Sequence[JobResult], keys: Sequence[str]
 ) -> Iterator[tuple[str, Mapping[str, Cell]]]:
-    """Heading and cells by example id; original and ceiling are the first job's."""
-    for k, job in enumerate(jobs):
-        if k == 0:
-            yield "original", _cells(job.folder, "original", None)
-            yield "VAE ceiling", _cells(job.folder, "ceiling", "ceiling_psnr")
+    """Heading and cells by example id; what all jobs have alike is the first one's."""
+    kept = {name for job in jobs[:1] for row in read_rows(job.folder) for name in row["images"]}
+    common, own = (TRUTH, EDIT) if "edit" in kept else (COMMON, RECONSTRUCTION)
+    for heading, (name, metric) in common.items():
+        if name in kept:
+            yield heading, _cells(jobs[0].folder, name, metric)
+    for job in jobs:
         heading = "\n".join(
             f"{key.rpartition('.')[2]} {job.overrides.get(key, '')}" for key in keys
         )
-        yield heading or f"job {job.number}", _cells(job.folder, "reconstruction", "psnr")
+        yield heading or f"job {job.number}", _cells(job.folder, *own)
 
 
-def _cells(folder: Path, name: str, metric: str | None) -> dict[str, Cell]:
+def _cells(folder: Path, name: str, metric: str) -> dict[str, Cell]:
     """The cells of one kind of picture by example id."""
     return {
-        row["id"]: (picture(folder, row["id"], name), _words(row.get(metric or "")))
+        row["id"]: (picture(folder, row["id"], name), _words(row.get(metric)))
         for row in read_rows(folder)
         if name in row["images"]
     }

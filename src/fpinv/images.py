@@ -27,12 +27,25 @@ def square(image: Image.Image | NDArray[np.uint8], size: int) -> Tensor:
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     upright = ImageOps.exif_transpose(image).convert("RGB")
-    side = min(upright.size)
-    left, top = (upright.width - side) // 2, (upright.height - side) // 2
     # cropped first: the filter of resize(box=...) reaches beyond the box
-    centre = upright.crop((left, top, left + side, top + side))
-    pixels = np.array(centre.resize((size, size), Image.Resampling.LANCZOS))
+    pixels = np.array(_centre(upright).resize((size, size), Image.Resampling.LANCZOS))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 127.5 - 1
+
+
+def square_mask(mask: NDArray[np.bool_], size: int) -> Tensor:
+    """The part of a mask (H, W) that :func:`square` keeps of its image: (size, size), bool.
+
+    A pixel belongs to it as soon as any part of it did.
+    """
+    share = Image.fromarray(mask.astype(np.float32))
+    pixels = np.array(_centre(share).resize((size, size), Image.Resampling.BOX))
+    return torch.from_numpy(pixels) > 0
+
+
+def _centre(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,9 @@ class Inversion:
         converged: Whether each step's residual got within the tolerance (without one: whether
             all iterates were finite), shape (N, B); None as above.
         state: What the inverter's own way back needs beyond z_N, tensors (B, ...) by name.
+        source: Which rows are to come back as the image that was inverted, shape (B,), bool; None
+            for all. An edit repeats the inversion for its target prompts and tells them apart
+            here, for the methods that treat the two differently.
     """
 
     noise: Tensor
@@ -41,6 +44,7 @@ class Inversion:
     iterations: Tensor | None = None
     converged: Tensor | None = None
     state: Mapping[str, Tensor] = field(default_factory=dict)
+    source: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.noise)
@@ -59,6 +63,21 @@ class Inversion:
             of_step(self.iterations),
             of_step(self.converged),
             {name: value[rows] for name, value in self.state.items()},
+            None if self.source is None else self.source[rows],
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Inversion]) -> Inversion:
+        """The images of several inversions by one method, in order, as one."""
+
+        def join(name: str, dim: int = 0) -> Tensor | None:
+            values = [getattr(part, name) for part in parts]
+            return None if values[0] is None else torch.cat(values, dim)
+
+        return Inversion(
+            *(join(name) for name in ("noise", "calls", "rows")),
+            *(join(name, dim=1) for name in ("residual", "iterations", "converged")),
+            {k: torch.cat([part.state[k] for part in parts]) for k in parts[0].state},
         )
 
     @property
@@ -113,12 +132,18 @@ def _digest(tensors: Mapping[str, Tensor], config: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].cpu().contiguous()
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.numpy().tobytes())
+        # As bytes, because numpy has no bfloat16.
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 class Inverter(Protocol):
-    """A pair of functions, because some methods need their own way back."""
+    """A pair of functions, because some methods need their own way back.
+
+    ``sample`` passes every latent that it comes to through ``denoiser.arrive``. An inverter whose
+    state corrects the source image alone (and must leave the targets of an edit) names those
+    entries in an attribute ``source_only``.
+    """
 
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """The noise latents that ``sample`` turns back into ``z0`` (B, C, H, W)."""
@@ -138,12 +163,13 @@ def sample(
     z = noise
     for i in range(schedule.steps if start is None else start, 0, -1):
         z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
+        z = denoiser.arrive(z, i - 1)
     return z
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIMSampling:
-    """The way back of every method whose z_N the plain sampler understands.
+class Guided:
+    """The guidance of an inversion, which need not be that of the sampling.
 
     Arguments:
         inversion_guidance: Guidance of the inversion; None for that of the sampling, which a
@@ -158,12 +184,22 @@ class DDIMSampling:
             return condition
         return replace(condition, guidance=self.inversion_guidance)
 
+
+class DDIMSampling(Guided):
+    """The way back of every method whose z_N the plain sampler understands.
+
+    Interpolation and rare concepts, which sample from seeds near z_N, take these methods alone.
+    """
+
     @torch.no_grad()
     def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
         """See :func:`sample`; NFE N."""
         return sample(denoiser, inversion.noise, condition)
 
 
-def spent(condition: Condition, calls: Tensor) -> dict[str, Tensor]:
-    """The ``calls`` and ``rows`` of an :class:`Inversion`, from calls per image (B,)."""
+def spent(condition: Condition, calls: Tensor | int) -> dict[str, Tensor]:
+    """The ``calls`` and ``rows`` of an :class:`Inversion`, from calls per image, (B,) or one."""
+    if isinstance(calls, int):
+        prompts = condition.prompt
+        calls = torch.full((len(prompts),), calls, device=prompts.tokens.device)
     return {"calls": calls, "rows": calls * condition.rows_per_sample}

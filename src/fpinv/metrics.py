@@ -1,4 +1,4 @@
-"""Measures of a reconstruction, one number per sample, and their summary over samples.
+"""Measures of a reconstruction or an edit, one number per sample, and their summary over samples.
 
 Images are (B, 3, H, W) in [-1, 1], as the model takes and gives them. What lies outside is
 clamped, as it is when an image is shown or saved; the numbers are those of images in [0, 1].
@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from fpinv.errors import UserError
-from fpinv.weights import cache_file, no_waiting
+from fpinv.weights import bounded_wait, cache_file
 
 
 def mse(images: Tensor, reference: Tensor) -> Tensor:
@@ -31,6 +31,36 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
     return -10 * mse(images, reference).log10()
 
 
+def background_mse(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """:func:`mse` outside a mask (B, H, W), over those pixels only: (B,), float64.
+
+    Averaged over all pixels it would be the smaller the more is masked. NaN where all is masked.
+    """
+    squares = _difference(_unit(images), _unit(reference)).square().mean(1)
+    return _outside(squares, mask)
+
+
+def background_psnr(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """:func:`psnr` outside a mask (B, H, W), over those pixels only: (B,), float64."""
+    return -10 * background_mse(images, reference, mask).log10()
+
+
+def background_ssim(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """:func:`ssim` outside a mask (B, H, W): mean over those pixels only: (B,), float64.
+
+    Windows that reach into the mask find the reference there, so that what was edited does not
+    count against its surroundings.
+    """
+    outside = torch.where(mask[:, None], reference, images)
+    return _outside(_ssim_map(outside, reference).mean(1), mask)
+
+
+def _outside(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of (B, H, W) over the pixels that are not masked."""
+    free = ~mask
+    return (values * free).flatten(1).sum(1) / free.flatten(1).sum(1)
+
+
 def ssim(images: Tensor, reference: Tensor) -> Tensor:
     """Structural similarity: (B,), float64 of a float32 computation (error about 1e-6).
 
@@ -41,17 +71,23 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
         Image Quality Assessment: From Error Visibility to Structural Similarity (Wang et al.,
         2004), https://doi.org/10.1109/TIP.2003.819861.
     """
+    return _ssim_map(images, reference).flatten(1).mean(1)
+
+
+def _ssim_map(images: Tensor, reference: Tensor) -> Tensor:
+    """The structural similarity at each pixel and colour, (B, 3, H, W), float64."""
     # Imported here, because it takes seconds that an error in the command line need not wait for.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    values = structural_similarity_index_measure(
+    _, values = structural_similarity_index_measure(
         # the convolutions of float64 images take ten times as long
         _unit(images).float(),
         _unit(reference).float(),
         data_range=1.0,
         reduction="none",
+        return_full_image=True,
     )
-    return _double(values.reshape(len(images)))
+    return _double(values)
 
 
 def latent_mse(z: Tensor, reference: Tensor) -> Tensor:
@@ -130,7 +166,7 @@ class LPIPS:
         import lpips  # here, because a run without this metric need not wait for it
 
         try:
-            with no_waiting(seconds=10), warnings.catch_warnings():
+            with bounded_wait(seconds=10), warnings.catch_warnings():
                 # lpips asks torchvision for its weights in a way that torchvision deprecates
                 warnings.filterwarnings("ignore", module="torchvision")
                 return lpips.LPIPS(net=self.net, version=self.version, verbose=False)

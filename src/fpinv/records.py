@@ -4,7 +4,7 @@ A run folder holds::
 
     metrics.jsonl       one line per example, written as it finishes
     images/<id>/*.png   its pictures, written before its line
-    inversions/<id>.safetensors  its inversion, where that was asked for, likewise
+    inversions/<id>.safetensors  its image's inversion, where that was asked for, likewise
     arrays/<id>.safetensors      what measures over all examples need of it, likewise
     summary.json        flat: means with 95 % intervals, counts, versions
     config.yaml         the configuration, resolved
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from fpinv.inversion import Inversion
 
 LINES_FILE = "metrics.jsonl"
-RESERVED = ("id", "prompt", "error", "images", "series")
+REQUIRED = ("id", "prompt", "error", "images", "series")
+RESERVED = (*REQUIRED, "texts")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Record:
         error: Why the example failed, in one line; None if it did not.
         inversion: The inversion of this one image, to be kept for other uses.
         arrays: What measures over all examples, such as the FID, need of this one.
+        image: Name of the image where records share one; None for the example's own.
+        texts: What else there is to say, by name (the prompt of an edit, its kind).
     """
 
     id: str
@@ -61,6 +64,8 @@ class Record:
     error: str | None = None
     inversion: Inversion | None = None
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
+    image: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if taken := set(RESERVED) & set(self.metrics):
@@ -71,6 +76,7 @@ class Record:
         row: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "error": self.error}
         row |= self.metrics
         row |= {"series": {k: list(v) for k, v in self.series.items()}}
+        row |= {"texts": dict(self.texts)} if self.texts else {}
         return finite(row | {"images": list(self.images)})
 
 
@@ -137,9 +143,10 @@ class RunFolder:
             record: What to keep.
             about: What the inversion was made with; kept in its file.
         """
-        if record.inversion is not None:
-            made_from = {"id": record.id, "prompt": record.prompt, **(about or {})}
-            with replacing(self.inversion(record.id)) as path:
+        name = record.image or record.id
+        if record.inversion is not None and not self.inversion(name).exists():
+            made_from = {"id": name, "prompt": record.prompt, **(about or {})}
+            with replacing(self.inversion(name)) as path:
                 record.inversion.save(path, made_from)
         if record.arrays:
             self._save_arrays(record)
@@ -176,8 +183,8 @@ class RunFolder:
         return picture(self.path, id, name)
 
     def inversion(self, id: str) -> Path:
-        """Where the inversion of example ``id`` lies."""
-        return self.path / "inversions" / f"{quote(id, safe='')}.safetensors"
+        """Where the inversion of the image ``id`` lies."""
+        return inversion_file(self.path, id)
 
     def summarise(
         self,
@@ -218,6 +225,11 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 def picture(folder: Path, id: str, name: str) -> Path:
     """Where the picture ``name`` of example ``id`` lies in a run folder."""
     return folder / "images" / quote(id, safe="") / f"{name}.png"
+
+
+def inversion_file(folder: Path, id: str) -> Path:
+    """Where the inversion of the image ``id`` lies in a run folder."""
+    return folder / "inversions" / f"{quote(id, safe='')}.safetensors"
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401
@@ -270,4 +282,4 @@ def _parse(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and set(RESERVED) <= row.keys() else None
+    return row if isinstance(row, dict) and set(REQUIRED) <= row.keys() else None

@@ -173,6 +173,10 @@ class Schedule:
         A, B = self.coefficients(i, i - 1)
         return (z - B * m) / A
 
+    def noised(self, z0: Tensor, eps: Tensor, i: int) -> Tensor:
+        r"""The image latent ``z0`` noised to index i, :math:`\alpha_i z_0 + \sigma_i \epsilon`."""
+        return self.alpha[i] * z0 + self.sigma[i] * eps
+
     def move(self, z: Tensor, eps: Tensor, i: int, j: int) -> Tensor:
         r"""Moves a latent from index ``i`` to ``j`` with its noise held: the step in epsilon form.
 

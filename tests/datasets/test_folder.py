@@ -80,7 +80,7 @@ def test_table_outside_the_folder(tmp_path: Path) -> None:
         ("c.jsonl", '{"file": "a.jpg", "caption": "one"}\nnonsense', "line 2: not JSON"),
         ("c.jsonl", '["a.jpg", "one"]', "line 1: not a JSON object"),
         ("c.jsonl", '{"file": "a.jpg", "caption": 5}', "line 1: no caption or text"),
-        ("c.txt", "a red car", "captions come from a file ending in .csv, .jsonl"),
+        ("c.txt", "a red car", "a table is a file ending in .csv, .jsonl"),
     ],
 )
 def test_malformed_table_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:

@@ -1,5 +1,6 @@
 """Identities between ddim, fpi, aidi and ife, and what each of them costs."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,8 +9,9 @@ import torch
 import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy import error
 
-from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import sample
 from fpinv.inverters.ddim import DDIM
@@ -29,11 +31,6 @@ EVERY = [
     FixedPoint(3, acceleration=Averaged()), FixedPoint(2, start="extrapolated"),
     FixedPoint(8, 1e-4), IFE(), IFE(variant="cached"), IFE(variant="literal"),
 ]  # fmt: skip
-
-
-def error(inverter, d, z, c):
-    """Relative error of the round trip, per sample."""
-    return rms(inverter.sample(d, inverter.invert(d, z, c), c) - z) / rms(z)
 
 
 @pytest.mark.parametrize("inverter", CONVERGED, ids=repr)
@@ -151,19 +148,8 @@ def test_first_order_convergence_to_the_exact_flow(inverter):
 
     The estimator is explicit Euler with a better read-out, so its order is at least that.
     """
-    errors = []
-    for stride in (1, 2, 4):
-        fine = toy.schedule(200)
-        picks = [0, *range(stride, 201, stride)]
-        grid = Schedule(
-            *(tuple(v[i] for i in picks) for v in (fine.alpha, fine.sigma, fine.timestep))
-        )
-        network = toy.Gaussian(grid)
-        d = Denoiser(network, grid, dtype=torch.float64)
-        z = torch.linspace(-1, 1, 4, dtype=torch.float64).view(4, 1, 1, 1)
-        found = inverter.invert(d, z, Condition(Embedding(z.flatten(1)[:, None])))
-        errors.append((found.noise - network.flow(z)).abs().max())
-    orders = [torch.log2(b / a).item() for a, b in pairwise(errors)]
+    errors = toy.flow_errors(inverter, 200, (1, 2, 4))
+    orders = [math.log2(b / a) for a, b in pairwise(errors)]
     assert all(order > 0.8 for order in orders), (orders, errors)
 
 

@@ -318,6 +318,26 @@ def test_attention_slicing_changes_nothing_but_memory(folders):
     assert processors == {"SlicedAttnProcessor"}
 
 
+def test_gradient_checkpointing_changes_nothing_but_memory(folders):
+    """The gradient of latents and embeddings is the same; the network runs again for it."""
+    plain = load(folders["sd15"])
+    checkpointed = load(folders["sd15"], gradient_checkpointing=True)
+    z, found, kept = noise(plain), [], []
+    for model in (plain, checkpointed):
+        kept.append(0)
+
+        def count(tensor):
+            kept[-1] += tensor.numel()
+            return tensor
+
+        x, c = z.clone().requires_grad_(), model.condition(PROMPTS, 3.0)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            output = model.denoiser(5)(x, 3, c)
+        found.append(torch.autograd.grad(output.square().sum(), x)[0])
+    torch.testing.assert_close(*found)
+    assert kept[1] < 0.5 * kept[0]
+
+
 def test_compile_compiles_the_unet(folders, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 import toy
 from drawn_seeds import normal
+from judges import Thumbnails
 from pipelines import tiny_sd15
 
+from fpinv.clip import ScenesCLIP
 from fpinv.datasets.scenes import Scenes
-from fpinv.encoder import CLIPImageEncoder
 from fpinv.errors import UserError
 from fpinv.images import square
 from fpinv.inversion import sample
@@ -17,11 +17,7 @@ from fpinv.seeds.prior import NormPrior
 from fpinv.seeds.seedselect import SeedSelect
 
 STEPS = 6
-
-
-def thumbnails(images):
-    """A stand-in for CLIP: mean colours of a 4 x 4 grid, with a sign."""
-    return F.adaptive_avg_pool2d(images, 4).flatten(1)
+THUMBNAILS = Thumbnails(4)
 
 
 class Model(toy.ToyModel):
@@ -60,7 +56,7 @@ def search(model, select, batch=3, rows=slice(None)):
 
 def test_the_loss_falls_and_the_norm_stays():
     model = Model()
-    found = search(model, SeedSelect(thumbnails, iterations=15, rate=0.1, patience=20))
+    found = search(model, SeedSelect(THUMBNAILS, iterations=15, rate=0.1, patience=20))
     assert all(min(losses) < 0.8 * losses[0] for losses in found.losses)
     assert [len(losses) for losses in found.losses] == [16] * 3
     ratio = found.seeds.flatten(1).norm(dim=1) / 256**0.5
@@ -69,7 +65,7 @@ def test_the_loss_falls_and_the_norm_stays():
 
 
 def test_the_best_seed_is_returned():
-    model, select = Model(), SeedSelect(thumbnails, iterations=6, rate=30, patience=9)
+    model, select = Model(), SeedSelect(THUMBNAILS, iterations=6, rate=30, patience=9)
     references, _, condition = problem(model)
     found, target = search(model, select), select.target(model, references)
     losses = select.loss(model, model.denoiser(STEPS), found.seeds, condition, target)
@@ -78,7 +74,7 @@ def test_the_best_seed_is_returned():
 
 
 def test_a_seed_alone_goes_where_it_goes_in_a_batch():
-    select = SeedSelect(thumbnails, iterations=4)
+    select = SeedSelect(THUMBNAILS, iterations=4)
     together = search(Model(), select)
     for k in range(3):
         alone = search(Model(), select, rows=slice(k, k + 1))
@@ -87,7 +83,7 @@ def test_a_seed_alone_goes_where_it_goes_in_a_batch():
 
 
 def test_stalled_seeds_leave_the_batch():
-    model, select = Model(), SeedSelect(thumbnails, iterations=9, tolerance=0.999, patience=2)
+    model, select = Model(), SeedSelect(THUMBNAILS, iterations=9, tolerance=0.999, patience=2)
     references, seeds, condition = problem(model)
     denoiser = model.denoiser(STEPS)
     found = select(model, denoiser, seeds, condition, select.target(model, references))
@@ -97,25 +93,26 @@ def test_stalled_seeds_leave_the_batch():
 
 
 def test_a_loss_that_is_no_number_ends_the_search_of_that_seed_alone():
-    def breaking(images):
-        bad = torch.zeros(len(images), 48)
-        bad[images.mean((1, 2, 3)) == images.mean((1, 2, 3)).max()] = torch.nan
-        return thumbnails(images) + bad
+    class Breaking(Thumbnails):
+        def images(self, images):
+            found = super().images(images)
+            grey = images.mean((1, 2, 3), keepdim=True).flatten(1)
+            return torch.where(grey == grey.max(), torch.nan, found)
 
-    model, select = Model(), SeedSelect(thumbnails, iterations=3)
+    model, select = Model(), SeedSelect(THUMBNAILS, iterations=3)
     references, seeds, condition = problem(model)
     target = select.target(model, references)
-    broken = SeedSelect(breaking, iterations=3)
+    broken = SeedSelect(Breaking(4), iterations=3)
     found = broken(model, model.denoiser(STEPS), seeds, condition, target)
     assert found.seeds.isfinite().all()
 
 
 def test_fewer_steps_than_weights_use_the_last_weights():
-    model, select = Model(), SeedSelect(thumbnails, iterations=1)
+    model, select = Model(), SeedSelect(THUMBNAILS, iterations=1)
     references, seeds, condition = problem(model)
     target, denoiser = select.target(model, references), model.denoiser(1)
     z0 = sample(denoiser, seeds, condition)
-    likeness = torch.cosine_similarity(thumbnails(model.decode(z0)), target.embedding)
+    likeness = torch.cosine_similarity(THUMBNAILS.images(model.decode(z0)), target.embedding)
     expected = 7 * (1 - likeness) + (z0 - target.latent).square().flatten(1).mean(1)
     assert torch.allclose(select.loss(model, denoiser, seeds, condition, target), expected)
 
@@ -124,7 +121,7 @@ def test_real_scenes_draw_the_bundled_model_towards_them():
     model = StableDiffusion("pkg://fpinv.models.scenes", "scenes", device="cpu")
     scenes = Scenes(objects=1, shapes=["star"])
     references = torch.stack([square(scenes[k].open(), 64) for k in range(3)])[None]
-    select = SeedSelect(CLIPImageEncoder("pkg://fpinv.models.scenes/clip"), iterations=4)
+    select = SeedSelect(ScenesCLIP(), iterations=4)
     condition, seeds = model.condition(["a photo of a star"], 1.0), normal(1, *model.latent_shape)
     target = select.target(model, references)
     found = select(model, model.denoiser(4), seeds, condition, target)
@@ -135,7 +132,7 @@ def test_real_scenes_draw_the_bundled_model_towards_them():
 
 def test_checkpointing_changes_memory_and_nothing_else(tiny):
     def held(checkpointing):
-        select = SeedSelect(thumbnails, iterations=1, checkpointing=checkpointing)
+        select = SeedSelect(THUMBNAILS, iterations=1, checkpointing=checkpointing)
         references, seeds, condition = problem(tiny, batch=1)
         target, bytes_held = select.target(tiny, references), 0
 
@@ -158,4 +155,4 @@ def test_checkpointing_changes_memory_and_nothing_else(tiny):
 @pytest.mark.parametrize("wrong", [{"iterations": 0}, {"patience": 0}, {"weights": ()}])
 def test_what_leaves_nothing_to_do_is_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
-        SeedSelect(thumbnails, **wrong)
+        SeedSelect(THUMBNAILS, **wrong)

@@ -12,16 +12,35 @@ from pipelines import tiny_sd15
 
 from fpinv.adjustment import PromptAware
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion
+from fpinv.inverters.bdia import BDIA
+from fpinv.inverters.belm import BELM
 from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.direct import Direct
+from fpinv.inverters.edict import EDICT
+from fpinv.inverters.edit_friendly import EditFriendly
 from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.inverters.ife import IFE
+from fpinv.inverters.negative_prompt import NegativePrompt
+from fpinv.inverters.newton import Newton
+from fpinv.inverters.null_text import NullText
+from fpinv.inverters.renoise import ReNoise
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.records import RunFolder
 from fpinv.seeds.centroids import FrechetMean, Mean
 from fpinv.seeds.paths import Linear, NAOPath, Slerp
 from fpinv.tasks.interpolation import Interpolation
 from fpinv.tasks.task import Grouping, Pooling, Settings
 
 EXACT = FixedPoint(100, 1e-10)
+MORE_THAN_A_SEED = [
+    BDIA(),
+    BELM(),
+    Direct(),
+    EDICT(),
+    EditFriendly(),
+    NegativePrompt(),
+    NullText(inner_steps=1),
+]
 
 
 def task(**change):
@@ -122,14 +141,44 @@ def test_a_diverged_inversion_fails_its_pair_alone():
     assert records[0].error is None and "diverged" in records[1].error
 
 
-def test_two_state_inverters_refuse_in_one_line():
-    class TwoStates(DDIM):
-        def invert(self, denoiser, z0, condition):
-            found = super().invert(denoiser, z0, condition)
-            return Inversion(found.noise, found.calls, found.rows, state={"second": found.noise})
+@pytest.mark.parametrize("inverter", MORE_THAN_A_SEED)
+def test_inverters_that_need_more_than_a_seed_refuse_before_anything_is_done(inverter):
+    class Untouched(toy.ToyModel):
+        def encode(self, images):
+            raise AssertionError("was asked")
 
-    with pytest.raises(UserError, match="TwoStates keeps second beside z_N.*inverter=ddim, fpi"):
-        run(inverter=TwoStates())
+        denoiser = encode
+
+    assert inverter.invert(toy.denoiser(), toy.latents(), toy.condition()).state
+    with pytest.raises(UserError, match=r"more than z_N.*inverter=ddim, fpi") as error:
+        run(inverter=inverter, model=Untouched())
+    assert type(inverter).__name__ in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("inverter", [DDIM(), IFE(), FixedPoint(2), Newton(), ReNoise()])
+def test_the_others_are_swapped_by_a_word(inverter):
+    assert not inverter.invert(toy.denoiser(), toy.latents(), toy.condition()).state
+    assert all(record.error is None for record in run(inverter=inverter))
+
+
+def test_saved_inversions_are_taken_instead_of_inverting_again(tmp_path):
+    class Unused(DDIM):
+        def invert(self, denoiser, z0, condition):
+            raise AssertionError("was called")
+
+    folder, made_with = RunFolder(tmp_path), {"model": "toy", "steps": 5, "guidance": 1.0}
+    made = run(limit=2)
+    for record in made:
+        folder.append(record, made_with)
+    slerp = task(inversions=str(tmp_path))
+    taken = run(slerp, inverter=Unused(), limit=3)
+    for one, other in zip(made, taken, strict=False):
+        assert torch.equal(one.arrays["generated"], other.arrays["generated"])
+        assert other.metrics["nfe_calls"] == one.metrics["nfe_calls"]
+    assert "no such inversion" in taken[2].error
+    assert "made with guidance 1.0, not 2.0" in run(slerp, guidance=2.0, limit=1)[0].error
+    with pytest.raises(UserError, match="holds no inversions"):
+        task(inversions=str(tmp_path / "images"))
 
 
 def test_prompts_are_the_class_or_the_images_own():

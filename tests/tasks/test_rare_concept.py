@@ -6,10 +6,11 @@ import math
 import pytest
 import torch
 import toy
-from judges import Brightness, Shades, broken, thumbnail
+from judges import Brightness, Shades, Thumbnails, broken
 from pipelines import tiny_sd15
 
 from fpinv.errors import UserError
+from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.seeds.centroids import FrechetMean, NAOCentroid
@@ -18,7 +19,8 @@ from fpinv.seeds.seedselect import SeedSelect
 from fpinv.tasks.rare_concept import RareConcept
 from fpinv.tasks.task import Settings
 
-SELECT = SeedSelect(thumbnail, iterations=2)
+THUMBNAILS = Thumbnails(2)
+SELECT = SeedSelect(THUMBNAILS, iterations=2)
 ROWS = {
     "plain": {},
     "centroid": {"centroid": FrechetMean()},
@@ -56,7 +58,7 @@ def test_every_row_of_the_table(row):
 
 
 def test_seedselect_lowers_its_loss_and_keeps_the_norm():
-    record = run(task(seedselect=SeedSelect(thumbnail, iterations=8, patience=9)))[0]
+    record = run(task(seedselect=SeedSelect(THUMBNAILS, iterations=8, patience=9)))[0]
     assert record.metrics["loss_end"] < record.metrics["loss_start"]
     assert record.metrics["norm_ratio"] == pytest.approx(NormPrior(16).mode / 4, rel=1e-5)
 
@@ -108,6 +110,12 @@ def test_failures_cost_one_class():
     records = run(task(centroid=FrechetMean()), Broken(), inverter=Diverging())
     assert "odd header" in records[0].error and "diverged" in records[1].error
     assert records[2].error is None
+
+
+def test_an_inverter_that_needs_more_than_a_seed_is_refused_where_it_is_used():
+    with pytest.raises(UserError, match="EDICT needs more than z_N"):
+        run(task(centroid=FrechetMean()), inverter=EDICT())
+    assert all(record.error is None for record in run(inverter=EDICT()))
 
 
 @pytest.mark.parametrize(

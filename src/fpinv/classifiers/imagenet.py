@@ -12,7 +12,7 @@ from torchvision import models
 from fpinv.datasets.imagenet import wordnet_names
 from fpinv.errors import UserError
 from fpinv.suggestion import nearest
-from fpinv.weights import cache_file, no_waiting
+from fpinv.weights import bounded_wait, cache_file
 
 
 class ImageNetClassifier:
@@ -74,7 +74,7 @@ class ImageNetClassifier:
     @cached_property
     def _network(self) -> nn.Module:
         try:
-            with no_waiting(seconds=10):
+            with bounded_wait(seconds=10):
                 network = models.get_model(self.name, weights=self._weights)
         except (OSError, RuntimeError) as error:
             url = self._weights.url

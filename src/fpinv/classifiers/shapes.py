@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fpinv.datasets.scenes import SHAPES
+from fpinv.classifiers.scenes import SceneClassifier
+from fpinv.datasets.scenes import SHAPE_NAMES
 from fpinv.errors import UserError
-from fpinv.weights import package_folder
+from fpinv.weights import SCENES, local_folder
 
 
 class ShapeClassifier:
-    """The shape of a scene's first object, as the bundled classifier reads it.
+    """The shape of a scene's first object, as :class:`SceneClassifier` reads it.
 
     Arguments:
         path: Folder of the classifier, or that of an installed package as
@@ -27,30 +26,24 @@ class ShapeClassifier:
     """
 
     name = "scenes"
+    classes: Sequence[str] = SHAPE_NAMES
 
-    def __init__(self, path: str = "pkg://fpinv.models.scenes/classifier") -> None:
-        self.path = path
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """All shapes, in the order of the bins."""
-        return [shape for shapes in SHAPES.values() for shape in shapes]
+    def __init__(self, path: str = f"{SCENES}/classifier") -> None:
+        self._path = path
 
     def classify(self, images: Tensor) -> Tensor:
         """See :class:`~fpinv.classifiers.classifier.Classifier`; -1 where nothing is seen."""
-        numbers = {shape: k for k, shape in enumerate(self.classes)}
         seen = [reading.objects for reading in self._network.to(images.device).read(images)]
-        return torch.tensor([numbers[things[0].shape] if things else -1 for things in seen])
+        numbers = [self.classes.index(things[0].shape) if things else -1 for things in seen]
+        return torch.tensor(numbers)
 
     def features(self, images: Tensor) -> Tensor:
-        """See :class:`~fpinv.classifiers.classifier.Classifier`."""
+        """See :class:`~fpinv.classifiers.classifier.Classifier`: 192 numbers."""
         return self._network.to(images.device).features(images)
 
     @cached_property
-    def _network(self) -> Any:  # noqa: ANN401
-        folder = Path(package_folder(self.path))
+    def _network(self) -> SceneClassifier:
+        folder = local_folder(self._path)
         if not (folder / "config.json").is_file():
-            raise UserError(f"classifier.path={self.path}: there is no scene classifier")
-        from fpinv.classifiers.scenes import SceneClassifier
-
+            raise UserError(f"classifier.path={self._path}: there is no scene classifier")
         return SceneClassifier.from_pretrained(folder)

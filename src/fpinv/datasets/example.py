@@ -7,9 +7,49 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from fpinv.editing.request import Edit
 from fpinv.errors import UserError
+
+Mask = NDArray[np.bool_]
+"""(H, W), in the pixels of its image; True where an edit may show."""
+
+
+@dataclass(frozen=True)
+class EditCase:
+    """An edit that is asked of an example, and what is known of its outcome.
+
+    Arguments:
+        edit: What is asked; the example's prompt is the source's.
+        image: Name of the image, which is inverted once for all examples that share it.
+        mask: Where the edit may show, or a function that draws it; None where that is unknown.
+        truth: Draws what a perfect edit would show; None where that is unknown.
+        attributes: The attributes of that picture, where they are known.
+    """
+
+    edit: Edit
+    image: str
+    mask: Mask | Callable[[], Mask] | None = None
+    truth: Callable[[], Image.Image] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def open_mask(self, size: tuple[int, int]) -> Mask | None:
+        """The mask of an image of this width and height.
+
+        Raises:
+            UserError: it is of another size.
+        """
+        mask = self.mask() if callable(self.mask) else self.mask
+        if mask is not None and mask.shape != size[::-1]:
+            height, width = mask.shape
+            raise UserError(
+                f"{self.image}: its mask has {width}x{height} pixels and the image "
+                f"{size[0]}x{size[1]}: give a mask of the image's size"
+            )
+        return mask
 
 
 @dataclass(frozen=True)
@@ -23,6 +63,7 @@ class Example:
             model generates itself.
         seed: Seed of the noise latent of a generated image.
         attributes: What else is known (ground-truth attributes, image size, category).
+        case: The edit that is asked, in data sets for editing.
     """
 
     id: str
@@ -30,6 +71,7 @@ class Example:
     image: Image.Image | Path | Callable[[], Image.Image] | None = None
     seed: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    case: EditCase | None = None
 
     def open(self) -> Image.Image:
         """The image in RGB.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from fpinv.errors import UserError
 from fpinv.records import read_json
 from fpinv.suggestion import nearest
 
+WORDNET_ID = re.compile(r"n\d{8}(?=_)")
 MANY, FEW = 1_000_000, 10_000
 REMEDY = "point dataset.root=<folder> at one that has a folder of images for each class"
 
@@ -28,6 +30,7 @@ class ImageNet:
 
         root/n02123159/n02123159_10057.JPEG     a WordNet id of ImageNet-1k
         root/airplane/0001.png                  any other folder's name is the class's name
+        root/n02123159_10057.JPEG               ImageNet's own file names say the class, too
 
     Captions are made from ``prompt`` and the class's name.
 
@@ -50,8 +53,8 @@ class ImageNet:
             ``relevant_total`` (those of them that were judged to mean it).
 
     Raises:
-        UserError: no such folder or file, an image outside of all class folders, a count that
-            the file does not have, or a prompt without a place for the name.
+        UserError: no such folder or file, an image of no class, a count that the file does not
+            have, or a prompt without a place for the name.
     """
 
     def __init__(
@@ -82,10 +85,12 @@ class ImageNet:
 
 def _class_of(example: Example, folder: Path) -> str:
     assert isinstance(example.image, Path)
-    parts = example.image.relative_to(folder).parts
-    if len(parts) < 2:
-        raise UserError(f"{example.image}: lies outside of all class folders; {REMEDY}")
-    return parts[0]
+    *folders, file = example.image.relative_to(folder).parts
+    if folders:
+        return folders[0]
+    if id := WORDNET_ID.match(file):
+        return id[0]
+    raise UserError(f"{example.image}: lies outside of all class folders; {REMEDY}")
 
 
 def _category(

@@ -39,6 +39,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     "few": ("crown", "bolt", "fish", "house", "gear"),
 }
 """Shape names by prevalence bin."""
+SHAPE_NAMES = tuple(shape for group in SHAPES.values() for shape in group)
 
 PREVALENCE: Mapping[str, float] = {
     "many": (1 - 5 * 0.015 - 5 * 0.0004) / 8,
@@ -603,16 +604,17 @@ def render(scene: Scene, size: int = 64) -> Image.Image:
 
 @dataclass(frozen=True)
 class Change:
-    """One attribute to change.
+    """One attribute to change, or one object to add or remove.
 
     Args:
-        attribute: shape, colour, texture, size, background or relation.
+        attribute: shape, colour, texture, size, background, relation, add or remove.
         value: the new value; a relation swaps the pair's places, so it must be the opposite one.
-        object: which object, for the first four.
+            To add is to put a small plain object, say "blue star", beside a pair.
+        object: which object, for the first four and for remove.
     """
 
     attribute: str
-    value: str
+    value: str = ""
     object: int = 0
 
 
@@ -637,13 +639,13 @@ class Edit:
         """True where the change may show: all of it, shadows and a little edge included."""
         if self.change.attribute == "background":
             return _cover(self.source, range(len(self.source.objects)), size, inside=True)
-        touched = _changed(self.source, self.target)
-        return _cover(self.source, touched, size) | _cover(self.target, touched, size)
+        gone, new = _lost(self.source, self.target), _lost(self.target, self.source)
+        return _cover(self.source, gone, size) | _cover(self.target, new, size)
 
 
-def _changed(source: Scene, target: Scene) -> list[int]:
-    pairs = enumerate(zip(source.objects, target.objects, strict=True))
-    return [k for k, (before, after) in pairs if before != after]
+def _lost(scene: Scene, other: Scene) -> list[int]:
+    """The objects of a scene that another one does not have as they are."""
+    return [k for k, item in enumerate(scene.objects) if item not in other.objects]
 
 
 def _cover(
@@ -664,13 +666,13 @@ def edit(scene: Scene, change: Change) -> Edit:
         if change.value not in BACKGROUNDS:
             raise UserError(f"no background {change.value!r}; known: {', '.join(BACKGROUNDS)}")
         return Edit(scene, replace(scene, background=change.value), change)
-    if change.attribute == "relation":
-        return Edit(scene, _swapped(scene, change.value), change)
-    return Edit(scene, _with_object(scene, change), change)
+    others = {"relation": _swapped, "add": _with_another, "remove": _without}
+    return Edit(scene, others.get(change.attribute, _with_object)(scene, change), change)
 
 
-def _swapped(scene: Scene, relation: str) -> Scene:
+def _swapped(scene: Scene, change: Change) -> Scene:
     """Exchange the places of a pair; the one now on the left or above comes first."""
+    relation = change.value
     if len(scene.objects) != 2 or relation != OPPOSITE[scene.relations[0]]:
         raise UserError(
             f"only a pair can change places, to the opposite relation; not {relation!r}"
@@ -680,15 +682,45 @@ def _swapped(scene: Scene, relation: str) -> Scene:
     return replace(scene, objects=moved)
 
 
+def _with_another(scene: Scene, change: Change) -> Scene:
+    """Put a third object beside a pair, where there is more room."""
+    colour, _, shape = change.value.partition(" ")
+    if len(scene.objects) != 2 or colour not in COLOURS or shape not in SHAPE_NAMES:
+        raise UserError(
+            f"an object of a colour and a shape is added to a pair, e.g. 'blue star'; "
+            f"not {change.value!r} to {len(scene.objects)}"
+        )
+    beside = scene.relations[0] == "left"
+    middle = sum(item.y if beside else item.x for item in scene.objects) / 2
+    after = middle < 0.5
+    across = min(0.83, middle + 0.4) if after else max(0.17, middle - 0.4)
+    x, y = (0.5, across) if beside else (across, 0.5)
+    new = Object(shape, colour, "plain", "small", x, y, SIZES["small"], 0.0)
+    where = (("above", "below") if beside else ("left", "right"))[after]
+    return replace(scene, objects=(*scene.objects, new), relations=(*scene.relations, where))
+
+
+def _without(scene: Scene, change: Change) -> Scene:
+    """Take away one of a pair, or the third object; the others stay as they are."""
+    count = len(scene.objects)
+    if (count, change.object) not in ((2, 0), (2, 1), (3, 2)):
+        raise UserError(
+            "only one of a pair (0 or 1) or the third object (2) can be removed; "
+            f"not {change.object} of {count}"
+        )
+    left = scene.objects[: change.object] + scene.objects[change.object + 1 :]
+    return replace(scene, objects=left, relations=scene.relations[: count - 2])
+
+
 def _with_object(scene: Scene, change: Change) -> Scene:
     known: Mapping[str, Sequence[str]] = {
-        "shape": [shape for group in SHAPES.values() for shape in group],
+        "shape": SHAPE_NAMES,
         "colour": list(COLOURS),
         "texture": TEXTURES,
         "size": list(SIZES),
     }
     if change.attribute not in known:
-        names = ", ".join([*known, "background", "relation"])
+        names = ", ".join([*known, "background", "relation", "add", "remove"])
         raise UserError(f"no attribute {change.attribute!r} to change; known: {names}")
     if change.value not in known[change.attribute]:
         names = ", ".join(known[change.attribute])
@@ -728,13 +760,12 @@ class Scenes:
         shapes: Sequence[str] | None = None,
         length: int = 10_000,
     ) -> None:
-        known = [shape for group in SHAPES.values() for shape in group]
         if split not in SPLITS:
             raise UserError(f"no split {split!r}; known: {', '.join(SPLITS)}")
         if objects not in (None, *COUNTS):
             raise UserError(f"scenes have 1, 2 or 3 objects, not {objects}")
-        if unknown := [shape for shape in shapes or () if shape not in known]:
-            raise UserError(f"no shape {unknown[0]!r}; known: {', '.join(known)}")
+        if unknown := [shape for shape in shapes or () if shape not in SHAPE_NAMES]:
+            raise UserError(f"no shape {unknown[0]!r}; known: {', '.join(SHAPE_NAMES)}")
         self.split, self.seed, self.size, self.length = split, seed, size, length
         self.objects, self.shapes = objects, tuple(shapes) if shapes else None
 
@@ -762,8 +793,7 @@ class Scenes:
     @property
     def categories(self) -> list[Category]:
         """A category per shape: this split's scenes of one object of that shape, or of several."""
-        known = [shape for group in SHAPES.values() for shape in group]
-        return [self._category(shape) for shape in self.shapes or known]
+        return [self._category(shape) for shape in self.shapes or SHAPE_NAMES]
 
     def _category(self, shape: str) -> Category:
         objects = self.objects or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,16 +50,25 @@ class DDIM(DDIMSampling):
         Raises:
             UserError: label ``source`` where the clean end has no timestep.
         """
-        condition = self.inverting(condition)
-        schedule, z = denoiser.schedule, z0
-        back = 0 if self.label == "target" else 1
-        require_label(denoiser, 1 - back)
-        for i in range(1, schedule.steps + 1):
-            at = i - back
-            eps = schedule.noise(z, denoiser(z, at, condition), at)
-            z = schedule.move(z, eps, i - 1, i)
-        calls = torch.full((len(z0),), schedule.steps, device=z0.device)
-        return Inversion(z, **spent(condition, calls))
+        condition, z = self.inverting(condition), z0
+        lag = 0 if self.label == "target" else 1
+        require_label(denoiser, 1 - lag)
+        for z in ddim_path(denoiser, z0, condition, lag=lag):  # noqa: B007 - the last one counts
+            pass
+        return Inversion(z, **spent(condition, denoiser.schedule.steps))
+
+
+def ddim_path(
+    denoiser: Denoiser, z0: Tensor, condition: Condition, stop: int | None = None, lag: int = 0
+) -> Iterator[Tensor]:
+    """The latents z_1, z_2, ... of DDIM inversion up to grid index ``stop`` (N if None).
+
+    The noise of step i is read at index i - ``lag``.
+    """
+    schedule, z = denoiser.schedule, z0
+    for i in range(1, (schedule.steps if stop is None else stop) + 1):
+        z = schedule.move(z, denoiser.noise(z, i - lag, condition), i - 1, i)
+        yield z
 
 
 def require_label(denoiser: Denoiser, i: int) -> None:

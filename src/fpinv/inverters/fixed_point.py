@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import DDIMSampling, Inversion, spent
+from fpinv.inversion import DDIMSampling, Inversion
+from fpinv.inverters.implicit import ascend, equation
 from fpinv.solvers import Acceleration, FixedPointIteration, Plain, Solution, rms
 
 
@@ -67,33 +68,11 @@ class FixedPoint(DDIMSampling):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walks the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
-        condition = self.inverting(condition)
-        schedule = denoiser.schedule
-        before, z, solutions = z0, z0, []
-        for i in range(1, schedule.steps + 1):
-            start = z
-            if self.start == "extrapolated" and i > 1:
-                start = schedule.extrapolate(before, z, i - 1)
-            solution = self._solve(denoiser, z, start, i, condition)
-            before, z = z, solution.value
-            solutions.append(solution)
-        iterations = torch.stack([s.steps for s in solutions])
-        return Inversion(
-            z,
-            **spent(condition, iterations.sum(0)),
-            residual=torch.stack([s.residual for s in solutions]),
-            converged=torch.stack([s.converged for s in solutions]),
-            iterations=iterations,
-        )
+        condition, schedule = self.inverting(condition), denoiser.schedule
 
-    def _solve(
-        self, denoiser: Denoiser, z: Tensor, start: Tensor, i: int, condition: Condition
-    ) -> Solution:
-        schedule = denoiser.schedule
+        def solve(before: Tensor, z: Tensor, i: int) -> Solution:
+            extrapolated = self.start == "extrapolated" and i > 1
+            start = schedule.extrapolate(before, z, i - 1) if extrapolated else z
+            return self.solver(equation(denoiser, z, i, condition), start, rms(z))
 
-        def g(x: Tensor, rows: Tensor | None) -> Tensor:
-            target, asked = (z, condition) if rows is None else (z[rows], condition[rows])
-            eps = schedule.noise(x, denoiser(x, i, asked), i)
-            return schedule.move(target, eps, i - 1, i)
-
-        return self.solver(g, start, rms(z))
+        return ascend(denoiser, z0, condition, solve)

@@ -73,8 +73,7 @@ class IFE(DDIMSampling):
         condition = self.inverting(condition)
         walk = self._literal if self.variant == "literal" else self._corrected
         z, residual = walk(denoiser, z0, condition)
-        calls = torch.full((len(z0),), denoiser.schedule.steps, device=z0.device)
-        return Inversion(z, **spent(condition, calls), residual=residual)
+        return Inversion(z, **spent(condition, denoiser.schedule.steps), residual=residual)
 
     def _literal(
         self, denoiser: Denoiser, z0: Tensor, condition: Condition
@@ -91,7 +90,7 @@ class IFE(DDIMSampling):
     ) -> tuple[Tensor, Tensor]:
         schedule, z, estimate, residuals = denoiser.schedule, z0, z0, []
         for i in range(1, schedule.steps + 1):
-            eps = schedule.noise(estimate, denoiser(estimate, i, condition), i)
+            eps = denoiser.noise(estimate, i, condition)
             before, z = z, schedule.move(z, eps, i - 1, i)
             residuals.append(rms(estimate - z) / rms(before))
             if i < schedule.steps:

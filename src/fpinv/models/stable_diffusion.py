@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, reduce
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.schedule import Schedule
-from fpinv.weights import PACKAGE
+from fpinv.weights import local_folder
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -66,6 +65,8 @@ class StableDiffusion:
         compile: Whether to compile the UNet.
         attention_slicing: Whether attention trades speed for memory.
         variant: Which of several stored weights (file names with ``.fp16.``, say).
+        gradient_checkpointing: Whether gradients through the UNet save memory, at the price of a
+            second evaluation.
 
     Attributes:
         pipeline: The stock pipeline, with our scheduler. Models of one process that ask for the
@@ -94,6 +95,7 @@ class StableDiffusion:
         compile: bool = False,
         attention_slicing: bool = False,
         variant: str | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         if precision not in DTYPES:
             raise UserError(
@@ -104,7 +106,8 @@ class StableDiffusion:
         self.dtype = DTYPES[precision]
         folder = find_weights(path, revision, variant)
         self.commit = _commit(folder)
-        self.pipeline = _load(folder, variant, self.dtype, self.device, compile, attention_slicing)
+        switches = (compile, attention_slicing, gradient_checkpointing)
+        self.pipeline = _load(folder, variant, self.dtype, self.device, *switches)
         self.image_size = self._side(image_size)
         side = self.image_size // self.pipeline.vae_scale_factor
         self.latent_shape = (self.pipeline.unet.config.in_channels, side, side)
@@ -243,7 +246,7 @@ def find_weights(path: str, revision: str | None = None, variant: str | None = N
     Raises:
         UserError: there is no such folder, it is not complete, or the hub cannot be had.
     """
-    folder = _package_folder(path) if path.startswith(PACKAGE) else Path(path).expanduser()
+    folder = local_folder(path)
     if folder.is_dir():
         if lacking := _lacking(folder):
             raise UserError(
@@ -263,17 +266,6 @@ def find_weights(path: str, revision: str | None = None, variant: str | None = N
     if cached is not None and not _lacking(cached):
         return cached
     return _download(path, options)
-
-
-def _package_folder(path: str) -> Path:
-    """The folder of an installed package, from ``pkg://package.module``."""
-    try:
-        spec = find_spec(path.removeprefix(PACKAGE))
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"model.path={path}: there is no such package")
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _lacking(folder: Path) -> str | None:
@@ -350,6 +342,7 @@ def _load(
     device: torch.device,
     compile: bool,
     attention_slicing: bool,
+    gradient_checkpointing: bool,
 ) -> DiffusionPipeline:
     """The stock pipeline of a folder, frozen, on the device, with our scheduler."""
     if (kind := _index(folder).get("_class_name")) not in PIPELINES:
@@ -372,6 +365,8 @@ def _load(
     pipeline.vae.enable_slicing()
     if attention_slicing:
         pipeline.enable_attention_slicing()
+    if gradient_checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
     if compile:
         pipeline.unet.compile()
     return pipeline

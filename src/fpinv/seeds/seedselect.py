@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from fpinv.clip import ImageEncoder
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.encoder import ImageEncoder
 from fpinv.errors import UserError
 from fpinv.models.model import Model
 from fpinv.seeds.optimisation import Found
@@ -102,11 +101,8 @@ class SeedSelect:
     def target(self, model: Model, references: Tensor) -> Target:
         """What the references (B, K, 3, H, W) in [-1, 1] have in common."""
         flat = references.flatten(0, 1)
-        embeddings = F.normalize(self.encoder(flat), dim=-1)
-        rows = (len(references), -1)
-        return Target(
-            embeddings.unflatten(0, rows).mean(1), model.encode(flat).unflatten(0, rows).mean(1)
-        )
+        seen = (self.encoder.images(flat), model.encode(flat))
+        return Target(*(part.unflatten(0, (len(references), -1)).mean(1) for part in seen))
 
     def __call__(
         self, model: Model, denoiser: Denoiser, seeds: Tensor, condition: Condition, target: Target
@@ -138,7 +134,7 @@ class SeedSelect:
         """Losses (B,) of seeds ``z`` (B, C, h, w)."""
 
         def see(latents: Tensor) -> Tensor:
-            return self.encoder(model.decode(latents))
+            return self.encoder.images(model.decode(latents))
 
         weights = self.weights[-denoiser.schedule.steps :]
         last = self._trajectory(denoiser, z, condition)[-len(weights) :]
@@ -153,7 +149,8 @@ class SeedSelect:
         schedule, trajectory = denoiser.schedule, [z]
 
         def step(z: Tensor, i: int) -> Tensor:
-            return schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
+            z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
+            return denoiser.arrive(z, i - 1)
 
         for i in range(schedule.steps, 0, -1):
             trajectory.append(self._run(step, trajectory[-1], i))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import accumulate, pairwise
 from typing import Literal, get_args
 
 import torch
@@ -16,10 +17,10 @@ from fpinv.datasets.example import Example
 from fpinv.datasets.groups import Group
 from fpinv.denoiser import Condition
 from fpinv.errors import UserError
-from fpinv.images import square
-from fpinv.inversion import Inversion, Inverter, sample
+from fpinv.inversion import DDIMSampling, Inversion, Inverter, sample
 from fpinv.models.model import Model
 from fpinv.seeding import normal
+from fpinv.tasks.batching import Stopwatch, open_pixels, over_steps, saved_inversion, warm_up
 from fpinv.tasks.task import Settings
 
 DIVERGED = "the inversion of an image diverged: its noise is not finite"
@@ -49,50 +50,36 @@ class Seeds:
     """The seeds of B images, and what finding them cost.
 
     Arguments:
-        noise: The latents z_N (B, C, h, w).
-        calls: Network calls an image, shape (B,).
-        residual: Mean residual of an image's equations, shape (B,); NaN where none was solved.
+        inversion: Of the images.
         seconds: Time an image.
     """
 
-    noise: Tensor
-    calls: Tensor
-    residual: Tensor
+    inversion: Inversion
     seconds: float
+
+    @property
+    def noise(self) -> Tensor:
+        """The latents z_N (B, C, h, w)."""
+        return self.inversion.noise
 
     def __getitem__(self, rows: slice) -> Seeds:
         """The seeds of some images."""
-        return Seeds(self.noise[rows], self.calls[rows], self.residual[rows], self.seconds)
-
-    @property
-    def mean_residual(self) -> float | None:
-        """Over the images; None where no equation was solved."""
-        return None if self.residual.isnan().all() else self.residual.mean().item()
+        return Seeds(self.inversion[rows], self.seconds)
 
     @property
     def finite(self) -> bool:
         """Whether no inversion diverged."""
         return bool(self.noise.isfinite().all())
 
-
-@dataclass
-class Stopwatch:
-    """Seconds that were spent inside its blocks, the device's queue done."""
-
-    device: torch.device
-    seconds: float = 0.0
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Adds the time of a block."""
-        began = self._now()
-        yield
-        self.seconds += self._now() - began
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+    @property
+    def costs(self) -> dict[str, float | None]:
+        """Metrics: means over the images; no residual where no equation was solved."""
+        residual = over_steps(self.inversion.residual)
+        return {
+            "residual": None if residual is None else residual.mean().item(),
+            "nfe_calls": self.inversion.calls.double().mean().item(),
+            "seconds_invert": self.seconds,
+        }
 
 
 @dataclass(frozen=True)
@@ -101,7 +88,7 @@ class Bench:
 
     Arguments:
         model: The model.
-        inverter: The inverter, one whose whole result is z_N.
+        inverter: The inverter, one whose z_N is all that the plain sampler needs.
         adjustment: What is done to the encodings before the inversion.
         prompting: See :data:`Prompting`.
         settings: The run's numbers.
@@ -115,7 +102,7 @@ class Bench:
 
     def stopwatch(self) -> Stopwatch:
         """A stopwatch at zero."""
-        return Stopwatch(self.model.device)
+        return Stopwatch(self.model)
 
     def batches(self, count: int) -> Iterator[slice]:
         """Consecutive rows of ``count`` images."""
@@ -132,7 +119,7 @@ class Bench:
         return Loaded(group, members, real)
 
     def _pixels(self, examples: Sequence[Example]) -> Tensor:
-        images = [_read(example, self.model.image_size) for example in examples]
+        images = [open_pixels(example, self.model) for example in examples]
         return torch.stack(images).to(self.model.device)
 
     def prompt(self, group: Group, members: Sequence[Example]) -> str:
@@ -144,37 +131,47 @@ class Bench:
         return self.model.condition(list(prompts), self.settings.guidance)
 
     def invert(self, loaded: Sequence[Loaded]) -> list[Seeds]:
-        """The seeds of each group's members.
-
-        Raises:
-            UserError: the inverter's result is more than a seed.
-        """
+        """The seeds of each group's members."""
         if not loaded:
             return []
         members = [(one.group, member) for one in loaded for member in one.group.members]
         images = torch.cat([one.members for one in loaded])
         prompts = [self.prompt(group, [member]) for group, member in members]
-        seeds = self._invert(images, [member.id for _, member in members], prompts)
-        ends = torch.tensor([len(one.members) for one in loaded]).cumsum(0).tolist()
-        return [seeds[slice(a, b)] for a, b in zip([0, *ends], ends, strict=False)]
+        found = self._invert(images, [member.id for _, member in members], prompts)
+        ends = list(accumulate(len(one.members) for one in loaded))
+        return [found[slice(*part)] for part in pairwise([0, *ends])]
+
+    def name(self, group: Group) -> str:
+        """The name of what :meth:`invert` makes of a group: of all that it depends on."""
+        asked = [(member.id, self.prompt(group, [member])) for member in group.members]
+        return f"{group.id}-{sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+
+    def load_seeds(self, folder: str, group: Group) -> Seeds | UserError:
+        """The seeds of a group that another run kept, or why they are of no use here."""
+        wanted = {
+            "model": self.model.name,
+            "steps": self.settings.steps,
+            "guidance": self.settings.guidance,
+        }
+        try:
+            found = saved_inversion(folder, self.name(group), self.model.device, wanted)
+        except UserError as error:
+            return error
+        return Seeds(found, seconds=0.0)
 
     def _invert(self, images: Tensor, ids: Sequence[str], prompts: Sequence[str]) -> Seeds:
-        model, condition, watch = self.model, self.condition(prompts), self.stopwatch()
+        model, steps = self.model, self.settings.steps
+        condition, watch = self.condition(prompts), self.stopwatch()
         z0 = model.encode(images)
         noise = normal(model.latent_shape, self.settings.seed, ids, "adjustment", model.device)
         found = []
         for rows in self.batches(len(images)):
-            denoiser, asked = model.denoiser(self.settings.steps), condition[rows]
+            denoiser, asked = model.denoiser(steps), condition[rows]
+            warm_up(model, z0[rows], asked, steps)
             with watch.running():
                 adjusted = self.adjustment(denoiser, z0[rows], asked, noise[rows])
                 found.append(self.inverter.invert(denoiser, adjusted, asked))
-            require_seed(found[-1], self.inverter)
-        return Seeds(
-            torch.cat([inversion.noise for inversion in found]),
-            torch.cat([inversion.calls for inversion in found]),
-            torch.cat([_residual(inversion) for inversion in found]),
-            watch.seconds / len(images),
-        )
+        return Seeds(Inversion.cat(found), watch.seconds / len(images))
 
     @torch.no_grad()
     def sample(self, noise: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -186,14 +183,13 @@ class Bench:
         return torch.cat(images)
 
 
-def require_seed(inversion: Inversion, inverter: Inverter) -> None:
-    """Raises UserError for an inversion whose result is more than z_N."""
-    if inversion.state:
-        kept = ", ".join(sorted(inversion.state))
+def require_seed(inverter: Inverter) -> None:
+    """Raises UserError for an inverter whose z_N is not all that its way back needs."""
+    if not isinstance(inverter, DDIMSampling):
         raise UserError(
-            f"{type(inverter).__name__} keeps {kept} beside z_N, which has no meaning at a seed "
-            "that is not an image's own: use an inverter whose whole result is z_N, e.g. "
-            "inverter=ddim, fpi, aidi or ife"
+            f"{type(inverter).__name__} needs more than z_N for its way back (a second latent, "
+            "noise maps, embeddings), which has no meaning at a seed that is no image's own: use "
+            "an inverter whose z_N is all, e.g. inverter=ddim, fpi, aidi or ife"
         )
 
 
@@ -201,19 +197,3 @@ def require_prompting(prompting: str) -> None:
     """Raises UserError for an unknown way of prompting."""
     if prompting not in get_args(Prompting):
         raise UserError(f"task.prompting={prompting} is unknown: choose class or own")
-
-
-def _read(example: Example, size: int) -> Tensor:
-    """Pixels; decoders fail in many ways on damaged files."""
-    try:
-        return square(example.open(), size)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{example.id}: cannot be read as an image ({error})") from error
-
-
-def _residual(inversion: Inversion) -> Tensor:
-    if inversion.residual is None:
-        return torch.full_like(inversion.calls, torch.nan, dtype=torch.float64)
-    return inversion.residual.double().mean(0)

@@ -21,7 +21,8 @@ from fpinv.models.model import Model
 from fpinv.records import Record
 from fpinv.seeds.centroids import Centroid, NAOCentroid
 from fpinv.seeds.paths import NAOPath, Path
-from fpinv.tasks.bench import DIVERGED, Bench, Loaded, Seeds
+from fpinv.tasks.batching import require_inversions
+from fpinv.tasks.bench import DIVERGED, Bench, Loaded, Seeds, require_seed
 from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
 
@@ -47,6 +48,7 @@ class Interpolation(JudgedTask):
         centroid: The centroid of a set of seeds.
         points: Seeds on a path, both ends included.
         size: Images of a centroid's set.
+        inversions: Folder of a finished run whose saved inversions are taken; None to invert.
 
     Raises:
         UserError: an argument is not possible.
@@ -67,6 +69,7 @@ class Interpolation(JudgedTask):
     centroid: Centroid = field(default_factory=NAOCentroid)
     points: int = 7
     size: int = 5
+    inversions: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,6 +77,7 @@ class Interpolation(JudgedTask):
             raise UserError(f"task.mode={self.mode} is unknown: choose path or centroid")
         whole_number("task.points", self.points, at_least=3)
         whole_number("task.size", self.size, at_least=1)
+        require_inversions(self.inversions)
 
     @property
     def members(self) -> int:
@@ -90,18 +94,28 @@ class Interpolation(JudgedTask):
         """One record a pair or set, in order; one with an unreadable image yields its error.
 
         Raises:
-            UserError: the inverter's result is more than a seed.
+            UserError: the inverter needs more than z_N for its way back.
         """
+        require_seed(inverter)
         bench = self.bench(model, inverter, settings)
         groups = iter(examples)
         while batch := list(islice(groups, settings.batch_size)):
             loaded = [bench.load(group) for group in batch]
-            seeds = iter(bench.invert([one for one in loaded if isinstance(one, Loaded)]))
+            seeds = self._seeds(bench, [one for one in loaded if isinstance(one, Loaded)])
             for group, one in zip(batch, loaded, strict=True):
-                if isinstance(one, Loaded):
-                    yield self._record(bench, one, next(seeds))
+                found = next(seeds) if isinstance(one, Loaded) else one
+                if isinstance(one, Loaded) and isinstance(found, Seeds):
+                    yield self._record(bench, one, found)
                 else:
-                    yield Record(group.id, group.prompt, error=str(one))
+                    yield Record(group.id, group.prompt, error=str(found))
+
+    def _seeds(self, bench: Bench, loaded: Sequence[Loaded]) -> Iterator[Seeds | UserError]:
+        """The seeds of each group's members, inverted together or taken from a folder."""
+        if self.inversions is None:
+            yield from bench.invert(loaded)
+        else:
+            for one in loaded:
+                yield bench.load_seeds(self.inversions, one.group)
 
     def _record(self, bench: Bench, loaded: Loaded, inverted: Seeds) -> Record:
         group = loaded.group
@@ -120,14 +134,14 @@ class Interpolation(JudgedTask):
             {
                 **self.judge.accuracy(images[inner], group.category),
                 "norm_ratio": metrics.norm_ratio(seeds[inner]).mean().item(),
-                "residual": inverted.mean_residual,
-                "nfe_calls": inverted.calls.double().mean().item(),
-                "seconds_invert": inverted.seconds,
+                **inverted.costs,
                 "seconds_seeds": seeking.seconds,
                 "seconds_sample": sampling.seconds / len(images),
             },
             {"norm": metrics.norm_ratio(seeds).tolist(), **losses},
             {"strip": self._strip(loaded.members, images)},
+            inversion=inverted.inversion,
+            image=bench.name(group),
             arrays=self.judge.arrays(images[inner], loaded.real, group.category),
         )
 

@@ -22,7 +22,7 @@ from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.seedselect import SeedSelect
-from fpinv.tasks.bench import DIVERGED, Bench, Loaded
+from fpinv.tasks.bench import DIVERGED, Bench, Loaded, require_seed
 from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
 
@@ -93,8 +93,11 @@ class RareConcept(JudgedTask):
         """One record a class, in order; one with an unreadable image yields its error.
 
         Raises:
-            UserError: the inverter's result is more than a seed.
+            UserError: seeds are to be inverted, and the inverter needs more than z_N for its way
+                back.
         """
+        if self.centroid is not None:
+            require_seed(inverter)
         bench = self.bench(model, inverter, settings)
         for group in examples:
             loaded = bench.load(group)

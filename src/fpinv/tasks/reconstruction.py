@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby, islice
 from typing import Any, ClassVar
 
 import torch
@@ -17,16 +15,24 @@ from fpinv.adjustment import Adjustment, Unadjusted
 from fpinv.datasets.example import Example
 from fpinv.denoiser import Condition
 from fpinv.errors import UserError
-from fpinv.images import square, to_pil
+from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter, sample
 from fpinv.metrics import PerceptualMetric
 from fpinv.models.model import Model
 from fpinv.records import Record
 from fpinv.seeding import normal
+from fpinv.tasks.batching import (
+    DIVERGED,
+    batches,
+    by_example,
+    clock,
+    load_pixels,
+    over_steps,
+    warm_up,
+)
 from fpinv.tasks.task import Settings
 
 DIFFERENCE_GAIN = 4
-DIVERGED = "the inversion diverged: its noise or what it samples is not finite"
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class Reconstruction:
         """One record an example, in order; an image that cannot be read yields its error."""
         warm: set[int] = set()
         for group in batches(examples, settings.batch_size):
-            loaded = [_load(example, model) for example in group]
+            loaded = [load_pixels(example, model) for example in group]
             good = [k for k, image in enumerate(loaded) if not isinstance(image, UserError)]
             records = {}
             if good:
@@ -116,7 +122,7 @@ class Reconstruction:
                     model, [group[k] for k in good], [loaded[k] for k in good], condition, settings
                 )
                 if len(good) not in warm:
-                    _warm_up(model, batch, condition, settings)
+                    warm_up(model, batch.encoded, condition, settings.steps)
                     warm.add(len(good))
                 outcome = self._run(model, inverter, batch, condition, settings)
                 records = dict(zip(good, self._measure(model, batch, outcome), strict=True))
@@ -136,13 +142,13 @@ class Reconstruction:
         encoded = batch.encoded if known is None else known
         noise = _normal(model, settings.seed, batch.examples, "adjustment")
         denoiser = model.denoiser(settings.steps)
-        began = _clock(model)
+        began = clock(model)
         inverted = self.adjustment(denoiser, encoded, condition, noise)
         adjust_calls, adjust_rows = denoiser.calls, denoiser.rows // len(encoded)
         inversion = inverter.invert(denoiser, inverted, condition)
         calls, rows = denoiser.calls, denoiser.rows
         latents = inverter.sample(denoiser, inversion, condition)
-        seconds = _clock(model) - began
+        seconds = clock(model) - began
         return Outcome(
             inverted,
             inversion,
@@ -157,7 +163,7 @@ class Reconstruction:
 
     def _measure(self, model: Model, batch: Batch, outcome: Outcome) -> list[Record]:
         ceiling = model.decode(batch.encoded)
-        columns = _lists(self._columns(batch, outcome, ceiling), len(batch.examples))
+        columns = by_example(self._columns(batch, outcome, ceiling), len(batch.examples))
         records = []
         finite = _finite(outcome)
         for k, example in enumerate(batch.examples):
@@ -187,9 +193,9 @@ class Reconstruction:
             "mse": metrics.mse(rec, x),
             "latent_mse": metrics.latent_mse(outcome.latents, outcome.inverted),
             "latent_psnr": metrics.latent_psnr(outcome.latents, outcome.inverted),
-            "residual": _over_steps(inversion.residual),
-            "iterations": _over_steps(inversion.iterations),
-            "converged": _over_steps(inversion.converged),
+            "residual": over_steps(inversion.residual),
+            "iterations": over_steps(inversion.iterations),
+            "converged": over_steps(inversion.converged),
             "nfe_calls": inversion.calls,
             "nfe_rows": inversion.rows,
             "sample_nfe_calls": outcome.sample_calls,
@@ -213,28 +219,6 @@ class Reconstruction:
         return columns
 
 
-def batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
-    """Consecutive groups of at most ``size`` examples, all with an image or all without."""
-    for _, kind in groupby(examples, key=lambda example: example.image is None):
-        while group := list(islice(kind, size)):
-            yield group
-
-
-def _load(example: Example, model: Model) -> Tensor | UserError | None:
-    """The pixels, None for an image yet to be generated, or why there are none.
-
-    Decoders fail in many ways on damaged files; none of them may cost the other images.
-    """
-    if example.image is None and example.seed is None:
-        return UserError(f"{example.id}: has neither an image nor a seed")
-    try:
-        return None if example.image is None else square(example.open(), model.image_size)
-    except UserError as error:
-        return error
-    except Exception as error:
-        return UserError(f"{example.id}: cannot be read as an image ({error})")
-
-
 def _prepare(
     model: Model,
     examples: list[Example],
@@ -251,12 +235,6 @@ def _prepare(
         return Batch(examples, images, model.encode(images), known, noise)
     images = torch.stack(loaded).to(model.device)
     return Batch(examples, images, model.encode(images))
-
-
-def _warm_up(model: Model, batch: Batch, condition: Condition, settings: Settings) -> None:
-    """One evaluation, so that kernels are chosen and compiled before the clock runs."""
-    with torch.no_grad():
-        model.denoiser(settings.steps)(batch.encoded, settings.steps, condition)
 
 
 def _finite(outcome: Outcome) -> list[bool]:
@@ -276,29 +254,9 @@ def _normal(model: Model, seed: int, examples: list[Example], purpose: str) -> T
     return normal(model.latent_shape, seed, [e.id for e in examples], purpose, model.device)
 
 
-def _clock(model: Model) -> float:
-    """Seconds now, the device's queue done."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return time.perf_counter()
-
-
 def _distance(z: Tensor, reference: Tensor) -> Tensor:
     """Euclidean distance of latents, (B,); what the paper's Fig. 4 quotes."""
     return (z.double() - reference.double()).flatten(1).norm(dim=1)
-
-
-def _over_steps(values: Tensor | None) -> Tensor | None:
-    """Means (B,) over the steps of (N, B) values."""
-    return None if values is None else values.double().mean(0)
-
-
-def _lists(columns: dict[str, Tensor | float | None], count: int) -> dict[str, list[float | None]]:
-    """Each metric's values, brought from the device at once and not image by image."""
-    return {
-        name: column.double().tolist() if isinstance(column, Tensor) else [column] * count
-        for name, column in columns.items()
-    }
 
 
 def _series(inversion: Inversion, k: int) -> dict[str, list[float]]:

@@ -1,0 +1,140 @@
+"""PIE-Bench: edits of photographs and paintings with masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpinv.datasets.example import EditCase, Example, Mask
+from fpinv.datasets.files import existing_folder, read_text
+from fpinv.editing.request import Edit
+from fpinv.errors import UserError
+
+REMEDY = (
+    "point dataset.root=<folder> at the one that holds mapping_file.json and annotation_images/ "
+    "of PIE-Bench"
+)
+SIDE = 512
+TYPES = (
+    "random",
+    "change object",
+    "add object",
+    "delete object",
+    "change content",
+    "change pose",
+    "change colour",
+    "change material",
+    "change background",
+    "change style",
+)
+
+
+class PieBench:
+    """Edits of PIE-Bench, in the order of its mapping file.
+
+    The layout is the published one::
+
+        root/mapping_file.json
+        root/annotation_images/<image_path>
+
+    Prompts are taken without the square brackets that mark what changes. The words to blend are
+    those of ``blended_word``; an entry without any is edited without a blend. Masks are those of
+    the mapping file, where it has them: runs as (start, length, start, length, ...) over the
+    512x512 pixels row by row, and the outermost pixels, which the annotation misses.
+
+    References:
+        Direct Inversion: Boosting Diffusion-based Editing with 3 Lines of Code (Ju et al., 2023),
+        https://arxiv.org/abs/2310.01506.
+
+    Arguments:
+        root: The folder; None raises an error that says so.
+        types: Only edits of these types, 0 to 9 (random, change object, add object, delete
+            object, change content, pose, colour, material, background, style); None for all.
+
+    Raises:
+        UserError: the folder or the mapping file is missing, or is not what it should be.
+    """
+
+    def __init__(self, root: str | None, types: Sequence[int] | None = None) -> None:
+        folder = existing_folder(root, REMEDY)
+        file = folder / "mapping_file.json"
+        entries = _parse(file)
+        if unknown := [kind for kind in types or () if kind not in range(len(TYPES))]:
+            raise UserError(f"dataset.types has {unknown[0]}: choose from 0 to {len(TYPES) - 1}")
+        self._examples = [
+            _example(folder, id, entry)
+            for id, entry in entries.items()
+            if types is None or int(entry["editing_type_id"]) in types
+        ]
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]
+
+
+def _parse(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        entries = json.loads(read_text(file, REMEDY))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: not JSON ({error}); fetch the mapping file again") from None
+    if not isinstance(entries, dict) or not entries:
+        raise UserError(f"{file}: not PIE-Bench's mapping file: no entries by id")
+    for id, entry in entries.items():
+        _require(id, entry, file)
+    return entries
+
+
+def _require(id: str, entry: object, file: Path) -> None:
+    """Refuses an entry that is not as PIE-Bench's are."""
+    held = entry if isinstance(entry, dict) else {}
+    texts = ("image_path", "original_prompt", "editing_prompt", "editing_type_id", "blended_word")
+    wrong = [key for key in texts if not isinstance(held.get(key), str)]
+    if not _is_runs(held.get("mask")):
+        wrong.append("mask")
+    if wrong or not held["editing_type_id"].isdecimal():
+        raise UserError(
+            f"{file}: not PIE-Bench's mapping file: entry {id} has no usable "
+            f"{' and no '.join(wrong or ['editing_type_id'])}"
+        )
+
+
+def _is_runs(mask: object) -> bool:
+    """Whether this is an absent mask, or run lengths in pairs."""
+    if mask is None:
+        return True
+    pairs = isinstance(mask, list) and len(mask) % 2 == 0
+    return pairs and all(isinstance(n, int) and n >= 0 for n in mask)
+
+
+def _example(folder: Path, id: str, entry: Mapping[str, Any]) -> Example:
+    kind = int(entry["editing_type_id"])
+    edit = Edit(_plain(entry["editing_prompt"]), blend=tuple(entry["blended_word"].split()))
+    mask = partial(decode_mask, entry["mask"]) if entry.get("mask") else None
+    return Example(
+        id,
+        _plain(entry["original_prompt"]),
+        folder / "annotation_images" / entry["image_path"],
+        attributes={"change": TYPES[kind] if kind < len(TYPES) else str(kind)},
+        case=EditCase(edit, id, mask),
+    )
+
+
+def _plain(prompt: str) -> str:
+    return prompt.replace("[", "").replace("]", "")
+
+
+def decode_mask(runs: Sequence[int], side: int = SIDE) -> Mask:
+    """The mask that run lengths stand for: (side, side), True where the edit may show."""
+    flat = np.zeros(side * side, dtype=bool)
+    for start, length in zip(runs[::2], runs[1::2], strict=True):
+        flat[start : start + length] = True
+    mask = flat.reshape(side, side)
+    mask[[0, -1]] = mask[:, [0, -1]] = True
+    return mask

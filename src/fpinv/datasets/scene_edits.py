@@ -1,0 +1,113 @@
+"""Scenes with one change each, and the picture that a perfect edit would be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from fpinv.datasets import scenes
+from fpinv.datasets.example import EditCase, Example
+from fpinv.datasets.scenes import Change, Scene
+from fpinv.editing.request import Edit
+from fpinv.errors import UserError
+from fpinv.seeding import generator
+
+CHANGES = ("colour", "shape", "texture", "background", "add", "remove")
+OBJECTS = {"add": 2, "remove": 3}
+"""How many objects a scene must have for a change; the others take what comes."""
+
+
+class SceneEdits:
+    """Edits of scenes whose outcome is known: the scene rendered with one thing changed.
+
+    Each scene is asked one change, the kinds in turn. What it becomes is drawn evenly from what
+    its object or background is not; an added object is small and plain, and removed is the third
+    of three. The words to blend are the shapes concerned; a background is edited without.
+
+    Arguments:
+        split: train, val or test; see :class:`~fpinv.datasets.scenes.Scenes`.
+        seed: Another seed is another world.
+        size: Side of the pictures in pixels.
+        changes: Kinds of change, of colour, shape, texture, background, add and remove.
+        shapes: Shapes to draw from evenly; None for the long tail.
+        length: How many edits; the generator itself has no end.
+
+    Raises:
+        UserError: an unknown split, change or shape.
+    """
+
+    def __init__(
+        self,
+        split: str = "test",
+        seed: int = 0,
+        size: int = 64,
+        changes: Sequence[str] = CHANGES,
+        shapes: Sequence[str] | None = None,
+        length: int = 10_000,
+    ) -> None:
+        if isinstance(changes, str) or not changes or not set(changes) <= set(CHANGES):
+            raise UserError(f"dataset.changes={changes}: give a list from {', '.join(CHANGES)}")
+        self._scenes = {
+            kind: scenes.Scenes(split, seed, size, OBJECTS.get(kind), shapes, length)
+            for kind in changes
+        }
+        self._changes = tuple(changes)
+
+    def __len__(self) -> int:
+        return len(self._scenes[self._changes[0]])
+
+    def __getitem__(self, index: int) -> Example:
+        kind = self._changes[index % len(self._changes)]
+        world = self._scenes[kind]
+        example, scene = world[index], world.scene(index)
+        change = _draw(scene, kind, generator(world.seed, example.id, kind))
+        changed = scenes.edit(scene, change)
+        case = EditCase(
+            Edit(changed.prompt, blend=_words(scene, change)),
+            example.id,
+            partial(changed.mask, world.size),
+            partial(changed.image, world.size),
+            changed.target.attributes(),
+        )
+        return replace(example, attributes={**example.attributes, "change": kind}, case=case)
+
+
+def _draw(scene: Scene, kind: str, source: torch.Generator) -> Change:
+    """A change of this kind that the scene allows."""
+
+    def pick(options: Iterable[str], but: Iterable[str] = ()) -> str:
+        left = [option for option in options if option not in but]
+        return left[int(torch.randint(len(left), (), generator=source))]
+
+    colours = [item.colour for item in scene.objects]
+    which = int(torch.randint(len(scene.objects), (), generator=source))
+    item = scene.objects[which]
+    match kind:
+        case "background":
+            return Change(kind, pick(scenes.BACKGROUNDS, [scene.background]))
+        case "add":
+            shape = pick(scenes.SHAPES["many"], [item.shape for item in scene.objects])
+            return Change(kind, f"{pick(scenes.COLOURS, colours)} {shape}")
+        case "remove":
+            return Change(kind, object=2)
+        case "colour":
+            return Change(kind, pick(scenes.COLOURS, colours), which)
+        case "shape":
+            return Change(kind, pick(scenes.SHAPES["many"], [item.shape]), which)
+    return Change(kind, pick(scenes.TEXTURES, [item.texture]), which)
+
+
+def _words(scene: Scene, change: Change) -> tuple[str, ...]:
+    """The words that the change is about."""
+    shape = scene.objects[change.object].shape
+    match change.attribute:
+        case "background":
+            return ()
+        case "add":
+            return (change.value.partition(" ")[2],)
+        case "shape":
+            return (shape, change.value)
+    return (shape,)

@@ -1,0 +1,269 @@
+r"""What prompt-to-prompt editing does to a target's attention, as values that compose.
+
+Let :math:`P_s` and :math:`P_t` be the cross-attention probabilities (pixels x tokens) of the
+source and of a target. Every controller of the paper is linear in them:
+
+.. math:: P_t' = P_s S + P_t \operatorname{diag}(d)
+
+so a controller is a function from one :class:`Plan` (S, d, and what happens to self-attention and
+to the latents) to the next, and controllers compose by being applied in turn. Nothing is kept
+between steps.
+
+References:
+    | Prompt-to-Prompt Image Editing with Cross Attention Control (Hertz et al., 2022)
+    | https://arxiv.org/abs/2208.01626
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from fpinv.editing.request import Kind
+from fpinv.editing.tokens import Tokens, align
+from fpinv.errors import UserError
+from fpinv.suggestion import nearest
+
+Steps = float | tuple[float, float]
+"""A part of the sampling, as fractions from its noisy start: (first, last), or (0, last)."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in the sampling a step is.
+
+    Arguments:
+        number: Steps taken before it: 0 at the noise end, N after the last.
+        steps: Number N of all steps.
+    """
+
+    number: int
+    steps: int
+
+    def within(self, part: Steps) -> bool:
+        """Whether the step belongs to a part of the sampling."""
+        first, last = _bounds(part)
+        return round(first * self.steps) <= self.number < round(last * self.steps)
+
+
+def _bounds(part: Steps) -> tuple[float, float]:
+    """The part as two fractions.
+
+    Raises:
+        UserError: it is not one number or two in order, in [0, 1].
+    """
+    bounds = tuple(part) if isinstance(part, (tuple, list)) else (0, part)
+    if len(bounds) == 2 and all(isinstance(bound, (int, float)) for bound in bounds):
+        if 0 <= bounds[0] <= bounds[1] <= 1:
+            return bounds
+    raise UserError(
+        f"steps={part} is no part of the sampling: give a fraction of it, e.g. 0.8, or from where "
+        "to where, e.g. (0.1, 0.8)"
+    )
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Where a target may differ from its source.
+
+    Arguments:
+        source: Marks the words that are looked for in the source's maps, shape (L,).
+        target: The same in the target's maps.
+        threshold: Part of a map's maximum from which on a pixel belongs to the words.
+        active: Whether the latents are blended at this moment, or only maps gathered.
+    """
+
+    source: Tensor
+    target: Tensor
+    threshold: float
+    active: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to one target at one moment.
+
+    Arguments:
+        source: S, shape (L, L): what its cross-attention takes from the source's.
+        own: d, shape (L,): the share that it keeps of its own.
+        self_attention: Whether the coarse self-attention is the source's.
+        blend: Where its latents may differ from the source's; None: everywhere.
+    """
+
+    source: Tensor
+    own: Tensor
+    self_attention: bool = False
+    blend: Blend | None = None
+
+    @classmethod
+    def untouched(cls, length: int) -> Plan:
+        """The plan that changes nothing, for L tokens."""
+        return cls(torch.zeros(length, length), torch.ones(length))
+
+
+class Controller(Protocol):
+    """One change to a plan; a value, so that it can be shared, compared and composed."""
+
+    def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
+        """The plan with the change, for this source, this target and this moment.
+
+        Raises:
+            UserError: the change does not fit the prompts.
+        """
+
+
+@dataclass(frozen=True)
+class _CrossAttention:
+    """Gives tokens that answer to one of the source the source's attention for some steps."""
+
+    kind: ClassVar[Kind]
+
+    steps: Steps = 0.8
+    words: Mapping[str, Steps] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part in (self.steps, *self.words.values()):
+            _bounds(part)
+
+    def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
+        matrix = align(source, target, self.kind)
+        injected = self._active(target, moment) & (matrix.sum(0) > 0)
+        return replace(
+            plan,
+            source=torch.where(injected, matrix, plan.source),
+            own=torch.where(injected, 0.0, plan.own),
+        )
+
+    def _active(self, target: Tokens, moment: Moment) -> Tensor:
+        """Which tokens are in their time: (L,)."""
+        active = torch.full((target.length,), moment.within(self.steps))
+        for phrase, part in self.words.items():
+            active[target.locate(phrase)] = moment.within(part)
+        return active
+
+
+@dataclass(frozen=True)
+class Replace(_CrossAttention):
+    """Word swap: each word of the target takes the attention of the source's word in its place.
+
+    Arguments:
+        steps: For how long.
+        words: Words or phrases of the target with a time of their own.
+
+    Raises:
+        UserError: ``steps`` is no part of the sampling; on use, the prompts have unequally many
+            words, or ``words`` names one that the target lacks.
+    """
+
+    kind = "replace"
+
+
+@dataclass(frozen=True)
+class Refine(_CrossAttention):
+    """Phrases added or left out: the words in common take the source's attention.
+
+    The target's other words keep their own.
+
+    Arguments:
+        steps: For how long.
+        words: Words or phrases of the target with a time of their own.
+
+    Raises:
+        UserError: as for :class:`Replace`, but for the number of words.
+    """
+
+    kind = "refine"
+
+
+@dataclass(frozen=True)
+class Reweight:
+    """Strengthens or weakens words: their attention times a factor, at every step.
+
+    Arguments:
+        factors: By word or phrase of the target: above 1 for more, below 1 for less.
+
+    Raises:
+        UserError: a factor is no finite number; on use, the target lacks a word.
+    """
+
+    factors: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        for word, factor in self.factors.items():
+            if not isinstance(factor, (int, float)) or not math.isfinite(factor):
+                raise UserError(f"the weight of '{word}' is {factor}: give a number, e.g. 2")
+
+    def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
+        scale = torch.ones(target.length)
+        for phrase, factor in self.factors.items():
+            scale[target.locate(phrase)] *= factor
+        return replace(plan, source=plan.source * scale, own=plan.own * scale)
+
+
+@dataclass(frozen=True)
+class SelfReplace:
+    """The source's self-attention at coarse resolution for some steps: keeps the layout.
+
+    Coarse are the token grids whose side is at most a quarter of the latent's, or the coarsest
+    one where there is none.
+
+    Arguments:
+        steps: For how long.
+
+    Raises:
+        UserError: ``steps`` is no part of the sampling.
+    """
+
+    steps: Steps = 0.4
+
+    def __post_init__(self) -> None:
+        _bounds(self.steps)
+
+    def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
+        return replace(plan, self_attention=moment.within(self.steps))
+
+
+@dataclass(frozen=True)
+class LocalBlend:
+    """Keeps the source's latents wherever neither prompt's maps show the given words.
+
+    The maps are the branches' own cross-attention probabilities of the words' tokens on the
+    finest coarse grid (see :class:`SelfReplace`), averaged over heads, layers and the steps so
+    far, spread by one grid point and divided by their maximum.
+
+    Arguments:
+        words: Words or phrases; each must be in one of the two prompts and is looked for in the
+            maps of every one that has it.
+        threshold: Part of the maximum from which on a pixel belongs to the words, in [0, 1].
+        start: Part of the sampling that passes before the first blend.
+
+    Raises:
+        UserError: no word, or a number out of range; on use, a word that is in neither prompt.
+    """
+
+    words: tuple[str, ...]
+    threshold: float = 0.3
+    start: float = 0.2
+
+    def __post_init__(self) -> None:
+        if isinstance(self.words, str) or not self.words:
+            raise UserError(f"local blend needs a list of words, not {self.words!r}")
+        for name, value in (("threshold", self.threshold), ("start", self.start)):
+            if not 0 <= value <= 1:
+                raise UserError(f"blend {name}={value} is not possible: give a number in [0, 1]")
+
+    def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
+        for word in self.words:
+            if not source.find(word) and not target.find(word):
+                raise UserError(
+                    f"the word to blend '{word}' is in neither '{source.prompt}' nor "
+                    f"'{target.prompt}'{nearest(word, [*source.words, *target.words])}"
+                )
+        words = source.indicator(self.words), target.indicator(self.words)
+        active = moment.number > round(self.start * moment.steps)
+        return replace(plan, blend=Blend(*words, self.threshold, active))

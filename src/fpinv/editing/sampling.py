@@ -1,0 +1,241 @@
+"""From one inversion to many edits of its image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from fpinv.denoiser import Condition, Denoiser
+from fpinv.editing.attention import controlled, find_layers
+from fpinv.editing.branches import Branches, Target
+from fpinv.editing.controllers import Moment
+from fpinv.editing.recipe import PromptToPrompt
+from fpinv.editing.request import Edit
+from fpinv.editing.stage import Stage
+from fpinv.editing.tokens import tokenise
+from fpinv.errors import UserError
+from fpinv.inversion import Inversion, Inverter
+from fpinv.models.model import Model
+
+
+class _Pipeline(Protocol):
+    unet: UNet2DConditionModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+class Editable(Model, Protocol):
+    """A model whose prompt and attention can be reached, as those of Stable Diffusion can."""
+
+    pipeline: _Pipeline
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Latents of an editing run and what they cost.
+
+    Arguments:
+        sources: The sources' reconstructions (B, C, h, w).
+        targets: The edits (T, C, h, w).
+        masks: Where each target was free to differ at the end, (T, h, w); None without a blend.
+        calls: Network calls.
+        rows: Network rows.
+    """
+
+    sources: Tensor
+    targets: Tensor
+    masks: Tensor | None
+    calls: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Edited:
+    """One image and its edits.
+
+    Arguments:
+        reconstruction: What the source branch gave back, (3, H, W) in [-1, 1].
+        images: The edits (T, 3, H, W) in [-1, 1].
+        masks: Where each was free to differ, on the latent's grid (T, h, w); None without a blend.
+    """
+
+    reconstruction: Tensor
+    images: Tensor
+    masks: Tensor | None
+
+
+def edit(
+    model: Editable,
+    inverter: Inverter,
+    inversion: Inversion,
+    source: str,
+    edits: Sequence[str | Edit],
+    *,
+    steps: int,
+    guidance: float = 1.0,
+    target_guidance: float | None = None,
+    recipe: PromptToPrompt | None = None,
+) -> Edited:
+    """Edits the image of one inversion in any number of ways, in one batch.
+
+    Arguments:
+        model: What the inversion was made with.
+        inverter: Likewise; its own way back makes the source branch.
+        inversion: Of one image, just made or loaded.
+        source: The prompt that it was inverted under.
+        edits: Target prompts, or :class:`Edit` where there is more to say.
+        steps: Number N of steps of the inversion's grid.
+        guidance: Guidance of the source branch, which must be what the inversion was made for.
+        target_guidance: Guidance of the targets; None for the source's.
+        recipe: Which controllers, for how long; None for the defaults.
+
+    Raises:
+        UserError: prompts, words, numbers or the inversion do not fit.
+    """
+    branches = plan_branches(model, [source], [edits], recipe or PromptToPrompt())
+    found = sample_branches(model, inverter, inversion, branches, steps, guidance, target_guidance)
+    return Edited(model.decode(found.sources)[0], model.decode(found.targets), found.masks)
+
+
+def plan_branches(
+    model: Editable,
+    sources: Sequence[str],
+    edits: Sequence[Sequence[str | Edit]],
+    recipe: PromptToPrompt,
+) -> Branches:
+    """The batch of some source prompts, each with its edits.
+
+    Raises:
+        UserError: the model cannot be edited, a prompt is empty or too long, there is no edit, or
+            a controller does not fit its prompts.
+    """
+    if not hasattr(model, "pipeline"):
+        raise UserError(f"model {model.name} has no attention that could be edited")
+    tokenizer = model.pipeline.tokenizer
+    before = tuple(tokenise(tokenizer, prompt) for prompt in sources)
+    targets = []
+    for number, asked in enumerate(edits):
+        for wish in asked:
+            wish = Edit(wish) if isinstance(wish, str) else wish
+            after = tokenise(tokenizer, wish.prompt)
+            controllers = recipe.controllers(wish, before[number], after)
+            targets.append(Target(after, number, controllers))
+    if not targets:
+        raise UserError("there is no target prompt: say what the edited image should show")
+    branches = Branches(before, tuple(targets))
+    branches.plans(Moment(0, 1))  # so that words that do not fit are found before the sampling
+    return branches
+
+
+@torch.no_grad()
+def sample_branches(
+    model: Editable,
+    inverter: Inverter,
+    inversion: Inversion,
+    branches: Branches,
+    steps: int,
+    guidance: float,
+    target_guidance: float | None = None,
+) -> Sampled:
+    """Samples all branches in one go through the inverter's own way back.
+
+    The arguments are those of :func:`edit`; ``inversion`` has one image a source, in order.
+
+    Raises:
+        UserError: the inversion does not fit, the guidance shows the network no prompt, or the
+            inverter samples in a way that cannot be edited.
+    """
+    _check(model, inversion, branches, guidance, target_guidance)
+    unet, plain = model.pipeline.unet, model.denoiser(steps)
+    stage = Stage(branches, find_layers(unet), steps, plain.device)
+    denoiser = EditingDenoiser(plain, branches, stage, target_guidance)
+    condition = model.condition(branches.prompts, guidance)
+    with controlled(unet, stage):
+        z = inverter.sample(denoiser, _spread(inverter, inversion, branches), condition)
+    stage.check(inverter)
+    first = len(branches.sources)
+    return Sampled(z[:first], z[first:], stage.mask(z.shape[-2:]), denoiser.calls, denoiser.rows)
+
+
+class EditingDenoiser(Denoiser):
+    """A denoiser that tells the stage where in the sampling it is called, and by which rows.
+
+    Arguments:
+        plain: What it does otherwise.
+        branches: The batch.
+        stage: Who wants to know.
+        guidance: Guidance scale of the targets; None for the sources'.
+    """
+
+    def __init__(
+        self, plain: Denoiser, branches: Branches, stage: Stage, guidance: float | None
+    ) -> None:
+        super().__init__(plain.network, plain.schedule, plain.dtype, plain.device)
+        self._branches, self._stage, self._guidance = branches, stage, guidance
+
+    def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
+        """The guided output for all branches; see :class:`~fpinv.denoiser.Denoiser`."""
+        self._require_all(z)
+        scale = condition.guidance if self._guidance is None else self._guidance
+        pairs = condition.rows_per_sample == 2 or scale != condition.guidance
+        null_rows = len(z) if pairs else 0
+        self._stage.enter(self.schedule.steps - i, z.shape[-2:], null_rows)
+        if scale == condition.guidance:
+            return super().__call__(z, i, condition)
+        return self._each(self.evaluate(z, i, condition.pair), condition.guidance, scale)
+
+    def _each(self, output: Tensor, source: float, target: float) -> Tensor:
+        """Guides the sources' rows and the targets' rows by a scale of their own."""
+        null, prompt = output.chunk(2)
+        scale = prompt.new_full((len(prompt), 1, 1, 1), target)
+        scale[: len(self._branches.sources)] = source
+        return torch.where(scale == 1, prompt, null + scale * (prompt - null))
+
+    def arrive(self, z: Tensor, i: int) -> Tensor:
+        """The latents with the targets' backgrounds held, where a local blend says so."""
+        self._require_all(z)
+        return self._stage.blend(z, self.schedule.steps - i)
+
+    def _require_all(self, z: Tensor) -> None:
+        if len(z) != len(self._branches):
+            raise UserError(
+                f"the inverter samples {len(z)} of {len(self._branches)} branches at a time, so "
+                "that targets miss their source: use one that samples a batch as a whole"
+            )
+
+
+def _spread(inverter: Inverter, inversion: Inversion, branches: Branches) -> Inversion:
+    """The inversion repeated for every branch; what corrects sources alone is 0 for targets."""
+    sources = len(branches.sources)
+    rows = torch.tensor([*range(sources), *branches.origins], device=inversion.noise.device)
+    repeated = inversion[rows]
+    state: dict[str, Any] = dict(repeated.state)
+    for name in getattr(inverter, "source_only", ()):
+        state[name][sources:] = 0
+    return replace(repeated, state=state)
+
+
+def _check(
+    model: Editable,
+    inversion: Inversion,
+    branches: Branches,
+    guidance: float,
+    target_guidance: float | None,
+) -> None:
+    if len(inversion) != len(branches.sources):
+        raise UserError(
+            f"there are {len(inversion)} inverted images for {len(branches.sources)} source "
+            "prompts: give one each"
+        )
+    if (shape := tuple(inversion.noise.shape[1:])) != tuple(model.latent_shape):
+        raise UserError(
+            f"the inversion's latents are {shape} and those of model {model.name} are "
+            f"{tuple(model.latent_shape)}: use the model and the image size it was made with"
+        )
+    if 0 in (guidance, target_guidance):
+        raise UserError("guidance=0 shows the network no prompt, so that nothing can be edited")

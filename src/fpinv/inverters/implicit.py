@@ -1,0 +1,42 @@
+"""The walk up the grid of every method that solves an equation a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fpinv.denoiser import Condition, Denoiser
+from fpinv.inversion import Inversion, spent
+from fpinv.solvers import Equation, Solution
+
+Solve = Callable[[Tensor, Tensor, int], Solution]
+"""``solve(before, z, i)``: the step from ``z`` at index i - 1 to i; ``before`` is at i - 2."""
+
+
+def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equation:
+    r"""The equation :math:`x = g(x)` whose solution's DDIM step lands on ``z`` at index i - 1.
+
+    .. math:: g(x) = \frac{\alpha_i}{\alpha_{i-1}} z_{i-1}
+              + \Big(\sigma_i - \frac{\alpha_i}{\alpha_{i-1}} \sigma_{i-1}\Big)
+              \epsilon(x, t_i)
+    """
+
+    def g(x: Tensor, rows: Tensor | None) -> Tensor:
+        target, asked = (z, condition) if rows is None else (z[rows], condition[rows])
+        return denoiser.schedule.move(target, denoiser.noise(x, i, asked), i - 1, i)
+
+    return g
+
+
+def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -> Inversion:
+    """Solves step after step upwards from ``z0`` (B, C, H, W), its own predecessor."""
+    before, z, steps = z0, z0, []
+    for i in range(1, denoiser.schedule.steps + 1):
+        solution = solve(before, z, i)
+        before, z = z, solution.value
+        steps.append((solution.residual, solution.steps, solution.converged))
+    residual, iterations, converged = (torch.stack(column) for column in zip(*steps, strict=True))
+    cost = spent(condition, iterations.sum(0))
+    return Inversion(z, **cost, residual=residual, iterations=iterations, converged=converged)

@@ -1,0 +1,123 @@
+"""Guided Newton-Raphson inversion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fpinv.denoiser import Condition, Denoiser
+from fpinv.inversion import DDIMSampling, Inversion
+from fpinv.inverters.implicit import ascend, equation
+from fpinv.solvers import Equation, FixedPointIteration, Solution, per_sample, rms
+
+
+@dataclass(frozen=True)
+class Newton(DDIMSampling):
+    r"""GNRI: Newton-Raphson steps towards a root that is also likely under the forward process.
+
+    Each step minimises, with g of fixed-point inversion,
+
+    .. math:: F(x) = \|x - g(x)\|_1 + \lambda \,
+              \frac{\|x - (\alpha_i / \alpha_{i-1}) z_{i-1}\|}
+                   {1 - \alpha_i^2 / \alpha_{i-1}^2}
+
+    from :math:`x^0 = z_{i-1}`, coordinate by coordinate and with the true gradient, which goes
+    through the network:
+
+    .. math:: x_j \leftarrow x_j - \frac{F(x)}{D \, (\partial F / \partial x_j + \eta)}
+
+    with D coordinates. The step's value is g of the evaluated point of least F, as in the authors'
+    code, so that one iteration is DDIM inversion with the target label. Where g contracts, a
+    Newton step shortens the residual by a factor of about 0.6, since
+    :math:`\partial F / \partial x_j` is close to a sign: plain iteration does more. Gradients are
+    of the latent alone, whether or not the network is frozen, and live for one evaluation.
+
+    NFE: K N without a tolerance, of which (K - 1) N with a gradient; at most that with one.
+    Stores: nothing beyond z_N.
+
+    References:
+        | Lightning-Fast Image Inversion and Editing for Text-to-Image Diffusion Models
+        | (Samuel et al., 2024), https://arxiv.org/abs/2312.12540
+
+    Deviations: the authors' code evaluates the network without a gradient, which leaves a step of
+    one length in every coordinate. The prior is that of a step between grid indices. The
+    tolerance is ours.
+
+    Arguments:
+        iterations: Evaluations K of a step (at most, with a tolerance).
+        tolerance: Relative residual :math:`|x - g(x)| / |z_{i-1}|`, rms, at which an image's step
+            is done and the image leaves the batch; None for exactly K.
+        prior: Weight :math:`\lambda` of the prior.
+        eta: What keeps the quotient finite.
+    """
+
+    iterations: int = 2
+    tolerance: float | None = None
+    prior: float = 0.1
+    eta: float = 1e-10
+
+    def __post_init__(self) -> None:
+        FixedPointIteration(self.iterations, self.tolerance)  # refuses what is not possible
+
+    @torch.no_grad()
+    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
+        """Walks the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
+        condition, alpha = self.inverting(condition), denoiser.schedule.alpha
+
+        def solve(before: Tensor, z: Tensor, i: int) -> Solution:
+            return self._solve(equation(denoiser, z, i, condition), z, alpha[i] / alpha[i - 1])
+
+        return ascend(denoiser, z0, condition, solve)
+
+    def _solve(self, g: Equation, z: Tensor, ratio: float) -> Solution:
+        """Minimises F for the step from ``z``, whose signal scale falls by ``ratio``."""
+        best, scale = _Best(z), rms(z)
+        x, active = z, torch.arange(len(z), device=z.device)
+        for left in reversed(range(self.iterations)):
+            with torch.set_grad_enabled(left > 0):
+                x = x.detach().requires_grad_(left > 0)
+                gx = g(x, active if len(active) < len(z) else None)
+                objective = self._objective(x, gx, ratio * z[active], ratio)
+            residual = rms(x.detach() - gx.detach()) / scale[active]
+            best.offer(active, gx.detach(), objective.detach(), residual)
+            going = objective.isfinite() & (residual > (self.tolerance or 0.0))
+            if not left or not going.any():
+                break
+            x, active = self._newton_step(x, objective)[going], active[going]
+        return best.solution(self.tolerance)
+
+    def _objective(self, x: Tensor, gx: Tensor, mean: Tensor, ratio: float) -> Tensor:
+        """F of each sample, (B,)."""
+        distance = (x - mean).flatten(1).norm(dim=1)
+        return (x - gx).abs().flatten(1).sum(1) + self.prior * distance / (1 - ratio**2)
+
+    def _newton_step(self, x: Tensor, objective: Tensor) -> Tensor:
+        (slope,) = torch.autograd.grad(objective, x, torch.ones_like(objective))
+        return x.detach() - per_sample(objective.detach(), x) / (x[0].numel() * (slope + self.eta))
+
+
+class _Best:
+    """Of each sample the evaluated point of least F: g of it, and its residual."""
+
+    def __init__(self, z: Tensor) -> None:
+        self.value = z.clone()
+        self.least, self.residual = z.new_full((2, len(z)), math.inf)
+        self.steps = torch.zeros_like(self.least, dtype=torch.long)
+        self.sound = torch.ones_like(self.least, dtype=torch.bool)
+
+    def offer(self, rows: Tensor, value: Tensor, objective: Tensor, residual: Tensor) -> None:
+        """Takes one evaluation of the samples ``rows`` into account."""
+        self.steps[rows] += 1
+        self.sound[rows] = objective.isfinite()
+        better = objective < self.least[rows]
+        rows = rows[better]
+        self.value[rows], self.least[rows] = value[better], objective[better]
+        self.residual[rows] = residual[better]
+
+    def solution(self, tolerance: float | None) -> Solution:
+        """The best points; converged: within the tolerance (without one: always finite)."""
+        converged = self.sound if tolerance is None else self.residual <= tolerance
+        return Solution(self.value, self.residual, self.steps, converged)

@@ -1,0 +1,126 @@
+"""What is measured of edits, and their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fpinv import metrics
+from fpinv.attributes import SceneReader, accuracy
+from fpinv.clip import CLIP, directional_similarity, similarity
+from fpinv.editing.pictures import strip
+from fpinv.images import to_pil
+from fpinv.metrics import PerceptualMetric
+from fpinv.tasks.batching import Column
+from fpinv.tasks.edit_cases import Outcome
+
+
+def cost(outcome: Outcome) -> dict[str, Column]:
+    """What the edits cost and how well their sources came back."""
+    sampled, count = outcome.sampled, len(outcome.cases)
+    inversions = [source.inversion for source in outcome.sources]
+    latents = torch.cat([source.latents for source in outcome.sources])
+    columns: dict[str, Column] = {
+        "reconstruction_psnr": metrics.psnr(outcome.reconstructions, outcome.originals),
+        "reconstruction_latent_psnr": metrics.latent_psnr(outcome.found, latents),
+        "nfe_calls": torch.cat([inversion.calls for inversion in inversions]),
+        "nfe_rows": torch.cat([inversion.rows for inversion in inversions]),
+        "sample_nfe_calls": sampled.calls,
+        "sample_nfe_rows": sampled.rows / count,
+        "seconds_per_image": [s.seconds + outcome.seconds / count for s in outcome.sources],
+        "stored_numbers": inversions[0].stored_numbers,
+    }
+    if sampled.masks is not None:
+        columns["blend_share"] = sampled.masks.flatten(1).double().mean(1)
+    return columns
+
+
+def comparisons(outcome: Outcome) -> dict[str, Column]:
+    """How edits compare with originals outside the mask, and with perfect edits."""
+    truths = [case.truth for case in outcome.cases]
+    masks = [case.mask for case in outcome.cases]
+    pair = (outcome.edits, outcome.originals)
+    return {
+        "truth_psnr": _where_known(metrics.psnr, (outcome.edits,), truths),
+        "background_psnr": _where_known(metrics.background_psnr, pair, masks),
+        "background_ssim": _where_known(metrics.background_ssim, pair, masks),
+        "background_mse": _where_known(metrics.background_mse, pair, masks),
+    }
+
+
+def _where_known(
+    measure: Callable[..., Tensor], images: Sequence[Tensor], known: Sequence[Tensor | None]
+) -> list[float | None]:
+    """``measure(*images, known)`` of the rows for which something is known; else None."""
+    rows = [k for k, value in enumerate(known) if value is not None]
+    values: list[float | None] = [None] * len(known)
+    if rows:
+        given = torch.stack([value for value in known if value is not None]).to(images[0].device)
+        for k, value in zip(
+            rows, measure(*(x[rows] for x in images), given).tolist(), strict=True
+        ):
+            values[k] = value
+    return values
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What learned networks say about edits.
+
+    Arguments:
+        similarity: See :class:`~fpinv.tasks.editing.Editing`, as for all of these.
+        distances: Distances of edits to their originals.
+        reader: Reads attributes off scenes.
+    """
+
+    similarity: CLIP | None
+    distances: Sequence[PerceptualMetric]
+    reader: SceneReader | None
+
+    def __call__(self, outcome: Outcome) -> dict[str, Column]:
+        """Each metric's values, one an edit."""
+        distances: dict[str, Column] = {
+            distance.name: distance(outcome.edits, outcome.originals)
+            for distance in self.distances
+        }
+        return distances | self._similarities(outcome) | self._accuracies(outcome)
+
+    def _similarities(self, outcome: Outcome) -> dict[str, Column]:
+        if (clip := self.similarity) is None:
+            return {}
+        edits, originals = outcome.edits, outcome.originals
+        sources = [case.example.prompt for case in outcome.cases]
+        targets = [case.case.edit.prompt for case in outcome.cases]
+        direction = directional_similarity(clip, edits, originals, targets, sources)
+        return {clip.name: similarity(clip, edits, targets), f"{clip.name}_direction": direction}
+
+    def _accuracies(self, outcome: Outcome) -> dict[str, Column]:
+        """Whether the asked attribute changed and the others stayed, where they are known."""
+        edit: list[float | None] = [None] * len(outcome.cases)
+        kept = list(edit)
+        for k, read in enumerate(self.reader(outcome.edits) if self.reader else ()):
+            case = outcome.cases[k]
+            if case.case.attributes:
+                found = accuracy(read, case.example.attributes, case.case.attributes)
+                edit[k], kept[k] = found.edit, found.kept
+        return {"edit_accuracy": edit, "kept_accuracy": kept}
+
+
+def pictures(outcome: Outcome, k: int) -> dict[str, Image.Image]:
+    """Original, reconstruction, edit, what was free to differ, the truth; and all in one strip."""
+    masks, truth = outcome.sampled.masks, outcome.cases[k].truth
+    named = {
+        "original": to_pil(outcome.originals[k]),
+        "reconstruction": to_pil(outcome.reconstructions[k]),
+        "edit": to_pil(outcome.edits[k]),
+    }
+    if masks is not None:
+        free = Image.fromarray(masks[k].cpu().numpy()).convert("RGB")
+        named["mask"] = free.resize(named["edit"].size, Image.Resampling.NEAREST)
+    if truth is not None:
+        named["truth"] = to_pil(truth)
+    return named | {"strip": strip(list(named.values()))}

@@ -1,0 +1,98 @@
+"""Folders and COCO images with tables of edits."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fpinv.datasets.coco_edits import CocoEdits
+from fpinv.datasets.folder_edits import FolderEdits
+from fpinv.editing.request import Edit
+from fpinv.errors import UserError
+
+TABLE = """file,source,target,kind,blend,reweight,mask
+a.png,a red star,a blue star,,red; blue,blue: 2,
+b/b.png,two cats,two dogs,refine,,,b/mask.png
+a.png,a red star,a big star,,,"big: 2; star: .5",
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "b").mkdir()
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    Image.new("RGB", (20, 10)).save(tmp_path / "b" / "b.png")
+    mask = np.zeros((10, 20), np.uint8)
+    mask[2:5, 3:9] = 255
+    Image.fromarray(mask).save(tmp_path / "b" / "mask.png")
+    (tmp_path / "edits.csv").write_text(TABLE)
+    return tmp_path
+
+
+def test_rows_of_one_image_stand_together(folder):
+    found = FolderEdits(str(folder))
+    assert [e.id for e in found] == ["a--0", "a--1", "b_b"]
+    assert [e.case.image for e in found] == ["a", "a", "b_b"]
+    assert found[0].prompt == "a red star"
+    assert found[0].case.edit == Edit("a blue star", None, ("red", "blue"), {"blue": 2.0})
+    assert found[1].case.edit.reweight == {"big": 2.0, "star": 0.5}
+    assert found[2].case.edit.kind == "refine"
+    assert found[2].case.open_mask(found[2].open().size).sum() == 18
+
+
+def test_one_json_object_a_line_says_the_same(folder):
+    row = {"file": "a.png", "source": "a red star", "target": "a blue star"}
+    row |= {"blend": ["red", "blue"], "reweight": {"blue": 2}}
+    (folder / "edits.jsonl").write_text(json.dumps(row))
+    assert (
+        FolderEdits(str(folder), "edits.jsonl")[0].case.edit
+        == FolderEdits(str(folder))[0].case.edit
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("", "no edit in this table"),
+        ("c.png,x,y", "line 2: no image 'c.png' in the folder"),
+        ("a.png,,y", "line 2: no source prompt in this row"),
+        ("a.png,x,", "line 2: no target in this row"),
+        ("a.png,x,y,swap", "line 2: edit kind 'swap' is unknown"),
+        ("a.png,x,y,,,y 2", "line 2: blend must be words and reweight word: factor"),
+        ("a.png,x,y,,,y: much", "line 2: blend must be words and reweight word: factor"),
+    ],
+)
+def test_malformed_rows_are_named(folder, row, said):
+    (folder / "edits.csv").write_text("file,source,target,kind,blend,reweight,mask\n" + row)
+    with pytest.raises(UserError) as error:
+        FolderEdits(str(folder))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.fixture
+def coco(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    content = {
+        "images": [{"id": k, "file_name": f"{k:012d}.jpg"} for k in (7, 42)],
+        "annotations": [{"id": k, "image_id": k, "caption": f"caption {k}"} for k in (7, 42)],
+    }
+    (tmp_path / "annotations" / "captions_val2017.json").write_text(json.dumps(content))
+    (tmp_path / "edits.csv").write_text("image_id,target,source\n42,x,\n7,y,mine\n42,z,\n")
+    return tmp_path
+
+
+def test_coco_images_keep_their_caption_unless_told_otherwise(coco):
+    found = CocoEdits(str(coco), "edits.csv")
+    assert [e.id for e in found] == ["000000000042--0", "000000000042--1", "000000000007"]
+    assert [e.prompt for e in found] == ["caption 42", "caption 42", "mine"]
+    assert [e.case.edit.prompt for e in found] == ["x", "z", "y"]
+    assert found[0].image == coco / "val2017" / "000000000042.jpg"
+
+
+def test_coco_without_a_table_or_an_image(coco):
+    with pytest.raises(UserError, match="dataset.edits is not set; point dataset.edits=<file>"):
+        CocoEdits(str(coco))
+    (coco / "edits.csv").write_text("image_id,target\n8,x\n")
+    with pytest.raises(UserError, match="COCO has no captioned image '8' in this split"):
+        CocoEdits(str(coco), "edits.csv")

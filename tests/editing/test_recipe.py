@@ -1,0 +1,50 @@
+import pytest
+from pipelines import tokenizer
+
+from fpinv.editing.controllers import LocalBlend, Refine, Replace, Reweight, SelfReplace
+from fpinv.editing.recipe import PromptToPrompt
+from fpinv.editing.request import Edit
+from fpinv.editing.tokens import tokenise
+from fpinv.errors import UserError
+
+WORDS = tokenizer()
+
+
+def chosen(edit, source="a red star", recipe=None):
+    recipe = recipe or PromptToPrompt()
+    return recipe.controllers(edit, tokenise(WORDS, source), tokenise(WORDS, edit.prompt))
+
+
+def test_the_controllers_follow_from_what_is_asked():
+    assert chosen(Edit("a blue star")) == (Replace(0.8), SelfReplace(0.4))
+    assert chosen(Edit("a red dotted star")) == (Refine(0.8), SelfReplace(0.4))
+    assert chosen(Edit("a blue star", kind="refine"))[0] == Refine(0.8)
+    asked = Edit("a blue star", blend=("star",), reweight={"blue": 2})
+    recipe = PromptToPrompt(1, (0.1, 0.5), 0.6, 0.1)
+    assert chosen(asked, recipe=recipe) == (
+        Replace(1),
+        SelfReplace((0.1, 0.5)),
+        Reweight({"blue": 2}),
+        LocalBlend(("star",), 0.6, 0.1),
+    )
+
+
+def test_controllers_of_ones_own_take_the_place_of_the_recipes():
+    assert chosen(Edit("a blue star", controllers=())) == ()
+    mine = (SelfReplace(1),)
+    assert chosen(Edit("a blue star", controllers=mine)) is mine
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Edit("x", kind="swap"), "edit kind 'swap' is unknown"),
+        (lambda: PromptToPrompt(cross_steps=2), "steps=2 is no part of the sampling"),
+        (lambda: PromptToPrompt(self_steps=-1), "steps=-1 is no part of the sampling"),
+        (lambda: PromptToPrompt(blend_threshold=2), "blend threshold=2"),
+        (lambda: PromptToPrompt(blend_start=2), "blend start=2"),
+    ],
+)
+def test_nonsense_is_refused_before_the_first_edit(make, said):
+    with pytest.raises(UserError, match=said):
+        make()

@@ -1,0 +1,156 @@
+"""The fused arithmetic equals the paper's, written out with the probabilities."""
+
+import pytest
+import torch
+from pipelines import tokenizer
+
+from fpinv.editing.attention import Layer, attend, probabilities
+from fpinv.editing.branches import Branches, Target
+from fpinv.editing.controllers import LocalBlend, Moment, Refine, Replace, Reweight, SelfReplace
+from fpinv.editing.stage import Stage
+from fpinv.editing.tokens import align, tokenise
+from fpinv.errors import UserError
+
+WORDS = tokenizer()
+LAYERS = {f"{c}{level}": Layer(bool(c), level) for c in (0, 1) for level in range(4)}
+CROSS, SELF = Layer(True, 2), Layer(False, 2)
+STEPS = 10
+
+
+def tokens(prompt):
+    return tokenise(WORDS, prompt)
+
+
+SOURCES = (tokens("a red star"), tokens("two cats"))
+
+
+def stage(*targets):
+    """A stage for (prompt, number of its source, controllers) of each target."""
+    branches = Branches(SOURCES, tuple(Target(tokens(p), s, tuple(c)) for p, s, c in targets))
+    return Stage(branches, LAYERS, STEPS, "cpu")
+
+
+def states(rows, queries, keys, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((rows, 2, n, 8) for n in (queries, keys, keys))
+    return tuple(torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes)
+
+
+@pytest.mark.parametrize("null_rows", [0, 5])
+def test_cross_attention_is_the_papers(null_rows):
+    """Three targets of two sources, with different controllers, in one batch."""
+    s = stage(
+        ("a blue star", 0, [Replace()]),
+        ("a red dotted star", 0, [Refine(), Reweight({"dotted": 3})]),
+        ("two dogs", 1, []),
+    )
+    s.enter(0, (16, 16), null_rows)
+    q, k, v = states(5 + null_rows, 16, 77)
+    assert s.attends(CROSS)
+    found = s.attention(CROSS, q, k, v)
+
+    p = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1)
+    source, swapped, refined = (p[null_rows + n].clone() for n in (0, 2, 3))
+    after = tokens("a red dotted star")
+    new = after.indicator(["dotted"]).double()
+    p[null_rows + 2] = source @ align(SOURCES[0], tokens("a blue star"), "replace").double()
+    p[null_rows + 3] = source @ align(SOURCES[0], after, "refine").double()
+    p[null_rows + 3] += refined * new
+    p[null_rows + 3] *= 1 + 2 * new
+    assert torch.allclose(found, p @ v, atol=1e-12)
+    assert not torch.equal(source, swapped)
+
+
+def test_self_attention_is_the_sources_where_it_is_coarse():
+    s = stage(("a blue star", 0, [SelfReplace(0.4)]), ("two dogs", 1, []))
+    s.enter(0, (16, 16), 0)
+    q, k, v = states(4, 16, 16)
+    assert s.attends(SELF) and s.attends(Layer(False, 3)) and not s.attends(Layer(False, 1))
+    found = s.attention(SELF, q, k, v)
+    plain = attend(q, k, v)
+    assert torch.allclose(found[2], probabilities(q[:1], k[:1])[0].double() @ v[2], atol=1e-6)
+    assert torch.equal(found[[0, 1, 3]], plain[[0, 1, 3]])
+    s.enter(4, (16, 16), 0)
+    assert not s.attends(SELF)
+
+
+def test_nothing_is_computed_where_no_controller_asks():
+    s = stage(("a blue star", 0, []), ("a blue star", 0, [Replace(0.2), SelfReplace(0.2)]))
+    s.enter(5, (16, 16), 0)
+    assert not any(s.attends(layer) for layer in LAYERS.values())
+
+
+def test_probabilities_are_computed_for_a_blend_on_one_grid_only(monkeypatch):
+    s = stage(("a blue star", 0, [LocalBlend(("star",))]))
+    s.enter(0, (16, 16), 3)
+    assert [layer for layer in LAYERS.values() if s.attends(layer)] == [CROSS]
+    rows = []
+    monkeypatch.setattr(
+        "fpinv.editing.stage.probabilities",
+        lambda q, k: rows.append(len(q)) or probabilities(q, k),
+    )
+    q, k, v = states(6, 16, 77)
+    assert torch.equal(s.attention(CROSS, q, k, v), attend(q, k, v))
+    assert rows == [1, 1]
+
+
+def maps(s, words, side=4):
+    """Has each branch see a word at one place: ``words`` are (row, token position, place)."""
+    q, k = torch.zeros(3, 2, side * side, 8), torch.zeros(3, 2, 77, 8)
+    for row, position, place in words:
+        q[row, :, place, row] = 30
+        k[row, :, position, row] = 30
+    s.attention(CROSS, q, k, torch.randn(3, 2, 77, 8))
+
+
+def test_a_blend_holds_the_background_and_frees_the_words():
+    s = stage(("a blue star", 0, [LocalBlend(("red", "blue"), start=0)]))
+    s.enter(0, (16, 16), 0)
+    red, blue = SOURCES[0].find("red")[0], tokens("a blue star").find("blue")[0]
+    maps(s, [(0, red, 0), (2, blue, 15)])
+    z = torch.randn(3, 4, 16, 16)
+    blended = s.blend(z, 1)
+    assert torch.equal(blended[:2], z[:2])
+    mask = s.mask((16, 16))[0]
+    # two opposite corners, each spread by one grid point of four pixels
+    corner = torch.zeros(16, 16, dtype=torch.bool)
+    corner[:8, :8] = corner[8:, 8:] = True
+    assert torch.equal(mask, corner)
+    assert torch.equal(blended[2], torch.where(mask, z[2], z[0]))
+
+
+def test_a_blend_waits_for_its_start_and_leaves_other_targets_free():
+    s = stage(("a blue star", 0, [LocalBlend(("red",), start=0.5)]))
+    s.enter(0, (16, 16), 0)
+    maps(s, [(0, SOURCES[0].find("red")[0], 5)])
+    z = torch.randn(3, 4, 16, 16)
+    assert torch.equal(s.blend(z, 5), z)
+    assert not torch.equal(s.blend(z, 6), z)
+    free = stage(("a blue star", 0, []))
+    free.enter(0, (16, 16), 0)
+    assert torch.equal(free.blend(z, 6), z) and free.mask((16, 16)) is None
+
+
+def test_an_odd_grid_is_halved_as_the_network_does():
+    s = stage(("a blue star", 0, [LocalBlend(("star",), start=0)]))
+    s.enter(0, (19, 27), 0)
+    q, k, v = states(3, 5 * 7, 77)
+    s.attention(CROSS, q, k, v)
+    assert s.mask((19, 27)).shape == (1, 19, 27)
+
+
+def test_a_run_that_never_reached_a_layer_is_no_edit():
+    s = stage(("a blue star", 0, [Replace()]))
+    with pytest.raises(UserError, match="never reached, so nothing was edited"):
+        s.check(object())
+
+
+def test_plans_of_a_batch_are_those_of_its_targets():
+    targets = [("a blue star", 0, [Replace()]), ("two dogs", 1, [SelfReplace()])]
+    branches = Branches(SOURCES, tuple(Target(tokens(p), s, tuple(c)) for p, s, c in targets))
+    assert branches.prompts == ["a red star", "two cats", "a blue star", "two dogs"]
+    assert branches.origins == [0, 1] and len(branches) == 4
+    plans = branches.plans(Moment(0, STEPS))
+    assert plans.self_attention.tolist() == [False, True]
+    assert plans.changes_prompt and not plans.gathers
+    assert not branches.plans(Moment(9, STEPS)).changes_prompt

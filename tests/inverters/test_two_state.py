@@ -1,0 +1,181 @@
+"""The exactly invertible methods: two coupled states, or a noise map a step."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+import toy
+from pipelines import tiny_sd15
+
+from fpinv.denoiser import Denoiser
+from fpinv.errors import UserError
+from fpinv.inverters.bdia import BDIA
+from fpinv.inverters.belm import BELM
+from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.edict import EDICT
+from fpinv.inverters.edit_friendly import EditFriendly
+from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.schedule import Schedule
+from fpinv.solvers import rms
+
+EXACT = [
+    EDICT(), EDICT(leapfrog=False), EDICT(p=1.0), BDIA(), BDIA(gamma=0.9), BELM(),
+    EditFriendly(), EditFriendly(eta=0.5, skip=0.0, inversion_guidance=None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("inverter", EXACT, ids=repr)
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+@pytest.mark.parametrize("guidance", [1, 3])
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+def test_round_trips_are_exact(inverter, steps, guidance, prediction):
+    d, c = toy.denoiser(steps, prediction), toy.condition(guidance=guidance)
+    assert toy.error(inverter, d, toy.latents(), c).max() < 1e-10
+
+
+def test_round_trips_are_exact_in_single_precision_on_a_pipeline(tmp_path):
+    tiny_sd15(tmp_path)
+    model = StableDiffusion(str(tmp_path), name="tiny", device="cpu")
+    d, c = model.denoiser(5), model.condition(["a red circle", "two squares"], 2.0)
+    z = torch.randn(2, *model.latent_shape)
+    for inverter in (EDICT(), BDIA(), BELM(), EditFriendly()):
+        assert toy.error(inverter, d, z, c).max() < 1e-4, inverter
+
+
+@pytest.mark.parametrize("inverter", EXACT, ids=repr)
+def test_iterates_do_not_depend_on_the_prediction_type(inverter):
+    z, c = toy.latents(), toy.condition(guidance=2)
+    found = [inverter.invert(toy.denoiser(10, p, 0.3), z, c).noise for p in toy.PREDICTIONS]
+    assert torch.allclose(found[0], found[1], rtol=1e-7, atol=1e-9)
+    assert torch.allclose(found[0], found[2], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("guidance", [1, 3])
+@pytest.mark.parametrize(
+    ("inverter", "up", "down", "stored"),
+    [(EDICT(), 20, 20, 1), (BDIA(), 10, 9, 1), (BELM(), 10, 9, 1),
+     (EditFriendly(inversion_guidance=None), 7, 7, 7),
+     (EditFriendly(skip=0.0, inversion_guidance=None), 10, 10, 10)],
+    ids=repr,
+)  # fmt: skip
+def test_evaluation_counts_and_stored_numbers(inverter, up, down, stored, guidance):
+    d, c = toy.denoiser(), toy.condition(guidance=guidance)
+    found = inverter.invert(d, toy.latents(), c)
+    assert found.calls.tolist() == [up] * 3 and d.calls == up
+    assert found.rows.tolist() == [up * c.rows_per_sample] * 3 and d.rows == found.rows.sum()
+    assert found.stored_numbers == stored * 16
+    d.calls = 0
+    inverter.sample(d, found, c)
+    assert d.calls == down
+
+
+@pytest.mark.parametrize(
+    ("inverter", "order"), [(BDIA(), 1.8), (BELM(), 1.8), (EDICT(p=1.0), 0.9)], ids=repr
+)
+def test_order_of_convergence_to_the_exact_flow(inverter, order):
+    strides = (2, 3, 4)
+    errors = toy.flow_errors(inverter, 300, strides)
+    pairs = zip(pairwise(errors), pairwise(strides), strict=True)
+    orders = [math.log(b / a) / math.log(t / s) for (a, b), (s, t) in pairs]
+    assert min(orders) > order, (orders, errors)
+
+
+def test_edict_without_mixing_and_coupling_noise_is_ddim():
+    """With p = 1 and a network that does not look at its input both latents are ddim's."""
+    d, c = toy.denoiser(), toy.condition()
+    network = d.network
+    d.network = lambda z, t, e: network(torch.zeros_like(z), t, e)
+    found = EDICT(p=1.0).invert(d, toy.latents(), c)
+    expected = DDIM().invert(d, toy.latents(), c).noise
+    assert torch.allclose(found.noise, expected) and torch.equal(
+        found.noise, found.state["coupled"]
+    )
+
+
+def test_bdia_is_a_step_down_and_a_step_up():
+    schedule = toy.schedule(10)
+    above, here, eps = (toy.latents(seed=s) for s in (3, 4, 5))
+    for gamma in (1.0, 0.7):
+        p, q, r = BDIA(gamma=gamma).recursion(schedule, 4)
+        below = p * above + q * here + r * eps
+        down, up = schedule.move(here, eps, 4, 3), schedule.move(here, eps, 4, 5)
+        assert torch.allclose(below, down + gamma * (above - up), rtol=1e-12)
+
+
+def test_belm_is_exact_where_the_noise_is_linear():
+    """In z / alpha against sigma / alpha: a parabola, whose slope is the noise."""
+    schedule = toy.schedule(10)
+    grid = [s / a for a, s in zip(schedule.alpha, schedule.sigma, strict=True)]
+    z = [a * (0.3 - 2 * x + 0.7 * x**2) for a, x in zip(schedule.alpha, grid, strict=True)]
+    for i in range(1, 10):
+        p, q, r = BELM().recursion(schedule, i)
+        assert z[i - 1] == pytest.approx(p * z[i + 1] + q * z[i] + r * (1.4 * grid[i] - 2))
+
+
+def test_edit_friendly_latents_are_noisings_of_the_image():
+    """Far from the image, near white noise, and the same whatever the network and the batch."""
+    d = toy.denoiser(50)
+    z = torch.randn(4, 4, 32, 32, dtype=torch.float64)
+    d.network = lambda x, t, e: torch.zeros_like(x)
+    found = EditFriendly(skip=0.0).invert(d, z, toy.condition(4))
+    a, s = d.schedule.alpha[50], d.schedule.sigma[50]
+    noise = (found.noise - a * z) / s
+    assert noise.std() == pytest.approx(1, abs=0.05) and abs(noise.mean()) < 0.05
+    assert torch.allclose(noise[0], noise[3])
+    other = EditFriendly(skip=0.0, seed=1).invert(d, z, toy.condition(4)).noise
+    assert rms(other - found.noise).min() > 1
+
+
+def test_edit_friendly_is_the_stochastic_sampler():
+    """Its step equals diffusers' with the map as the noise."""
+    from diffusers import DDIMScheduler
+
+    d, z, c = toy.denoiser(), toy.latents().float(), toy.condition()
+    d.dtype = torch.float32
+    d.network = lambda x, t, e: x.sin()
+    inverter = EditFriendly(eta=0.8, skip=0.0, inversion_guidance=None)
+    found = inverter.invert(d, z, c)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        steps_offset=1, set_alpha_to_one=False, clip_sample=False,
+    )  # fmt: skip
+    scheduler.set_timesteps(10)
+    x = found.noise
+    for i in range(10, 0, -1):
+        t = d.schedule.timestep[i]
+        noise = found.state["maps"][:, i - 1]
+        x = scheduler.step(x.sin(), t, x, eta=0.8, variance_noise=noise).prev_sample
+    assert torch.allclose(x, z, atol=1e-4)
+
+
+def test_edit_friendly_sources_come_back_under_their_own_guidance():
+    d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=9.0)
+    found = EditFriendly().invert(d, z, c)
+    rows = torch.tensor([0, 0, 1, 1])
+    twice = replace(found[rows], source=torch.tensor([True, False, True, False]))
+    back = EditFriendly().sample(d, twice, c[rows])
+    assert rms(back[::2] - z[:2]).max() < 1e-10
+    alone = EditFriendly(inversion_guidance=None).sample(d, found, c)
+    assert torch.allclose(back[1::2], alone[:2]) and rms(alone - z).min() > 1e-3
+
+
+def test_edit_friendly_needs_noise_at_the_clean_end():
+    grid = toy.schedule(10)
+    grid = Schedule((1.0, *grid.alpha[1:]), (0.0, *grid.sigma[1:]), (-1, *grid.timestep[1:]))
+    d = Denoiser(toy.predicting(toy.tanh_eps(0.3), grid), grid, dtype=torch.float64)
+    with pytest.raises(UserError, match="set_alpha_to_one"):
+        EditFriendly().invert(d, toy.latents(), toy.condition(guidance=3))
+    for inverter in (EDICT(), BDIA(), BELM()):
+        assert toy.error(inverter, d, toy.latents(), toy.condition()).max() < 1e-10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda: EDICT(p=0), lambda: BDIA(gamma=0), lambda: BDIA(gamma=1.5),
+     lambda: EditFriendly(eta=0), lambda: EditFriendly(skip=1)],
+)  # fmt: skip
+def test_refuses_impossible_settings(wrong):
+    with pytest.raises(UserError, match="is not possible"):
+        wrong()

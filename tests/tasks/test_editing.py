@@ -1,0 +1,242 @@
+"""The editing task: shared inversions, complete records, errors that cost one edit each."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pipelines import tiny_sd15
+
+from fpinv import FixedPoint, StableDiffusion
+from fpinv.adjustment import PromptAware
+from fpinv.datasets.example import EditCase, Example
+from fpinv.editing.recipe import PromptToPrompt
+from fpinv.editing.request import Edit
+from fpinv.errors import UserError
+from fpinv.inverters.ddim import DDIM
+from fpinv.records import RunFolder
+from fpinv.tasks.editing import Editing
+from fpinv.tasks.task import Settings
+
+SIZE = 64
+PROMPT = "a red star"
+TARGETS = ("a blue star", "a red dotted star", "a red moon")
+EXACT = FixedPoint(8, 1e-6)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tiny_sd15(tmp_path_factory.mktemp("pipelines") / "sd15")
+    return StableDiffusion(str(folder), name="tiny", device="cpu")
+
+
+def picture(seed=0):
+    levels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(levels).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+
+
+def left_half():
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[:, : SIZE // 2] = True
+    return mask
+
+
+def example(target=TARGETS[0], image="one", **case):
+    edit = target if isinstance(target, Edit) else Edit(target)
+    known = {"mask": left_half, "truth": lambda: picture(9)} | case
+    seed = sum(map(ord, image))
+    return Example(
+        f"{image}-{edit.prompt.replace(' ', '_')}",
+        PROMPT,
+        picture(seed),
+        attributes={"change": "colour", "background": "white"},
+        case=EditCase(edit, image, **known),
+    )
+
+
+def settings(**change):
+    return Settings(**{"steps": 3, "guidance": 1.0, "seed": 0, "batch_size": 4} | change)
+
+
+def run(model, items, task=None, inverter=None, **change):
+    return list((task or Editing())(model, inverter or DDIM(), items, settings(**change)))
+
+
+@dataclass(frozen=True)
+class Counting(DDIM):
+    """Notes how many images each call inverts."""
+
+    counts: tuple = ()
+
+    def invert(self, denoiser, z0, condition):
+        self.counts[0].append(len(z0))
+        return super().invert(denoiser, z0, condition)
+
+
+def test_a_record_is_complete_and_its_strip_shows_it_all(model):
+    blended = example(Edit(TARGETS[0], blend=("red", "blue")))
+    record = run(model, [blended, example(TARGETS[1])], inverter=EXACT, guidance=2.0)[0]
+    m = record.metrics
+    assert set(Editing.metrics) <= m.keys()
+    assert m["truth_psnr"] > 0 and m["background_psnr"] > 0 and 0 < m["blend_share"] <= 1
+    assert m["reconstruction_latent_psnr"] > 20
+    assert m["nfe_rows"] == 2 * m["nfe_calls"] > 0
+    assert (m["sample_nfe_calls"], m["sample_nfe_rows"]) == (3, 3 * 2 * 3 / 2)
+    assert m["edit_accuracy"] is None and m["seconds_per_image"] > 0
+    assert record.texts == {"target": TARGETS[0], "change": "colour"}
+    names = ["original", "reconstruction", "edit", "mask", "truth"]
+    assert list(record.images) == [*names, "strip"]
+    assert record.images["strip"].size == (5 * SIZE + 4 * 2, SIZE)
+    shown = np.asarray(record.images["strip"])
+    for k, name in enumerate(names):
+        assert np.array_equal(shown[:, k * 66 : k * 66 + 64], np.asarray(record.images[name]))
+
+
+def test_what_is_unknown_is_none(model):
+    record = run(model, [example(mask=None, truth=None)])[0]
+    for name in ("truth_psnr", "background_psnr", "background_ssim", "background_mse"):
+        assert record.metrics[name] is None
+    assert list(record.images) == ["original", "reconstruction", "edit", "strip"]
+
+
+def test_some_may_be_known_and_others_not(model):
+    items = [example(), example(TARGETS[1], mask=None), example(TARGETS[2], truth=None)]
+    known = [(r.metrics["truth_psnr"], r.metrics["background_psnr"]) for r in run(model, items)]
+    alone = [
+        (r.metrics["truth_psnr"], r.metrics["background_psnr"]) for r in run(model, items[:1])
+    ]
+    assert [(a is None, b is None) for a, b in known] == [(0, 0), (0, 1), (1, 0)]
+    assert known[0] == pytest.approx(alone[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 8])
+def test_an_image_is_inverted_once_whatever_the_batches(model, batch_size):
+    items = [example(t, image) for image in ("one", "two") for t in TARGETS]
+    inverter = Counting(counts=([],))
+    records = run(model, items, inverter=inverter, batch_size=batch_size)
+    assert sum(inverter.counts[0]) == 2
+    assert [r.id for r in records] == [e.id for e in items]
+    whole = run(model, items, batch_size=6)
+    for a, b in zip(records, whole, strict=True):
+        for name in ("background_mse", "truth_psnr", "reconstruction_psnr", "nfe_calls"):
+            assert a.metrics[name] == pytest.approx(b.metrics[name], rel=1e-3)
+
+
+def test_the_identity_edit_is_the_reconstruction(model):
+    record = run(model, [example(PROMPT)], inverter=EXACT)[0]
+    edit, source = (np.asarray(record.images[n]) for n in ("edit", "reconstruction"))
+    assert np.array_equal(edit, source)
+
+
+def test_targets_have_the_tasks_guidance_and_sources_the_runs(model):
+    low, high = (run(model, [example()], Editing(guidance=g))[0] for g in (1.0, 6.0))
+    same = run(model, [example()], Editing(guidance=None))[0]
+    assert low.metrics["background_mse"] == pytest.approx(same.metrics["background_mse"])
+    assert high.metrics["background_mse"] != pytest.approx(low.metrics["background_mse"])
+    for record in (high, same):
+        expected = pytest.approx(low.metrics["reconstruction_psnr"], rel=1e-5)
+        assert record.metrics["reconstruction_psnr"] == expected
+
+
+def test_the_blend_can_be_turned_off_and_the_recipe_changed(model):
+    item = example(Edit(TARGETS[0], blend=("blue",)))
+    assert "blend_share" not in run(model, [item], Editing(blend=False))[0].metrics
+    a, b = (run(model, [item], Editing(recipe=PromptToPrompt(s)))[0] for s in (0.0, 1.0))
+    assert a.metrics["truth_psnr"] != b.metrics["truth_psnr"]
+
+
+def test_the_adjustment_takes_part(model):
+    adjusted = run(model, [example()], Editing(adjustment=PromptAware(1, 1)), EXACT)[0]
+    assert adjusted.metrics["reconstruction_latent_psnr"] > 60
+    plain = run(model, [example()], inverter=EXACT)[0]
+    assert adjusted.metrics["truth_psnr"] != plain.metrics["truth_psnr"]
+
+
+def test_learned_measures_plug_in(model):
+    class Distance:
+        def __init__(self, name):
+            self.name = name
+
+        def __call__(self, images, reference):
+            return (images - reference).abs().mean((1, 2, 3))
+
+    class Clip:
+        name = "clip_toy"
+
+        def images(self, images):
+            return images.mean((2, 3))
+
+        def texts(self, texts):
+            return torch.tensor([[len(t), t.count("a"), 1.0] for t in texts])
+
+    def reader(images):
+        return [{"background": "white", "objects": []} for _ in images]
+
+    task = Editing(
+        similarity=Clip(), perceptual=Distance("lpips"), structure=Distance("dino"), reader=reader
+    )
+    after = {"background": "white", "objects": []}
+    known, unknown = run(model, [example(attributes=after), example(TARGETS[1])], task)
+    for name in ("clip_toy", "clip_toy_direction", "lpips", "dino"):
+        assert known.metrics[name] != 0
+    assert known.metrics["kept_accuracy"] == 1 and unknown.metrics["kept_accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (Example("x", PROMPT, picture()), "x asks no edit: use a data set of edits"),
+        (example(Edit(TARGETS[0], blend=("moon",))), "word to blend 'moon' is in neither"),
+        (example(" "), "the prompt ' ' is empty"),
+        (example("x" * 78), "has 80 tokens"),
+        (example(mask=np.zeros((5, 7), bool)), "its mask has 7x5 pixels and the image 64x64"),
+        (replace(example(), image=None), "has no image"),
+        (replace(example(), image=lambda: 1 / 0), "cannot be read (division by zero)"),
+        (replace(example(), prompt=""), "the prompt '' is empty"),
+    ],
+)
+def test_an_edit_that_cannot_be_made_fails_alone(model, broken, said):
+    records = run(model, [example(TARGETS[1]), replace(broken, id="x"), example(TARGETS[2])])
+    assert [r.error is None for r in records] == [True, False, True]
+    assert records[1].id == "x" and said in records[1].error and "\n" not in records[1].error
+
+
+def test_nothing_but_broken_edits_is_no_crash(model):
+    assert all(r.error for r in run(model, [Example(str(k), PROMPT, picture()) for k in range(3)]))
+
+
+def test_a_diverged_edit_fails_alone(model):
+    class Diverging(DDIM):
+        def invert(self, denoiser, z0, condition):
+            found = super().invert(denoiser, z0, condition)
+            found.noise[0] = float("nan")
+            return found
+
+    records = run(model, [example(), example(TARGETS[1], "two")], inverter=Diverging())
+    assert [r.error is None for r in records] == [False, True]
+    assert "not finite" in records[0].error
+
+
+def test_saved_inversions_are_taken_instead_of_inverting(model, tmp_path):
+    items = [example(t) for t in TARGETS]
+    folder, about = RunFolder(tmp_path / "run"), {"model": "tiny", "steps": 3}
+    first = run(model, items, inverter=Counting(counts=([],)))
+    for record in first:
+        folder.append(record, about)
+    assert len(list((folder.path / "inversions").iterdir())) == 1
+    inverter = Counting(counts=([],))
+    again = run(model, items, Editing(inversions=str(folder.path)), inverter)
+    assert inverter.counts == ([],)
+    for a, b in zip(first, again, strict=True):
+        assert a.metrics["truth_psnr"] == b.metrics["truth_psnr"]
+
+    other = run(model, [replace(items[0], prompt="a red sun")], Editing(inversions=folder.path))
+    assert "was made with prompt 'a red star', not 'a red sun'" in other[0].error
+    missing = run(model, [example(image="two")], Editing(inversions=folder.path))
+    assert "two.safetensors: no such inversion" in missing[0].error
+
+
+def test_a_folder_without_inversions_is_refused_at_once(tmp_path):
+    with pytest.raises(UserError, match="holds no inversions: name the folder of a run"):
+        Editing(inversions=str(tmp_path))

@@ -1,0 +1,70 @@
+"""The pictures made of finished editing runs: the gallery page and the paper's figures."""
+
+import numpy as np
+import pytest
+import scripts
+from PIL import Image
+
+from fpinv.errors import UserError
+from fpinv.records import Record, RunFolder
+from fpinv.sweep import JobResult
+
+gallery = scripts.load("editing_gallery/page")
+figure8 = scripts.load("figure8_clip_distance/plot")
+figure13 = scripts.load("figure13_many_edits/plot")
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    strip = {"original": Image.new("RGB", (8, 8)), "strip": Image.new("RGB", (18, 8), "red")}
+    for k, kind in enumerate(("colour", "shape", "colour")):
+        texts = {"target": f"a blue <star> {k}", "change": kind}
+        folder.append(
+            Record(f"e{k}", f"a red star {k}", {"truth_psnr": 21.5}, {}, strip, texts=texts)
+        )
+    return folder.path
+
+
+def test_the_gallery_is_one_whole_page(run, tmp_path, capsys):
+    out = tmp_path / "gallery.html"
+    assert gallery.main([f"fpi={run}", f"ddim={run}", "--out", str(out)]) == 0
+    page = out.read_text()
+    assert page.count("<figure>") == 6 and page.count("<h2>") == 2
+    assert "<del>red</del>" in page and "<ins>blue</ins>" in page
+    assert "&lt;star&gt;" in page and "<star>" not in page and "http" not in page
+    assert "fpi, truth_psnr 21.5" in page
+    assert gallery.main([f"x={tmp_path / 'no'}"]) == 2
+    assert "no run's folder" in capsys.readouterr().err
+
+
+def test_figure_8_has_a_point_a_job_and_names_what_lacks(tmp_path):
+    summary = {k: {"mean": 0.3, "ci95": 0.1} for k in ("lpips_alex", "clip_scenes")}
+    jobs = [JobResult(k, {"inverter": n}, 0, summary, tmp_path) for k, n in enumerate("ab")]
+    found = figure8.points(jobs, "lpips_alex", "clip_scenes")
+    assert list(found) == ["a", "b"]
+    figure8.draw(found, "x", "y", tmp_path / "f.png")
+    with Image.open(tmp_path / "f.png") as image:
+        assert len(image.convert("RGB").getcolors(10**6)) > 10
+    with pytest.raises(UserError, match="no metric lpips_vgg; did you mean lpips_alex"):
+        figure8.points(jobs, "lpips_vgg", "clip_scenes")
+    with pytest.raises(UserError, match="no jobs"):
+        figure8.points([], "x", "y")
+
+
+def test_figure_13_edits_its_scene_in_every_wished_way(tmp_path):
+    prompt = figure13.caption(figure13.SCENE)
+    edits = {prompt.replace(*wish) for wish in figure13.WISHES}
+    assert len(edits) == len(figure13.WISHES) and prompt not in edits
+    colours = [(40 * k, 9, 200) for k in range(5)]
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in colours]
+    figure13.draw(pictures, ["a"] * 5, tmp_path / "f.png")
+    with Image.open(tmp_path / "f.png") as image:
+        drawn = np.asarray(image.convert("RGB"))
+    assert all((drawn == colour).all(-1).sum() > 10_000 for colour in colours)
+
+
+def test_figure_13_says_what_is_wrong_in_one_line(capsys):
+    assert figure13.main(["--edits", "x " * 99, "--steps", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "tokens, start and end included" in error and error.count("\n") == 1
