@@ -15,7 +15,7 @@ from fpinv.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 PARTS = ("tracking", "dataset", "inverter", "adjustment", "task")
-PARENTS = {"task/similarity": "task=editing", "task/structure": "task=editing"}
+PARENTS = {f"task/{group}": "task=editing" for group in ("similarity", "structure", "reader")}
 """The option that a group belongs to, where it is not the default one."""
 
 
@@ -66,7 +66,14 @@ def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
     photographs = composed("task=editing", "dataset=pie_bench")
     assert photographs.dataset._target_.endswith("PieBench") and photographs.model.name == "sd15"
     assert composed("task=editing", "dataset=pie_bench", "model=scenes").model.name == "scenes"
-    assert composed("experiment=editing_table").dataset == composed("dataset=scene_edits").dataset
+    table = composed("experiment=editing_table")
+    assert table.dataset == composed("dataset=scene_edits").dataset
+    assert table.task.perceptual._target_.endswith("ScenesFeatures")
+
+
+def test_edits_are_judged_unless_told_otherwise():
+    assert build(composed("task=editing"), "task").reader is not None
+    assert build(composed("task=editing", "~task/reader"), "task").reader is None
 
 
 def test_photographs_choose_stable_diffusion_unless_told_otherwise():
