@@ -138,7 +138,7 @@ class _Climb:
         budget: A step's share of it, (B,).
         clean: The image latents that the last moves held, at most two.
         ratio: Ratio of successive residuals, (B,).
-        slope: :math:`\sigma \, d\epsilon / dx` along the last known difference of two points, (B,).
+        slope: :math:`\sigma \, d\epsilon / dx` along the last known difference, (B,).
         error: What is to be expected at z_0 of the residuals left so far, rms, (B,).
         gain: How much an error at the last latent grows on the way down to z_0, (B,).
     """
