@@ -13,15 +13,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Anderson": "solvers",
+    "Auto": "inverters.auto",
     "Averaged": "solvers",
     "BDIA": "inverters.bdia",
     "BELM": "inverters.belm",
     "Condition": "denoiser",
     "DDIM": "inverters.ddim",
     "Denoiser": "denoiser",
-    "Edit": "editing.request",
     "Direct": "inverters.direct",
     "EDICT": "inverters.edict",
+    "Edit": "editing.request",
     "EditFriendly": "inverters.edit_friendly",
     "Embedding": "denoiser",
     "FixedPoint": "inverters.fixed_point",
