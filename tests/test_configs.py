@@ -79,7 +79,14 @@ def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
     photographs = composed("task=editing", "dataset=pie_bench")
     assert photographs.dataset._target_.endswith("PieBench") and photographs.model.name == "sd15"
     assert composed("task=editing", "dataset=pie_bench", "model=scenes").model.name == "scenes"
-    assert composed("experiment=editing_table").dataset == composed("dataset=scene_edits").dataset
+    table = composed("experiment=editing_table")
+    assert table.dataset == composed("dataset=scene_edits").dataset
+    assert table.task.perceptual._target_.endswith("ScenesFeatures")
+
+
+def test_edits_are_judged_unless_told_otherwise():
+    assert build(composed("task=editing"), "task").reader is not None
+    assert build(composed("task=editing", "~task/reader"), "task").reader is None
 
 
 def test_photographs_choose_networks_for_photographs_unless_told_otherwise():

@@ -12,6 +12,7 @@ from fpinv.sweep import JobResult
 gallery = scripts.load("editing_gallery/page")
 figure8 = scripts.load("figure8_clip_distance/plot")
 figure13 = scripts.load("figure13_many_edits/plot")
+table = scripts.load("editing_table/table")
 
 
 @pytest.fixture
@@ -68,3 +69,32 @@ def test_figure_13_says_what_is_wrong_in_one_line(capsys):
     assert figure13.main(["--edits", "x " * 99, "--steps", "1"]) == 2
     error = capsys.readouterr().err
     assert "tokens, start and end included" in error and error.count("\n") == 1
+
+
+def test_the_table_has_a_row_an_inverter_and_a_block_a_ground(tmp_path, monkeypatch, capsys):
+    def job(inverter, guidance=3, **measured):
+        values = {k: {"mean": v, "ci95": 0.01} for k, v in measured.items()}
+        summary = {
+            "inverter": inverter,
+            "n": 50,
+            "steps": 20,
+            "guidance": guidance,
+            "device": "cpu",
+        }
+        return JobResult(0, {}, 0, summary | values | {"kept_accuracy": None}, tmp_path)
+
+    jobs = [
+        job("fpi", edit_accuracy=0.5, clip_scenes=0.31, features_scenes=0.2),
+        job("ddim", edit_accuracy=0.25, clip_scenes=0.3, seconds_per_image=1.5),
+        job("fpi", 1, edit_accuracy=1.0),
+        JobResult(1, {}, 1, {}, tmp_path),
+    ]
+    (tmp_path / "all").mkdir()
+    monkeypatch.setattr(table, "read_jobs", lambda folder: jobs)
+    table.main(tmp_path)
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert printed.count("| inverter |") == 2 and "w = 3, N = 20, cpu" in lines
+    assert "CLIP (clip_scenes)" in printed and "(features_scenes)" in printed
+    row = next(line for line in lines if line.startswith("| ddim |"))
+    assert row.startswith("| ddim | 50 | 25.0 ± 1.0 |  |") and row.endswith("| 1.50 ± 0.01 |")

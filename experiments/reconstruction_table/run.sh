@@ -13,6 +13,7 @@ sweep() { # folder, then its overrides
 }
 export -f sweep
 
+auto="inverter=auto"
 ddim="inverter=ddim"
 fpi="inverter=fpi inverter.iterations=1,2,3,5"
 ife="inverter=ife"
@@ -24,14 +25,17 @@ cat <<END | xargs -P "${PROCESSES:-1}" -I{} bash -c "sweep {} $*"
 plain/fpi $plain $fpi
 plain/ddim $plain $ddim
 plain/ife $plain $ife
+plain/auto $plain $auto
 guided/fpi $guided $fpi
 guided/aidi $guided $aidi
 guided/cached $guided $ife inverter.variant=cached
 guided/ddim $guided $ddim
 guided/ife $guided $ife
+guided/auto $guided $auto
 few/fpi $few $fpi
 few/aidi $few $aidi
 few/ddim $few $ddim
 few/ife $few $ife
+few/auto $few $auto
 END
 "$python" experiments/reconstruction_table/table.py "$out"

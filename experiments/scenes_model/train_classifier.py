@@ -1,6 +1,6 @@
 """Train the attribute classifier: `python experiments/scenes_model/train_classifier.py`.
 
-It will judge pictures that an autoencoder decoded, so it also sees blurred and noisy ones.
+It will judge pictures that an autoencoder decoded: it sees such, blurred and noisy ones, too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import hydra
 import numpy as np
 import torch
 from attributes import accuracy, labels, reading_loss
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +31,19 @@ def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
+def decoded(folder: str, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8]:
+    """Pictures (count, size, size, 3) as they come back from the autoencoder in ``folder``."""
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
+    vae = vae.to(device, memory_format=torch.channels_last)
+    parts = []
+    for k in range(0, len(images), 50):
+        x = common.to_tensor(images[k : k + 50], device)
+        back = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
+        parts.append(((back + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
 def report(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, float]:
     """Accuracy of every field on held-out pictures."""
     parts = [model.eval()(part) for part in images.split(100)]
@@ -40,7 +55,9 @@ def report(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, float]:
 def main(cfg: DictConfig) -> None:
     device = common.prepare(cfg)
     images, scenes = common.pictures(cfg.data), common.scenes(cfg.data)
+    images = np.concatenate([images, decoded(cfg.parts, images[: cfg.decoded], device)])
     truth = labels(scenes)
+    truth = torch.cat([truth, truth[: cfg.decoded]])
     if cfg.start:
         model = SceneClassifier.from_pretrained(Path(cfg.start) / "classifier")
     else:
@@ -48,7 +65,11 @@ def main(cfg: DictConfig) -> None:
     run = common.start(model.to(memory_format=torch.channels_last), cfg, device)
     held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out})
     known = labels(common.scenes(held_out)).to(device)
-    shown = common.to_tensor(common.pictures(held_out), device)
+    pictures = common.pictures(held_out)
+    shown = {
+        "rendered": common.to_tensor(pictures, device),
+        "decoded": common.to_tensor(decoded(cfg.parts, pictures, device), device),
+    }
 
     network = torch.compile(run.model) if cfg.compile else run.model
 
@@ -61,7 +82,8 @@ def main(cfg: DictConfig) -> None:
         return reading_loss(logits, truth[picked].to(device))
 
     def export(average: nn.Module) -> None:
-        print(report(average, shown, known), flush=True)
+        for name, pictures in shown.items():
+            print(name, report(average, pictures, known), flush=True)
         common.as_half(average).save_pretrained(Path(cfg.export) / "classifier")
 
     common.train(run, loss, cfg, device, export)

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Anderson": "solvers",
+    "Auto": "inverters.auto",
     "Averaged": "solvers",
     "BDIA": "inverters.bdia",
     "BELM": "inverters.belm",

@@ -68,7 +68,8 @@ class Condition:
     Arguments:
         prompt: Embedding of the prompts, B rows.
         null: Embedding of the null prompt, B rows; needed unless guidance is 1.
-        guidance: Guidance scale w; a tensor (B,) gives each sample its own, two rows each.
+        guidance: Guidance scale w; a tensor (B,) gives each sample its own, two rows each, the
+            prompt's being the answer where it is 1.
 
     References:
         | Classifier-Free Diffusion Guidance (Ho and Salimans, 2022)
@@ -153,10 +154,10 @@ class Denoiser:
         if condition.rows_per_sample == 1:
             return output
         null, prompt = output.chunk(2)
-        guidance = condition.guidance
-        if isinstance(guidance, Tensor):
-            guidance = guidance.to(output).view(-1, 1, 1, 1)
-        return null + guidance * (prompt - null)
+        if isinstance(condition.guidance, Tensor):
+            # lerp is exact at 1: such a sample gets what it would get alone, from one row.
+            return null.lerp(prompt, condition.guidance.to(output).view(-1, 1, 1, 1))
+        return null + condition.guidance * (prompt - null)
 
     def noise(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """The noise that the output at latents ``z`` and grid index ``i`` implies; as ``z``."""
@@ -176,6 +177,8 @@ class Denoiser:
     def arrive(self, z: Tensor, i: int) -> Tensor:
         """What a sampler that has come to latents ``z`` of grid index ``i`` goes on with: ``z``.
 
-        Samplers pass every latent through, so that editing can hold on to what must not change.
+        Samplers pass every latent through, after whatever correction is theirs, so that editing
+        can hold on to what must not change. Nothing need be announced beside it: which step a
+        network call belongs to is said by its grid index.
         """
         return z

@@ -33,8 +33,9 @@ class Inversion:
             all iterates were finite), shape (N, B); None as above.
         state: What the inverter's own way back needs beyond z_N, tensors (B, ...) by name.
         source: Which rows are to come back as the image that was inverted, shape (B,), bool; None
-            for all. An edit repeats the inversion for its target prompts and tells them apart
-            here, for the methods that treat the two differently.
+            for all. An edit repeats the inversion for its target prompts, which are not. The
+            methods that treat the two differently go by this and by nothing else: ``direct``
+            corrects the sources alone, ``edit_friendly`` has a guidance of its own for them.
     """
 
     noise: Tensor
@@ -78,6 +79,7 @@ class Inversion:
             *(join(name) for name in ("noise", "calls", "rows")),
             *(join(name, dim=1) for name in ("residual", "iterations", "converged")),
             {k: torch.cat([part.state[k] for part in parts]) for k in parts[0].state},
+            join("source"),
         )
 
     @property
@@ -140,9 +142,10 @@ def _digest(tensors: Mapping[str, Tensor], config: str) -> str:
 class Inverter(Protocol):
     """A pair of functions, because some methods need their own way back.
 
-    ``sample`` passes every latent that it comes to through ``denoiser.arrive``. An inverter whose
-    state corrects the source image alone (and must leave the targets of an edit) names those
-    entries in an attribute ``source_only``.
+    An edit samples its source and its targets together, in one call of ``sample``. So that it can,
+    ``sample`` calls the denoiser for the batch as a whole and goes on with what
+    ``denoiser.arrive`` makes of every latent that it comes to, each of them where it has several;
+    and what is for the image alone that was inverted it does in the rows ``inversion.source``.
     """
 
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:

@@ -189,12 +189,24 @@ class Schedule:
         ratio = self.alpha[j] / self.alpha[i]
         return ratio * z + (self.sigma[j] - ratio * self.sigma[i]) * eps
 
-    def extrapolate(self, before: Tensor, z: Tensor, i: int) -> Tensor:
-        r"""Continues the move :math:`z_{i-1} \to z_i` to index ``i + 1`` with the same noise.
+    def aim(self, z: Tensor, clean: Tensor, i: int, j: int) -> Tensor:
+        r"""Moves a latent from index ``i`` to ``j`` with its image latent held: ``move``'s twin.
 
-        In :math:`u = z / \alpha` against :math:`\sigma / \alpha` a move is a straight line, so its
-        noise is the slope and need not be stored.
+        .. math:: z_j = \frac{\sigma_j}{\sigma_i} z_i
+                        + \Big(\alpha_j - \frac{\sigma_j}{\sigma_i} \alpha_i\Big) x_0
         """
-        ratio = self.alpha[i] / self.alpha[i - 1]
-        eps = (z - ratio * before) / (self.sigma[i] - ratio * self.sigma[i - 1])
-        return self.move(z, eps, i, i + 1)
+        ratio = self.sigma[j] / self.sigma[i]
+        return ratio * z + (self.alpha[j] - ratio * self.alpha[i]) * clean
+
+    def aimed_at(self, before: Tensor, z: Tensor, i: int) -> Tensor:
+        r"""The image latent that the move :math:`z_{i-1} \to z_i` holds, as it holds its noise.
+
+        .. math:: x_0 = \frac{\sigma_{i-1} z_i - \sigma_i z_{i-1}}
+                             {\alpha_i \sigma_{i-1} - \alpha_{i-1} \sigma_i}
+        """
+        (a, b), (s, t) = self.alpha[i - 1 : i + 1], self.sigma[i - 1 : i + 1]
+        return (s * z - t * before) / (b * s - a * t)
+
+    def extrapolate(self, before: Tensor, z: Tensor, i: int) -> Tensor:
+        r"""Continues the move :math:`z_{i-1} \to z_i` to index ``i + 1``, image and noise held."""
+        return self.aim(z, self.aimed_at(before, z, i), i, i + 1)

@@ -191,7 +191,7 @@ class FixedPointIteration:
         return solve(g, start, scale)
 
     def _fixed_count(self, g: Equation, start: Tensor, scale: Tensor) -> Solution:
-        x, history = start, _History(self.acceleration)
+        x, history = start, History(self.acceleration)
         residual = torch.full_like(scale, math.inf)
         sound = torch.ones_like(scale, dtype=torch.bool)
         for _ in range(self.iterations):
@@ -207,7 +207,7 @@ class FixedPointIteration:
         value = start.clone()
         best = torch.full_like(scale, math.inf)
         steps = torch.zeros_like(scale, dtype=torch.long)
-        x, history, rows = start, _History(self.acceleration), None
+        x, history, rows = start, History(self.acceleration), None
         active = torch.arange(len(start), device=start.device)
         for _ in range(self.iterations):
             following, r = history.advance(x, g(x, rows), scale[active])
@@ -227,7 +227,7 @@ class FixedPointIteration:
         return Solution(value, best, steps, best <= self.tolerance)
 
 
-class _History:
+class History:
     """The pairs (x, g(x)) that an acceleration remembers."""
 
     def __init__(self, acceleration: Acceleration) -> None:

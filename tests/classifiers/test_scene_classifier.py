@@ -8,8 +8,19 @@ import pytest
 import torch
 
 import fpinv.models.scenes
-from fpinv.classifiers.scenes import Reading, SceneClassifier, Thing, agreement
+from fpinv.attributes import accuracy
+from fpinv.classifiers.scenes import (
+    Reading,
+    SceneClassifier,
+    ScenesFeatures,
+    ScenesReader,
+    Thing,
+    agreement,
+)
+from fpinv.datasets.scene_edits import SceneEdits
 from fpinv.datasets.scenes import Change, Scene, edit, render_array, sample_scene
+from fpinv.errors import UserError
+from fpinv.images import square
 
 WEIGHTS = Path(fpinv.models.scenes.__path__[0]) / "classifier"
 
@@ -99,3 +110,49 @@ def test_features_of_alike_pictures_are_alike(judge):
     near = (features[:8] - features[8:]).norm(dim=1)
     far = (features[:8] - features[:8].roll(1, 0)).norm(dim=1)
     assert features.shape == (16, 192) and near.mean() < far.mean() / 2
+
+
+def test_a_reading_in_words_is_the_scenes_own():
+    scene = sample_scene(0, 5, "test", objects=3)
+    words = truth(scene).attributes()
+    for name, value in words.items():
+        if name != "objects":
+            assert scene.attributes()[name] == value
+    for item, known in zip(words["objects"], scene.attributes()["objects"], strict=True):
+        assert item == {name: known[name] for name in Thing._fields}
+
+
+def test_perfect_edits_are_read_as_such_and_the_originals_are_not():
+    """Over all kinds of change, on rendered pictures."""
+    edits = [SceneEdits()[k] for k in range(36)]
+    after = torch.stack([square(example.case.truth(), 64) for example in edits])
+    before = torch.stack([square(example.open(), 64) for example in edits])
+    read = ScenesReader()
+    perfect, undone = (
+        [
+            accuracy(seen, example.attributes, example.case.attributes)
+            for seen, example in zip(read(pictures), edits, strict=True)
+        ]
+        for pictures in (after, before)
+    )
+    assert np.mean([found.edit for found in perfect]) >= 0.9
+    assert np.mean([found.kept for found in perfect]) >= 0.9
+    assert np.mean([found.edit for found in undone]) <= 0.1
+    assert np.mean([found.kept for found in undone]) >= 0.9
+
+
+def test_the_distance_grows_with_the_change_and_with_each_picture_alone():
+    scene = sample_scene(1, 3, "test", objects=1)
+    changes = Change("colour", "pink"), Change("background", "black")
+    x = pictures([scene, *(edit(scene, change).target for change in changes)])
+    distance = ScenesFeatures()
+    same, colour, background = distance(x, x[:1].expand_as(x)).tolist()
+    assert same == 0 and 0 < colour and 0 < background
+    near = (x[:1] + 0.01).clamp(-1, 1)
+    assert distance(near, x[:1]).item() < min(colour, background)
+    assert distance(x[1:2], x[:1]).item() == pytest.approx(colour, rel=1e-4)
+
+
+def test_a_folder_without_a_classifier_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="there is no scene classifier"):
+        ScenesReader(str(tmp_path))(torch.zeros(1, 3, 64, 64))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fpinv.classifiers.scenes import Reading, Thing
+from fpinv.classifiers.scenes import Reading, SceneClassifier, Thing
 from fpinv.classifiers.shapes import ShapeClassifier
 from fpinv.datasets.scenes import Scenes
 from fpinv.errors import UserError
@@ -24,7 +24,7 @@ def test_the_class_is_the_shape_of_the_first_object(monkeypatch):
     gear, star = (Thing(shape, "red", "plain", "large") for shape in ("gear", "star"))
     seen = [Reading(things, (), "white") for things in ((), (gear,), (star, gear))]
     classifier = ShapeClassifier()
-    monkeypatch.setattr(classifier._network, "read", lambda images: seen)
+    monkeypatch.setattr(SceneClassifier, "read", lambda self, images: seen)
     found = classifier.classify(torch.zeros(3, 3, 8, 8)).tolist()
     assert found[0] == -1
     assert [classifier.classes[k] for k in found[1:]] == ["gear", "star"]

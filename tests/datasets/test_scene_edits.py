@@ -51,6 +51,15 @@ def test_attributes_tell_what_changed():
             assert [a[change] != b[change] for a, b in pairs].count(True) == 1
 
 
+def test_adding_is_removing_undone():
+    added, removed = (SceneEdits(size=32, changes=[kind])[5] for kind in ("add", "remove"))
+    assert (added.prompt, added.case.edit.prompt) == (removed.case.edit.prompt, removed.prompt)
+    assert np.array_equal(added.open(), removed.case.truth())
+    assert np.array_equal(added.case.truth(), removed.open())
+    assert added.case.edit.blend == removed.case.edit.blend
+    assert added.case.attributes | {"change": "remove"} == removed.attributes
+
+
 def test_edits_do_not_depend_on_what_else_is_asked():
     alone = SceneEdits(size=32, changes=["colour"])
     assert alone[6].case.edit == EDITS[6].case.edit and alone[6].id == EDITS[6].id

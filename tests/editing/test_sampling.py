@@ -202,21 +202,19 @@ def test_an_inverter_that_hides_its_latents_cannot_blend(model):
     sampled(model, inverted(model), [TARGETS], inverter=TwoCalls(arrives=False))
 
 
-def test_what_corrects_the_source_alone_leaves_the_targets(model):
+def test_an_inverter_is_told_which_rows_are_sources(model):
     @dataclass(frozen=True)
     class Correcting(DDIMSampling):
-        source_only = ("offset",)
-
         def sample(self, denoiser, inversion, condition):
-            return sample(denoiser, inversion.noise, condition) + inversion.state["offset"]
+            z = sample(denoiser, inversion.noise, condition)
+            return z + inversion.source[:, None, None, None]
 
     inversion = inverted(model)
-    offset = {"offset": torch.ones_like(inversion.noise)}
-    found = sampled(model, replace(inversion, state=offset), [TARGETS], inverter=Correcting())
+    found = sampled(model, inversion, [TARGETS], inverter=Correcting())
     plain = sampled(model, inversion, [TARGETS])
     assert torch.allclose(found.sources, plain.sources + 1, atol=1e-5)
     assert torch.allclose(found.targets, plain.targets, atol=1e-5)
-    assert (offset["offset"] == 1).all()
+    assert inversion.source is None
 
 
 def test_processors_are_given_back_after_an_edit_and_after_its_failure(model):

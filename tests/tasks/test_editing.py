@@ -171,7 +171,10 @@ def test_learned_measures_plug_in(model):
             return torch.tensor([[len(t), t.count("a"), 1.0] for t in texts])
 
     def reader(images):
+        read.append(len(images))
         return [{"background": "white", "objects": []} for _ in images]
+
+    read: list[int] = []
 
     task = Editing(
         similarity=Clip(), perceptual=Distance("lpips"), structure=Distance("dino"), reader=reader
@@ -181,6 +184,9 @@ def test_learned_measures_plug_in(model):
     for name in ("clip_toy", "clip_toy_direction", "lpips", "dino"):
         assert known.metrics[name] != 0
     assert known.metrics["kept_accuracy"] == 1 and unknown.metrics["kept_accuracy"] is None
+    assert read == [1]  # nothing is read where nothing is known
+    run(model, [example()], task)
+    assert read == [1]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fpinv.datasets.scenes import BACKGROUNDS, COLOURS, COUNTS, SHAPES, SIZES, TEXTURES
+from fpinv.errors import UserError
+from fpinv.weights import SCENES, local_folder
 
+BUNDLED = f"{SCENES}/classifier"
 NONE = "none"
 SLOTS = max(COUNTS)
 OBJECT_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -62,6 +66,15 @@ class Reading:
             Thing(*(item[name] for name in Thing._fields)) for item in attributes["objects"]
         )
         return cls(things, tuple(attributes["relations"]), attributes["background"])
+
+    def attributes(self) -> dict[str, Any]:
+        """The same in the words of `Scene.attributes()`, as far as a picture tells."""
+        return {
+            "objects": [thing._asdict() for thing in self.objects],
+            "count": len(self.objects),
+            "background": self.background,
+            "relations": list(self.relations),
+        }
 
 
 def agreement(seen: Reading, said: Reading) -> dict[str, bool]:
@@ -173,11 +186,19 @@ class SceneClassifier(nn.Module):
         weights = {name: value.contiguous() for name, value in self.state_dict().items()}
         save_file(weights, Path(folder) / "model.safetensors")
 
-    def states(self, images: Tensor) -> Tensor:
-        """States (B, places, C) of pictures."""
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (B, C, h, w) of pictures, from the stem's to the last block's."""
         if images.shape[-1] != self.side:
             images = F.interpolate(images, (self.side, self.side), mode="area")
-        return self.trunk(images).flatten(2).mT
+        stem, *blocks = self.trunk[:3], *self.trunk[3:]
+        maps = [stem(images)]
+        for block in blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
+    def states(self, images: Tensor) -> Tensor:
+        """States (B, places, C) of pictures."""
+        return self.stages(images)[-1].flatten(2).mT
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Logits of every field, as `Reader` orders them."""
@@ -208,3 +229,65 @@ def _reading(values: Sequence[int]) -> Reading:
     ends = zip(SCENE_FIELDS.values(), values[SLOTS * per_object :], strict=True)
     background, *relations = [known[number] for known, number in ends]
     return Reading(tuple(things), tuple(relations[: max(0, len(things) - 1)]), background)
+
+
+@lru_cache(maxsize=2)
+def judge(path: str) -> SceneClassifier:
+    """The network in a folder, ``pkg://`` or not; loaded once.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    folder = local_folder(path)
+    if not (folder / "model.safetensors").is_file():
+        raise UserError(f"{path}: there is no scene classifier; the bundled one is {BUNDLED}")
+    return SceneClassifier.from_pretrained(folder)
+
+
+@dataclass(frozen=True)
+class ScenesReader:
+    """Reads pictures as `fpinv.attributes` asks: a judge of edits and of what they keep.
+
+    Arguments:
+        path: Folder of the classifier; loaded on the first use.
+    """
+
+    path: str = BUNDLED
+
+    def __call__(self, images: Tensor) -> list[dict[str, Any]]:
+        """The attributes of pictures (B, 3, H, W) in [-1, 1], in order."""
+        found = judge(self.path).to(images.device).read(images.float().clamp(-1, 1))
+        return [reading.attributes() for reading in found]
+
+
+@dataclass(frozen=True)
+class ScenesFeatures:
+    r"""Distance of pictures in the classifier's features: (B,), lower is closer.
+
+    As LPIPS measures it, but without learned weights: with :math:`f_l` the maps of layer l, each
+    place's vector scaled to length 1,
+
+    .. math:: d(x, y) = \sum_l \frac{1}{h_l w_l} \sum_p \| f_l(x)_p - f_l(y)_p \|^2
+
+    It stands in for LPIPS where that one's weights are not to be had; it knows scenes only, and
+    its numbers are not LPIPS's.
+
+    Arguments:
+        path: Folder of the classifier; loaded on the first use.
+    """
+
+    path: str = BUNDLED
+
+    name = "features_scenes"
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
+        pictures = torch.cat([images, reference]).float().clamp(-1, 1)
+        stages = judge(self.path).to(images.device).stages(pictures)
+        return torch.stack([_apart(*stage.chunk(2)) for stage in stages]).sum(0)
+
+
+def _apart(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared distance of the unit vectors of two maps (B, C, h, w): (B,)."""
+    difference = F.normalize(first, dim=1) - F.normalize(second, dim=1)
+    return difference.square().sum(1).mean((1, 2))

@@ -16,16 +16,17 @@ from fpinv.errors import UserError
 from fpinv.seeding import generator
 
 CHANGES = ("colour", "shape", "texture", "background", "add", "remove")
-OBJECTS = {"add": 2, "remove": 3}
-"""How many objects a scene must have for a change; the others take what comes."""
+OBJECTS = {"add": 3, "remove": 3}
+"""How many objects there must be with what is added or removed; other changes take what comes."""
 
 
 class SceneEdits:
     """Edits of scenes whose outcome is known: the scene rendered with one thing changed.
 
     Each scene is asked one change, the kinds in turn. What it becomes is drawn evenly from what
-    its object or background is not; an added object is small and plain, and removed is the third
-    of three. The words to blend are the shapes concerned; a background is edited without.
+    its object or background is not; added or removed is the third of three objects, so that the
+    larger scene is laid out as scenes are. The words to blend are the shapes concerned; a
+    background is edited without.
 
     Arguments:
         split: train, val or test; see :class:`~fpinv.datasets.scenes.Scenes`.
@@ -62,38 +63,54 @@ class SceneEdits:
     def __getitem__(self, index: int) -> Example:
         kind = self._changes[index % len(self._changes)]
         world = self._scenes[kind]
-        example, scene = world[index], world.scene(index)
-        change = _draw(scene, kind, generator(world.seed, example.id, kind))
-        changed = scenes.edit(scene, change)
+        example = world[index]
+        changed = _change(world.scene(index), kind, generator(world.seed, example.id, kind))
+        source = changed.source
         case = EditCase(
-            Edit(changed.prompt, blend=_words(scene, change)),
+            Edit(changed.prompt, blend=_words(source, changed.change)),
             example.id,
             partial(changed.mask, world.size),
             partial(changed.image, world.size),
             changed.target.attributes(),
         )
-        return replace(example, attributes={**example.attributes, "change": kind}, case=case)
+        return replace(
+            example,
+            prompt=scenes.caption(source),
+            image=partial(scenes.render, source, world.size),
+            attributes={**source.attributes(), "change": kind},
+            case=case,
+        )
+
+
+def _change(scene: Scene, kind: str, source: torch.Generator) -> scenes.Edit:
+    """A change of this kind that the scene allows."""
+    if kind in ("add", "remove"):
+        fewer = scenes.edit(scene, Change("remove", object=2))
+        return fewer if kind == "remove" else _undone(fewer)
+    return scenes.edit(scene, _draw(scene, kind, source))
+
+
+def _undone(removal: scenes.Edit) -> scenes.Edit:
+    """The edit that adds what another one removes."""
+    item = removal.source.objects[removal.change.object]
+    change = Change("add", f"{item.colour} {item.shape}")
+    return scenes.Edit(removal.target, removal.source, change)
 
 
 def _draw(scene: Scene, kind: str, source: torch.Generator) -> Change:
-    """A change of this kind that the scene allows."""
+    """A change of the background or of one object."""
 
     def pick(options: Iterable[str], but: Iterable[str] = ()) -> str:
         left = [option for option in options if option not in but]
         return left[int(torch.randint(len(left), (), generator=source))]
 
-    colours = [item.colour for item in scene.objects]
     which = int(torch.randint(len(scene.objects), (), generator=source))
     item = scene.objects[which]
     match kind:
         case "background":
             return Change(kind, pick(scenes.BACKGROUNDS, [scene.background]))
-        case "add":
-            shape = pick(scenes.SHAPES["many"], [item.shape for item in scene.objects])
-            return Change(kind, f"{pick(scenes.COLOURS, colours)} {shape}")
-        case "remove":
-            return Change(kind, object=2)
         case "colour":
+            colours = [other.colour for other in scene.objects]
             return Change(kind, pick(scenes.COLOURS, colours), which)
         case "shape":
             return Change(kind, pick(scenes.SHAPES["many"], [item.shape]), which)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -91,7 +91,8 @@ def edit(
         edits: Target prompts, or :class:`Edit` where there is more to say.
         steps: Number N of steps of the inversion's grid.
         guidance: Guidance of the source branch, which must be what the inversion was made for.
-        target_guidance: Guidance of the targets; None for the source's.
+            An inverter that brings images back at a guidance of its own keeps that.
+        target_guidance: Guidance of the targets; None for ``guidance``.
         recipe: Which controllers, for how long; None for the defaults.
 
     Raises:
@@ -156,7 +157,7 @@ def sample_branches(
     denoiser = EditingDenoiser(plain, branches, stage, target_guidance)
     condition = model.condition(branches.prompts, guidance)
     with controlled(unet, stage):
-        z = inverter.sample(denoiser, _spread(inverter, inversion, branches), condition)
+        z = inverter.sample(denoiser, _spread(inversion, branches), condition)
     stage.check(inverter)
     first = len(branches.sources)
     return Sampled(z[:first], z[first:], stage.mask(z.shape[-2:]), denoiser.calls, denoiser.rows)
@@ -181,20 +182,19 @@ class EditingDenoiser(Denoiser):
     def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """The guided output for all branches; see :class:`~fpinv.denoiser.Denoiser`."""
         self._require_all(z)
-        scale = condition.guidance if self._guidance is None else self._guidance
-        pairs = condition.rows_per_sample == 2 or scale != condition.guidance
-        null_rows = len(z) if pairs else 0
+        condition = self._guided(condition)
+        null_rows = len(z) if condition.rows_per_sample == 2 else 0
         self._stage.enter(self.schedule.steps - i, z.shape[-2:], null_rows)
-        if scale == condition.guidance:
-            return super().__call__(z, i, condition)
-        return self._each(self.evaluate(z, i, condition.pair), condition.guidance, scale)
+        return super().__call__(z, i, condition)
 
-    def _each(self, output: Tensor, source: float, target: float) -> Tensor:
-        """Guides the sources' rows and the targets' rows by a scale of their own."""
-        null, prompt = output.chunk(2)
-        scale = prompt.new_full((len(prompt), 1, 1, 1), target)
-        scale[: len(self._branches.sources)] = source
-        return torch.where(scale == 1, prompt, null + scale * (prompt - null))
+    def _guided(self, condition: Condition) -> Condition:
+        """The condition with the targets' guidance in their rows."""
+        given, sources = condition.guidance, len(self._branches.sources)
+        if self._guidance is None or not isinstance(given, Tensor) and given == self._guidance:
+            return condition
+        scales = torch.full((len(self._branches),), self._guidance, dtype=torch.float64)
+        scales[:sources] = given[:sources] if isinstance(given, Tensor) else given
+        return replace(condition, guidance=scales)
 
     def arrive(self, z: Tensor, i: int) -> Tensor:
         """The latents with the targets' backgrounds held, where a local blend says so."""
@@ -209,15 +209,11 @@ class EditingDenoiser(Denoiser):
             )
 
 
-def _spread(inverter: Inverter, inversion: Inversion, branches: Branches) -> Inversion:
-    """The inversion repeated for every branch; what corrects sources alone is 0 for targets."""
-    sources = len(branches.sources)
-    rows = torch.tensor([*range(sources), *branches.origins], device=inversion.noise.device)
-    repeated = inversion[rows]
-    state: dict[str, Any] = dict(repeated.state)
-    for name in getattr(inverter, "source_only", ()):
-        state[name][sources:] = 0
-    return replace(repeated, state=state)
+def _spread(inversion: Inversion, branches: Branches) -> Inversion:
+    """The inversion repeated for every branch, with the sources marked."""
+    sources, device = len(branches.sources), inversion.noise.device
+    rows = torch.tensor([*range(sources), *branches.origins], device=device)
+    return replace(inversion[rows], source=torch.arange(len(rows), device=device) < sources)
 
 
 def _check(

@@ -55,4 +55,5 @@ class Direct(Guided):
         for i in range(schedule.steps, 0, -1):
             z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
             z = torch.where(per_sample(source, z), path[:, i - 1], z)
+            z = denoiser.arrive(z, i - 1)
         return z

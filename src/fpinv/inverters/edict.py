@@ -70,6 +70,7 @@ class EDICT(Guided):
             x, y = _coupled(denoiser, (x, y), self._order(i, steps), i, i - 1, condition)
             x = p * x + (1 - p) * y
             y = p * y + (1 - p) * x
+            x, y = denoiser.arrive(x, i - 1), denoiser.arrive(y, i - 1)
         return x
 
     def _order(self, i: int, steps: int) -> tuple[int, int]:

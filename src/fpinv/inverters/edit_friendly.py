@@ -84,7 +84,7 @@ class EditFriendly(Guided):
         condition, z = self._returning(condition, inversion.source), inversion.noise
         for i in range(self._top(denoiser), 0, -1):
             mean, spread = self._step(denoiser, z, i, condition)
-            z = mean + spread * inversion.state["maps"][:, i - 1]
+            z = denoiser.arrive(mean + spread * inversion.state["maps"][:, i - 1], i - 1)
         return z
 
     def _returning(self, condition: Condition, source: Tensor | None) -> Condition:
@@ -92,8 +92,8 @@ class EditFriendly(Guided):
         own = self.inverting(condition)
         if source is None or own is condition:
             return own
-        guidance = condition.guidance + source.double() * (own.guidance - condition.guidance)
-        return replace(condition, guidance=guidance)
+        mine, given = (torch.as_tensor(c.guidance, dtype=torch.float64) for c in (own, condition))
+        return replace(condition, guidance=torch.where(source.cpu(), mine, given))
 
     def _top(self, denoiser: Denoiser) -> int:
         """The index n that sampling starts from."""

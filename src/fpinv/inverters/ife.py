@@ -82,7 +82,7 @@ class IFE(DDIMSampling):
         schedule, z = denoiser.schedule, z0
         for i in range(1, schedule.steps + 1):
             error = schedule.clean(z, denoiser(z, i - 1, condition), i - 1) - z0
-            z = self._estimate(denoiser, z, z0 + error, i)
+            z = schedule.aim(z, z0 + error, i - 1, i)
         return z, None
 
     def _corrected(
@@ -96,12 +96,5 @@ class IFE(DDIMSampling):
             if i < schedule.steps:
                 at = z if self.variant == "corrected" else estimate
                 error = (at - schedule.sigma[i] * eps) / schedule.alpha[i] - z0
-                estimate = self._estimate(denoiser, z, z0 + error, i + 1)
+                estimate = schedule.aim(z, z0 + error, i, i + 1)
         return z, torch.stack(residuals)
-
-    @staticmethod
-    def _estimate(denoiser: Denoiser, z: Tensor, clean: Tensor, i: int) -> Tensor:
-        """The solution of step i from ``z`` at i - 1 if its clean image were ``clean``."""
-        alpha, sigma = denoiser.schedule.alpha, denoiser.schedule.sigma
-        r = sigma[i] / sigma[i - 1]
-        return r * z + (alpha[i] - alpha[i - 1] * r) * clean

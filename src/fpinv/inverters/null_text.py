@@ -87,6 +87,7 @@ class NullText(Guided):
         for i in range(schedule.steps, 0, -1):
             asked = _with_null(condition, inversion.state["null"][:, i - 1])
             z = schedule.transfer(z, denoiser(z, i, asked), i, i - 1)
+            z = denoiser.arrive(z, i - 1)
         return z
 
     def _step(

@@ -34,4 +34,5 @@ def sample(
     for i in range(denoiser.schedule.steps - 1, 0, -1):
         p, q, r = recursion(denoiser.schedule, i)
         after, z = z, p * after + q * z + r * denoiser.noise(z, i, condition)
+        z = denoiser.arrive(z, i - 1)
     return z

@@ -102,10 +102,11 @@ class Readings:
         """Whether the asked attribute changed and the others stayed, where they are known."""
         edit: list[float | None] = [None] * len(outcome.cases)
         kept = list(edit)
-        for k, read in enumerate(self.reader(outcome.edits) if self.reader else ()):
-            case = outcome.cases[k]
-            if case.case.attributes:
-                found = accuracy(read, case.example.attributes, case.case.attributes)
+        known = [k for k, case in enumerate(outcome.cases) if case.case.attributes]
+        if self.reader and known:
+            for k, read in zip(known, self.reader(outcome.edits[known]), strict=True):
+                case = outcome.cases[k]
+                found = accuracy(read, case.example.attributes, case.case.attributes or {})
                 edit[k], kept[k] = found.edit, found.kept
         return {"edit_accuracy": edit, "kept_accuracy": kept}
 

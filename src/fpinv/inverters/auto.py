@@ -1,0 +1,232 @@
+"""The inverter to use by default: as many evaluations as a wanted accuracy takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fpinv.denoiser import Condition, Denoiser
+from fpinv.errors import UserError
+from fpinv.inversion import DDIMSampling, Inversion, sample, spent
+from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.implicit import ascend, equation
+from fpinv.schedule import Schedule
+from fpinv.solvers import Acceleration, Anderson, Equation, History, Solution, per_sample, rms
+
+EARLY = 4
+"""Steps at the clean end that differ too much from one another to predict the next from."""
+
+LEAST = 0.05
+"""Ratio of residuals below which none is trusted: the next step's may be larger."""
+
+DOUBT = 10.0
+"""Predicted over accepted error from which on a result is checked against the sampler."""
+
+
+@dataclass(frozen=True)
+class Auto(DDIMSampling):
+    r"""Solves each DDIM step's equation as exactly as the image needs, and no more.
+
+    The user names the error of the reconstructed latent that is acceptable. Of it,
+    :math:`\delta = 10^{-\text{accuracy}/20} |z_0| / \sqrt N` falls on a step. With
+    :math:`x = g(x)` of fixed-point inversion and :math:`a_i = \alpha_i / \alpha_{i-1}`:
+
+    **Start.** The image latent :math:`\hat x_0` that the last two moves held, extrapolated
+    linearly in the log signal-to-noise ratio :math:`\lambda = \log(\alpha / \sigma)`:
+
+    .. math:: x^0 = \tfrac{\sigma_i}{\sigma_{i-1}} z_{i-1}
+              + \Big(\alpha_i - \tfrac{\sigma_i}{\sigma_{i-1}} \alpha_{i-1}\Big)
+              \big(\hat x_{i-1} + q_i (\hat x_{i-1} - \hat x_{i-2})\big), \qquad
+              q_i = \frac{\lambda_i - \lambda_{i-1}}{\lambda_{i-1} - \lambda_{i-2}}
+
+    (the multistep idea of DPM-Solver++; with :math:`q_i = 0` it is the start of IFE). It
+    costs nothing and makes one evaluation enough for most steps.
+
+    **Iteration.** Anderson's, per sample, until the next iterate is predicted to be good enough:
+
+    .. math:: \rho\, |x^k - g(x^k)| \, \max(1, G_i) / a_i \le \delta
+
+    :math:`\rho` is the ratio of the last two residuals, that of the previous step until there are
+    two. :math:`G_i` is how much the sampler has magnified an error by the time it is at
+    :math:`z_0`: the product over the steps so far of
+    :math:`|\Delta(x - g(x))| / (a_i |\Delta x|)`, the stretch of the DDIM step between the first
+    two evaluated points (between steps with one, that of the last known slope of the noise). At
+    guidance 1 it stays below 1; under guidance it can exceed 100, so that the noise end must be
+    solved better than the clean end.
+
+    **Value.** The point of least residual, the next iterate included at its predicted one, so
+    that an iteration which does not contract does no harm.
+
+    **Check.** A step may have no solution: guidance folds the map, and an image that the guided
+    model would not make has no preimage. Where the residuals left predict more than ten times
+    the accepted error, the sample is sampled back, and so is its DDIM inversion; it keeps the one
+    with the smaller error.
+
+    NFE: between N and K N, and 3 N more for samples that are checked. Stores: nothing beyond z_N.
+
+    References:
+        | Start: DPM-Solver++ (Lu et al., 2022), https://arxiv.org/abs/2211.01095
+        | Anderson for inversion: Effective Real Image Editing with Accelerated Iterative Diffusion
+        | Inversion (Pan et al., 2023), https://arxiv.org/abs/2309.04907
+        | The method as a whole is ours.
+
+    Arguments:
+        accuracy: Acceptable error of the reconstructed latent, in dB below its power: 40 is one
+            per cent. An aim rather than a bound, since ratio and stretch are predictions.
+        iterations: Evaluations K of a step at most.
+        acceleration: How the next iterate is made.
+
+    Raises:
+        UserError: on creation, where the accuracy is not finite or no iteration is allowed.
+    """
+
+    accuracy: float = 40.0
+    iterations: int = 12
+    acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.accuracy):
+            raise UserError(f"accuracy={self.accuracy} is not possible: choose a number of dB")
+        if self.iterations < 1:
+            raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
+
+    @torch.no_grad()
+    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
+        """Walks the grid upwards from ``z0`` (B, C, H, W), then checks what was not solved."""
+        asked = self.inverting(condition)
+        climb = _Climb(self, denoiser.schedule, z0)
+
+        def solve(before: Tensor, z: Tensor, i: int) -> Solution:
+            return climb.step(equation(denoiser, z, i, asked), before, z, i)
+
+        found = ascend(denoiser, z0, asked, solve)
+        doubtful = (climb.error > DOUBT * climb.accepted).nonzero().squeeze(1)
+        if not len(doubtful):
+            return found
+        return self._checked(denoiser, z0, condition, found, doubtful)
+
+    def _checked(
+        self, denoiser: Denoiser, z0: Tensor, condition: Condition, found: Inversion, rows: Tensor
+    ) -> Inversion:
+        """``found``, where its samples ``rows`` are DDIM's if those come back closer to z0."""
+        steps, asked = denoiser.schedule.steps, condition[rows]
+        ddim = DDIM(inversion_guidance=self.inversion_guidance)
+        other = ddim.invert(denoiser, z0[rows], asked)
+
+        def error(noise: Tensor) -> Tensor:
+            off = rms(sample(denoiser, noise, asked) - z0[rows])
+            return torch.where(off.isfinite(), off, math.inf)
+
+        ours = found.noise[rows]
+        better = error(other.noise) < error(ours)
+        noise, calls, cost = found.noise.clone(), found.calls.clone(), found.rows.clone()
+        noise[rows] = torch.where(per_sample(better, ours), other.noise, ours)
+        sampled = spent(asked, 2 * steps)
+        calls[rows] += other.calls + sampled["calls"]
+        cost[rows] += other.rows + sampled["rows"]
+        return Inversion(noise, calls, cost, found.residual, found.iterations, found.converged)
+
+
+class _Climb:
+    r"""What one step of a batch learns from those before it.
+
+    Attributes:
+        accepted: The error at z_0 that is acceptable, rms, (B,).
+        budget: A step's share of it, (B,).
+        clean: The image latents that the last moves held, at most two.
+        ratio: Ratio of successive residuals, (B,).
+        slope: :math:`\sigma \, d\epsilon / dx` along the last known difference, (B,).
+        error: What is to be expected at z_0 of the residuals left so far, rms, (B,).
+        gain: How much an error at the last latent grows on the way down to z_0, (B,).
+    """
+
+    def __init__(self, inverter: Auto, schedule: Schedule, z0: Tensor) -> None:
+        self.inverter, self.schedule = inverter, schedule
+        self.accepted = 10 ** (-inverter.accuracy / 20) * rms(z0)
+        self.budget = self.accepted / math.sqrt(schedule.steps)
+        self.error = torch.zeros_like(self.budget)
+        self.clean: list[Tensor] = []
+        self.ratio, self.gain = torch.ones_like(self.budget), torch.ones_like(self.budget)
+        self.slope = torch.zeros_like(self.budget)
+
+    def step(self, g: Equation, before: Tensor, z: Tensor, i: int) -> Solution:
+        """Solves ``x = g(x)`` for the step from ``z`` at i - 1, reached from ``before``."""
+        a = self.schedule.alpha[i] / self.schedule.alpha[i - 1]
+        weight = 1 - a * self.schedule.sigma[i - 1] / self.schedule.sigma[i]
+        if i <= EARLY:
+            self.ratio = torch.ones_like(self.ratio)
+        stretch = (1 - weight * self.slope).abs() / a
+        history, best = History(self.inverter.acceleration), _Best(z)
+        x, unit = self._start(before, z, i), torch.ones_like(self.budget)
+        rows, active = None, torch.arange(len(z), device=z.device)
+        last: tuple[Tensor, ...] = ()
+        for k in range(self.inverter.iterations):
+            gx = g(x, rows)
+            following, r = history.advance(x, gx, unit[active])
+            if last:
+                dx, dg = x - last[0], gx - last[1]
+                self.ratio[active] = (r / last[2]).nan_to_num(1.0).clamp(LEAST, 1.0)
+                if k == 1:
+                    length = rms(dx).clamp_min(torch.finfo(dx.dtype).tiny)
+                    stretch[active] = rms(dx - dg) / length / a
+                    self.slope[active] = (dg * dx).flatten(1).mean(1) / length**2 / weight
+            predicted = self.ratio[active] * r
+            best.offer(active, x, r, following, predicted)
+            tolerance = self.budget * a / (self.gain * stretch).clamp_min(1)
+            going = r.isfinite() & (predicted > tolerance[active])
+            x, last = following, (x, gx, r)
+            if not going.all():
+                keep = going.nonzero().squeeze(1)
+                rows = active = active[keep]
+                if not len(active):
+                    break
+                x, last = x[keep], tuple(part[keep] for part in last)
+                history.keep(keep)
+        self.gain = (self.gain * stretch).clamp_min(1)
+        self.error = torch.hypot(self.error, best.left * self.gain / a)
+        return best.solution(tolerance, rms(z))
+
+    def _start(self, before: Tensor, z: Tensor, i: int) -> Tensor:
+        """The first point of the step from ``z`` at index i - 1."""
+        if i == 1:
+            return z
+        schedule = self.schedule
+        self.clean = [*self.clean, schedule.aimed_at(before, z, i - 1)][-2:]
+        clean = self.clean[-1]
+        if len(self.clean) == 2 and schedule.alpha[i] > 0:
+            low, mid, high = (
+                math.log(schedule.alpha[j] / schedule.sigma[j]) for j in (i - 2, i - 1, i)
+            )
+            clean = clean + (high - mid) / (mid - low) * (clean - self.clean[0])
+        return schedule.aim(z, clean, i - 1, i)
+
+
+class _Best:
+    """Of each sample the point of least residual so far, and the iterate that came last."""
+
+    def __init__(self, z: Tensor) -> None:
+        self.point, self.following = z.clone(), z.clone()
+        self.least, self.made_from, self.predicted = z.new_full((3, len(z)), math.inf)
+        self.steps = torch.zeros_like(self.least, dtype=torch.long)
+
+    def offer(self, rows: Tensor, x: Tensor, r: Tensor, following: Tensor, left: Tensor) -> None:
+        """Takes in the samples ``rows``: residual r at x, predicted to be left at following."""
+        self.steps[rows] += 1
+        better = r < self.least[rows]
+        self.point[rows[better]], self.least[rows[better]] = x[better], r[better]
+        self.following[rows], self.made_from[rows], self.predicted[rows] = following, r, left
+
+    @property
+    def left(self) -> Tensor:
+        """The residual of the better of the two, (B,)."""
+        return torch.minimum(self.predicted, self.least)
+
+    def solution(self, tolerance: Tensor, scale: Tensor) -> Solution:
+        """The better of the two of each sample."""
+        ahead = self.predicted < self.least
+        value = torch.where(per_sample(ahead, self.point), self.following, self.point)
+        residual = torch.where(ahead, self.made_from, self.least) / scale
+        return Solution(value, residual, self.steps, self.left <= tolerance)

@@ -1,0 +1,107 @@
+"""The tolerance-driven inverter: exact where asked, cheap where not, never worse than DDIM."""
+
+import math
+
+import pytest
+import torch
+import toy
+
+from fpinv.denoiser import Denoiser
+from fpinv.errors import UserError
+from fpinv.inversion import sample
+from fpinv.inverters.auto import Auto
+from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.solvers import rms
+
+ROUGH = 4.0
+
+
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+@pytest.mark.parametrize("guidance", [1, 3])
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_is_exact_where_asked_to_be(steps, guidance, prediction):
+    d = toy.denoiser(steps, prediction, scale=0.3)
+    inverter = Auto(accuracy=250.0, iterations=60)
+    assert toy.error(inverter, d, toy.latents(), toy.condition(guidance=guidance)).max() < 1e-10
+
+
+@pytest.mark.parametrize("guidance", [1, 3])
+@pytest.mark.parametrize("accuracy", [20.0, 40.0, 60.0, 80.0, 120.0])
+def test_the_error_is_the_one_that_was_accepted(accuracy, guidance):
+    d, z, c = toy.denoiser(20, scale=0.3), toy.latents(16), toy.condition(16, guidance)
+    found = Auto(accuracy).invert(d, z, c)
+    assert found.converged.all()
+    errors = rms(sample(d, found.noise, c) - z) / rms(z)
+    assert errors.mean() < 10 ** (-accuracy / 20) and errors.max() < 1.5 * 10 ** (-accuracy / 20)
+
+
+def test_accuracy_is_what_evaluations_are_spent_on():
+    d, z, c = toy.denoiser(20, scale=0.3), toy.latents(16), toy.condition(16, guidance=3)
+    runs = [Auto(accuracy).invert(d, z, c) for accuracy in (20.0, 60.0, 120.0)]
+    calls = [found.calls.double().mean() for found in runs]
+    errors = [rms(sample(d, found.noise, c) - z).mean() for found in runs]
+    assert calls[0] < calls[1] < calls[2] and errors[0] > 10 * errors[1] > 100 * errors[2]
+    assert torch.equal(runs[0].calls, runs[0].iterations.sum(0))
+    assert (runs[0].iterations >= 1).all() and calls[0] >= 20
+
+
+def test_needs_fewer_evaluations_than_plain_iteration_for_a_smaller_error():
+    d, z, c = toy.denoiser(50, scale=0.3), toy.latents(16), toy.condition(16, guidance=3)
+    plain, auto = FixedPoint(3), Auto(100.0)
+    assert auto.invert(d, z, c).calls.double().mean() < 0.8 * plain.invert(d, z, c).calls[0]
+    assert toy.error(auto, d, z, c).max() < toy.error(plain, d, z, c).min()
+
+
+def test_one_evaluation_a_step_is_enough_where_the_image_is_known():
+    """A network that is sure of its image makes every start the solution."""
+    grid, known = toy.schedule(10), toy.latents(1, seed=5)
+    scales = {t: (a, s) for t, a, s in zip(grid.timestep, grid.alpha, grid.sigma, strict=True)}
+
+    def eps(z, t, embedding):
+        a, s = scales[int(t)]
+        return (z - a * known) / s
+
+    d = Denoiser(eps, grid, torch.float64)
+    z = grid.noised(known, toy.latents(2), 0)
+    found = Auto(accuracy=140.0).invert(d, z, toy.condition(2))
+    assert (found.iterations[1:] == 1).all() and found.residual[1:].max() < 1e-12
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, ROUGH, 8.0])
+@pytest.mark.parametrize("steps", [5, 10])
+def test_no_image_comes_back_worse_than_from_ddim(steps, scale):
+    d, z, c = toy.denoiser(steps, scale=scale), toy.latents(15), toy.condition(15, guidance=7.5)
+    auto, ddim = (toy.error(inverter, d, z, c) for inverter in (Auto(), DDIM()))
+    assert (auto <= ddim * (1 + 1e-9)).all()
+
+
+def test_the_record_says_which_steps_were_not_solved_and_what_the_check_cost():
+    d, z, c = toy.denoiser(10, scale=ROUGH), toy.latents(15), toy.condition(15, guidance=7.5)
+    found = Auto(iterations=6).invert(d, z, c)
+    checks = found.calls - found.iterations.sum(0)
+    assert (found.iterations[~found.converged] == 6).all()
+    assert (checks == 30).any() and ((checks == 0) | (checks == 30)).all()
+    assert not found.converged.all(0)[checks == 30].any()
+    assert d.rows == found.rows.sum() == 2 * found.calls.sum()
+    smooth = Auto().invert(toy.denoiser(10, scale=0.3), z, c)
+    assert smooth.converged.all() and torch.equal(smooth.calls, smooth.iterations.sum(0))
+
+
+def test_a_network_that_overflows_leaves_finite_latents():
+    grid = toy.schedule(5)
+    d = Denoiser(lambda z, t, e: torch.where(z.abs() < 1.5, z, math.inf), grid, torch.float64)
+    found = Auto().invert(d, toy.latents(), toy.condition())
+    assert found.noise.isfinite().all() and not found.converged.all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"accuracy": math.inf}, "accuracy=inf.*dB"),
+        ({"iterations": 0}, "iterations=0.*at least 1"),
+    ],
+)
+def test_wrong_arguments(wrong, said):
+    with pytest.raises(UserError, match=said):
+        Auto(**wrong)
