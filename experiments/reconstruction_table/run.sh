@@ -18,7 +18,7 @@ fpi="inverter=fpi inverter.iterations=2,3,5"
 rest="inverter=ddim,ife,auto"
 plain="guidance=1 limit=256"
 guided="guidance=3 limit=64"
-few="steps=10,20 guidance=1,3,7.5 limit=8 batch_size=8"
+few="steps=10,20 guidance=1,3,7.5 limit=8"
 cat <<END | xargs -P "${PROCESSES:-1}" -I{} bash -c "sweep {} $*"
 plain/fpi $plain $fpi
 plain/rest $plain $rest
