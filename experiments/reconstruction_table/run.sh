@@ -13,29 +13,18 @@ sweep() { # folder, then its overrides
 }
 export -f sweep
 
-auto="inverter=auto"
-ddim="inverter=ddim"
-fpi="inverter=fpi inverter.iterations=1,2,3,5"
-ife="inverter=ife"
-aidi="inverter=aidi"
+# fpi with one iteration is ddim, bit for bit.
+fpi="inverter=fpi inverter.iterations=2,3,5"
+rest="inverter=ddim,ife,auto"
 plain="guidance=1 limit=256"
 guided="guidance=3 limit=64"
-few="steps=10,20 guidance=1,3,7.5 limit=8 batch_size=8"
+few="steps=10,20 guidance=1,3,7.5 limit=8"
 cat <<END | xargs -P "${PROCESSES:-1}" -I{} bash -c "sweep {} $*"
 plain/fpi $plain $fpi
-plain/ddim $plain $ddim
-plain/ife $plain $ife
-plain/auto $plain $auto
+plain/rest $plain $rest
 guided/fpi $guided $fpi
-guided/aidi $guided $aidi
-guided/cached $guided $ife inverter.variant=cached
-guided/ddim $guided $ddim
-guided/ife $guided $ife
-guided/auto $guided $auto
+guided/rest $guided $rest
 few/fpi $few $fpi
-few/aidi $few $aidi
-few/ddim $few $ddim
-few/ife $few $ife
-few/auto $few $auto
+few/rest $few $rest
 END
 "$python" experiments/reconstruction_table/table.py "$out"
