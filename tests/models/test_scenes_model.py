@@ -97,7 +97,7 @@ def test_iterations_close_the_gap_and_the_estimator_beats_ddim_at_its_cost(measu
     assert latent["ddim"] + 3 < latent["ife"]
     assert latent["ddim"] + 3 < latent["fpi3"] < latent["fpi5"]
     assert mean(measured["ife"], "nfe_calls") == mean(measured["ddim"], "nfe_calls") == 20
-    assert abs(mean(measured["fpi5"], "gap")) < 0.1
+    assert abs(mean(measured["fpi5"], "gap")) < 0.2 * mean(measured["ddim"], "gap")
 
 
 def test_the_ceiling_is_a_faithful_picture(measured):
