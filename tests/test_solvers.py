@@ -2,9 +2,19 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from fpinv.errors import UserError
-from fpinv.solvers import Anderson, Averaged, FixedPointIteration, Plain, per_sample, rms
+from fpinv.solvers import (
+    Anderson,
+    Averaged,
+    FixedPointIteration,
+    LeastSquares,
+    Plain,
+    Solution,
+    per_sample,
+    rms,
+)
 
 torch.manual_seed(0)
 Q = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64)).Q
@@ -173,3 +183,57 @@ def test_residual_is_undamped():
 def test_refuses_impossible_settings(wrong):
     with pytest.raises(UserError, match="not possible"):
         wrong()
+
+
+def linear(singular: float) -> tuple[Tensor, Tensor]:
+    """Matrices (3, 6, 6) and right sides (3, 6); the last singular value is given."""
+    g = torch.Generator().manual_seed(3)
+    u, _, v = torch.linalg.svd(torch.randn(3, 6, 6, generator=g, dtype=torch.float64))
+    values = torch.tensor([2.0, 1.5, 1.0, 0.8, 0.5, singular], dtype=torch.float64)
+    return u @ torch.diag(values) @ v, torch.randn(3, 6, generator=g, dtype=torch.float64)
+
+
+def least_squares(matrix: Tensor, right: Tensor, **settings: int) -> Solution:
+    """Solves ``x - g(x) = matrix x - right``."""
+
+    def g(x: Tensor, rows: Tensor | None) -> Tensor:
+        a, b = (matrix, right) if rows is None else (matrix[rows], right[rows])
+        return x - (torch.einsum("bij,bj->bi", a, x) - b)
+
+    one = torch.ones(len(right), dtype=torch.float64)
+    return LeastSquares(**settings)(g, torch.zeros_like(right), one, 1e-10 * one)
+
+
+def test_least_squares_solves_what_has_a_solution():
+    matrix, right = linear(0.4)
+    found = least_squares(matrix, right, iterations=200)
+    assert found.converged.all() and (found.steps < 200).all()
+    expected = torch.linalg.solve(matrix, right)
+    assert torch.allclose(found.value, expected, atol=1e-8)
+
+
+def test_least_squares_finds_the_least_residual_of_what_has_none():
+    matrix, right = linear(0.0)
+    found = least_squares(matrix, right, iterations=200)
+    best = matrix @ (torch.linalg.pinv(matrix, rtol=1e-8) @ right.unsqueeze(-1))
+    expected = rms(best.squeeze(-1) - right)
+    assert not found.converged.any() and (expected > 0.01).all()
+    assert torch.allclose(found.residual, expected, rtol=1e-6)
+
+
+def test_least_squares_treats_each_sample_alone():
+    matrix, right = linear(0.1)
+    together = least_squares(matrix, right, iterations=30)
+    for k in range(3):
+        alone = least_squares(matrix[k : k + 1], right[k : k + 1], iterations=30)
+        assert torch.allclose(alone.value, together.value[k : k + 1], rtol=1e-9, atol=1e-12)
+        assert alone.steps == together.steps[k]
+
+
+def test_least_squares_keeps_a_start_from_which_nothing_is_finite():
+    start = torch.ones(2, 4, dtype=torch.float64)
+    one = torch.ones(2, dtype=torch.float64)
+    found = LeastSquares(5)(lambda x, rows: x * math.nan, start, one, 0 * one)
+    assert torch.equal(found.value, start) and not found.converged.any()
+    with pytest.raises(UserError, match="iterations=0"):
+        LeastSquares(0)

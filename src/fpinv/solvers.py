@@ -248,3 +248,121 @@ class History:
         """Forgets all samples but ``rows``."""
         self.xs = [x[rows] for x in self.xs]
         self.gs = [g[rows] for g in self.gs]
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    r"""Minimises :math:`\tfrac12 |x - g(x)|^2` by L-BFGS: for equations without a solution.
+
+    Where g folds, no iteration of g alone finds the point of least residual: that takes
+    :math:`(I - g'(x))^T`, a gradient through the network. Each sample has its own curvature pairs
+    and its own length of step, a quarter of the last one's where the residual did not fall and 1
+    where it did; a sample leaves the batch at its tolerance, or when no step of a sensible length
+    helps.
+
+    References:
+        | On the limited memory BFGS method for large scale optimization (Liu and Nocedal, 1989)
+        | https://doi.org/10.1007/BF01589116
+
+    Arguments:
+        iterations: Evaluations of g with a gradient per sample at most, at least 1.
+        memory: Number of remembered curvature pairs.
+    """
+
+    iterations: int = 40
+    memory: int = 8
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
+
+    def __call__(self, g: Equation, start: Tensor, scale: Tensor, tolerance: Tensor) -> Solution:
+        """The best point met from ``start`` (B, ...), itself included.
+
+        Residuals are in units of ``scale`` (B,), as is ``tolerance`` (B,).
+        """
+        unit = scale * math.sqrt(start[0].numel())
+        value, least = start.clone(), torch.full_like(scale, math.inf)
+        steps = torch.zeros_like(scale, dtype=torch.long)
+        active = torch.arange(len(start), device=start.device)
+        state: _Descending | None = None
+        for _ in range(self.iterations):
+            x = start if state is None else state.trial()
+            half, slope = _half_square(g, x, active if len(active) < len(start) else None)
+            steps[active] += 1
+            if state is None:
+                state = _Descending(x, half, slope, self.memory)
+            else:
+                state.advance(x, half, slope)
+            residual = (2 * state.half).sqrt() / unit[active]
+            value[active], least[active] = state.x, residual.nan_to_num(math.inf)
+            going = (least > tolerance)[active] & state.moving
+            if not going.all():
+                active = active[going]
+                if not len(active):
+                    break
+                state.keep(going)
+        return Solution(value, least, steps, least <= tolerance)
+
+
+def _half_square(g: Equation, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Half the squared residual of each sample, (B,), and its gradient."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        half = (x - g(x, rows)).flatten(1).square().sum(1) / 2
+        (slope,) = torch.autograd.grad(half.sum(), x)
+    return half.detach(), slope
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of each sample, broadcastable over it."""
+    return per_sample((a * b).flatten(1).sum(1), a)
+
+
+class _Descending:
+    """Where each sample of a descent is, and what it knows of the curvature there."""
+
+    shortest = 0.01
+    """Length of a step below which a sample no longer moves."""
+
+    def __init__(self, x: Tensor, half: Tensor, slope: Tensor, memory: int) -> None:
+        self.x, self.half, self.slope, self.memory = x, half, slope, memory
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+        self.length, self.curvature = torch.ones_like(half), torch.ones_like(half)
+
+    @property
+    def moving(self) -> Tensor:
+        """Samples for which a step may still help, (B,)."""
+        return self.half.isfinite() & (self.length > self.shortest)
+
+    def trial(self) -> Tensor:
+        """The next point to evaluate: a quasi-Newton step by the two-loop recursion."""
+        q, weights = self.slope, []
+        tiny = torch.finfo(q.dtype).tiny
+        for s, y in reversed(self.pairs):
+            weights.append(_inner(s, q) / _inner(s, y).clamp_min(tiny))
+            q = q - weights[-1] * y
+        q = q * per_sample(self.curvature, q)
+        for (s, y), weight in zip(self.pairs, reversed(weights), strict=True):
+            q = q + (weight - _inner(y, q) / _inner(s, y).clamp_min(tiny)) * s
+        return self.x - per_sample(self.length, q) * q
+
+    def advance(self, x: Tensor, half: Tensor, slope: Tensor) -> None:
+        """Takes in the evaluation of a trial point: goes there where the residual fell."""
+        fell = half < self.half
+        s, y = x - self.x, slope - self.slope
+        product, square = _inner(s, y).flatten(), _inner(y, y).flatten()
+        curved = fell & (product > 1e-8 * square)
+        keep, there = per_sample(curved, x), per_sample(fell, x)
+        self.pairs = [*self.pairs, (torch.where(keep, s, 0), torch.where(keep, y, 0))]
+        self.pairs = self.pairs[-self.memory :]
+        self.curvature = torch.where(curved, product / square, self.curvature)
+        self.x, self.slope = torch.where(there, x, self.x), torch.where(there, slope, self.slope)
+        self.half = torch.where(fell, half, self.half)
+        self.length = torch.where(fell, torch.ones_like(self.length), self.length / 4)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forgets all samples but ``rows``."""
+        self.x, self.half, self.slope = self.x[rows], self.half[rows], self.slope[rows]
+        self.length, self.curvature = self.length[rows], self.curvature[rows]
+        self.pairs = [(s[rows], y[rows]) for s, y in self.pairs]

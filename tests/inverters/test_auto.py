@@ -78,7 +78,7 @@ def test_no_image_comes_back_worse_than_from_ddim(steps, scale):
 
 def test_the_record_says_which_steps_were_not_solved_and_what_the_check_cost():
     d, z, c = toy.denoiser(10, scale=ROUGH), toy.latents(15), toy.condition(15, guidance=7.5)
-    found = Auto(iterations=6).invert(d, z, c)
+    found = Auto(iterations=6, descents=0).invert(d, z, c)
     checks = found.calls - found.iterations.sum(0)
     assert (found.iterations[~found.converged] == 6).all()
     assert (checks == 30).any() and ((checks == 0) | (checks == 30)).all()

@@ -14,7 +14,16 @@ from fpinv.inversion import DDIMSampling, Inversion, sample, spent
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.implicit import ascend, equation
 from fpinv.schedule import Schedule
-from fpinv.solvers import Acceleration, Anderson, Equation, History, Solution, per_sample, rms
+from fpinv.solvers import (
+    Acceleration,
+    Anderson,
+    Equation,
+    History,
+    LeastSquares,
+    Solution,
+    per_sample,
+    rms,
+)
 
 EARLY = 4
 """Steps at the clean end that differ too much from one another to predict the next from."""
@@ -60,12 +69,17 @@ class Auto(DDIMSampling):
     **Value.** The point of least residual, the next iterate included at its predicted one, so
     that an iteration which does not contract does no harm.
 
-    **Check.** A step may have no solution: guidance folds the map, and an image that the guided
-    model would not make has no preimage. Where the residuals left predict more than ten times
-    the accepted error, the sample is sampled back, and so is its DDIM inversion; it keeps the one
-    with the smaller error.
+    **Descent.** A step may have no solution: the sampler's last steps but one return what a
+    denoiser would make of noise, which a real image is not, and guidance folds the map. Where the
+    iteration does not get there, :math:`|x - g(x)|^2` is minimised with gradients through the
+    network.
 
-    NFE: between N and K N, and 3 N more for samples that are checked. Stores: nothing beyond z_N.
+    **Check.** Where the residuals left predict more than ten times the accepted error all the
+    same, the sample is sampled back, and so is its DDIM inversion; it keeps the one with the
+    smaller error.
+
+    NFE: between N and K N, at most L more for a step that the iteration did not solve, and 3 N
+    more for samples that are checked. Stores: nothing beyond z_N.
 
     References:
         | Start: DPM-Solver++ (Lu et al., 2022), https://arxiv.org/abs/2211.01095
@@ -77,14 +91,16 @@ class Auto(DDIMSampling):
         accuracy: Acceptable error of the reconstructed latent, in dB below its power: 40 is one
             per cent. An aim rather than a bound, since ratio and stretch are predictions.
         iterations: Evaluations K of a step at most.
+        descents: Evaluations L with a gradient that an unsolved step may take besides; 0 for none.
         acceleration: How the next iterate is made.
 
     Raises:
-        UserError: on creation, where the accuracy is not finite or no iteration is allowed.
+        UserError: on creation, where a number is not possible.
     """
 
     accuracy: float = 40.0
     iterations: int = 12
+    descents: int = 40
     acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
 
     def __post_init__(self) -> None:
@@ -92,6 +108,8 @@ class Auto(DDIMSampling):
             raise UserError(f"accuracy={self.accuracy} is not possible: choose a number of dB")
         if self.iterations < 1:
             raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
+        if self.descents < 0:
+            raise UserError(f"descents={self.descents} is not possible: choose at least 0")
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
@@ -186,8 +204,22 @@ class _Climb:
                 x, last = x[keep], tuple(part[keep] for part in last)
                 history.keep(keep)
         self.gain = (self.gain * stretch).clamp_min(1)
+        self._descend(g, best, tolerance)
         self.error = torch.hypot(self.error, best.left * self.gain / a)
         return best.solution(tolerance, rms(z))
+
+    def _descend(self, g: Equation, best: _Best, tolerance: Tensor) -> None:
+        """Looks for the least residual of the samples that the iteration left unsolved."""
+        unsolved = (best.left > tolerance).nonzero().squeeze(1)
+        if not self.inverter.descents or not len(unsolved):
+            return
+
+        def part(x: Tensor, rows: Tensor | None) -> Tensor:
+            return g(x, unsolved if rows is None else unsolved[rows])
+
+        start, limit = best.value[unsolved], tolerance[unsolved]
+        solve = LeastSquares(self.inverter.descents)
+        best.replace(unsolved, solve(part, start, torch.ones_like(limit), limit))
 
     def _start(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         """The first point of the step from ``z`` at index i - 1."""
@@ -224,9 +256,22 @@ class _Best:
         """The residual of the better of the two, (B,)."""
         return torch.minimum(self.predicted, self.least)
 
+    @property
+    def value(self) -> Tensor:
+        """The better of the two."""
+        ahead = per_sample(self.predicted < self.least, self.point)
+        return torch.where(ahead, self.following, self.point)
+
+    def replace(self, rows: Tensor, found: Solution) -> None:
+        """Takes the samples ``rows`` from another solver, where its points are better."""
+        self.steps[rows] += found.steps
+        better = found.residual < self.left[rows]
+        rows = rows[better]
+        self.point[rows], self.least[rows] = found.value[better], found.residual[better]
+        self.predicted[rows] = math.inf
+
     def solution(self, tolerance: Tensor, scale: Tensor) -> Solution:
         """The better of the two of each sample."""
         ahead = self.predicted < self.least
-        value = torch.where(per_sample(ahead, self.point), self.following, self.point)
         residual = torch.where(ahead, self.made_from, self.least) / scale
-        return Solution(value, residual, self.steps, self.left <= tolerance)
+        return Solution(self.value, residual, self.steps, self.left <= tolerance)
