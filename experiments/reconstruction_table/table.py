@@ -35,7 +35,8 @@ def cell(job: JobResult, metric: str, digits: int) -> str:
 
 
 def block(jobs: list[JobResult]) -> str:
-    """The table of the jobs on one ground."""
+    """The table of the jobs on one ground, the cheapest first."""
+    jobs = sorted(jobs, key=lambda job: job.summary["nfe_calls"]["mean"])
     first = jobs[0].summary
     ceiling = cell(jobs[0], "ceiling_psnr", 2)
     lines = [
