@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import Guided, Inversion
-from fpinv.inverters import two_step
+from fpinv.inverters.two_step import TwoStep
 from fpinv.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class BDIA(Guided):
+class BDIA(TwoStep):
     r"""BDIA: from :math:`z_i` a DDIM step down and one up, with one evaluation.
 
     .. math:: z_{i-1} = \gamma z_{i+1} - \gamma M_{i \to i+1}(z_i) + M_{i \to i-1}(z_i)
@@ -43,7 +38,7 @@ class BDIA(Guided):
             raise UserError(f"gamma={self.gamma} is not possible: choose 0 < gamma <= 1")
 
     def recursion(self, schedule: Schedule, i: int) -> tuple[float, float, float]:
-        """See :data:`fpinv.inverters.two_step.Recursion`."""
+        """See :class:`~fpinv.inverters.two_step.TwoStep`."""
 
         def move(j: int) -> tuple[float, float]:
             ratio = schedule.alpha[j] / schedule.alpha[i]
@@ -51,13 +46,3 @@ class BDIA(Guided):
 
         (z_down, eps_down), (z_up, eps_up) = move(i - 1), move(i + 1)
         return self.gamma, z_down - self.gamma * z_up, eps_down - self.gamma * eps_up
-
-    @torch.no_grad()
-    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), one evaluation a step."""
-        return two_step.invert(denoiser, z0, self.inverting(condition), self.recursion)
-
-    @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
-        """Walks back down from the two last latents."""
-        return two_step.sample(denoiser, inversion, condition, self.recursion)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Guided, Inversion
-from fpinv.inverters import two_step
+from fpinv.inverters.two_step import TwoStep
 from fpinv.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class BELM(Guided):
+class BELM(TwoStep):
     r"""O-BELM: the exactly invertible two-step recursion of least local error.
 
     With :math:`\bar z = z / \alpha`, :math:`\bar\sigma = \sigma / \alpha` and
@@ -34,7 +29,7 @@ class BELM(Guided):
     """
 
     def recursion(self, schedule: Schedule, i: int) -> tuple[float, float, float]:
-        """See :data:`fpinv.inverters.two_step.Recursion`."""
+        """See :class:`~fpinv.inverters.two_step.TwoStep`."""
         alpha = schedule.alpha
         down, here, up = (schedule.sigma[j] / alpha[j] for j in (i - 1, i, i + 1))
         h, h_up = here - down, up - here
@@ -44,13 +39,3 @@ class BELM(Guided):
             scale / alpha[i] * (1 - ratio),
             -scale * h * (h + h_up) / h_up,
         )
-
-    @torch.no_grad()
-    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), one evaluation a step."""
-        return two_step.invert(denoiser, z0, self.inverting(condition), self.recursion)
-
-    @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
-        """Walks back down from the two last latents."""
-        return two_step.sample(denoiser, inversion, condition, self.recursion)
