@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -97,6 +98,18 @@ def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Bytes (B, H, W, 3) to floats (B, 3, H, W) in [-1, 1]."""
     x = torch.from_numpy(np.array(images, order="C")).to(device)
     return x.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_bytes(images: Tensor) -> NDArray[np.uint8]:
+    """Floats (B, 3, H, W) in [-1, 1] to bytes (B, H, W, 3)."""
+    scaled = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
+    return scaled.transpose(0, 2, 3, 1)
+
+
+def autoencoder(folder: str, device: torch.device) -> AutoencoderKL:
+    """The trained autoencoder of a diffusers folder, in single precision."""
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
+    return vae.to(device, memory_format=torch.channels_last)
 
 
 def batch_indices(step: int, count: int, batch: int, seed: int) -> NDArray[np.int64]:

@@ -93,12 +93,6 @@ def ceiling(pipeline: StableDiffusionPipeline, pictures: Pictures) -> dict[str, 
     }
 
 
-def to_bytes(images: Tensor) -> Pictures:
-    """Floats (B, 3, H, W) in [-1, 1] to bytes (B, H, W, 3)."""
-    scaled: Pictures = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
-    return scaled.transpose(0, 2, 3, 1)
-
-
 @torch.no_grad()
 def retrieval(
     folder: str, pipeline: StableDiffusionPipeline, pictures: Pictures, texts: Sequence[str]
@@ -199,7 +193,7 @@ def judge_card(
         scenes = [sample_scene(cfg.seed, k, "test", objects=count) for k in range(cfg.judged)]
         pictures = drawn(scenes, size)
         card[name] = shares(judged(judge, pictures, scenes, device)[1])
-        again = to_bytes(reconstructed(pipeline, common.to_tensor(pictures, device)))
+        again = common.to_bytes(reconstructed(pipeline, common.to_tensor(pictures, device)))
         card[f"{name}, reconstructed"] = shares(judged(judge, again, scenes, device)[1])
     for name in SHAPES:
         scenes = lone(cfg, name, cfg.judged // 4)

@@ -12,7 +12,6 @@ import hydra
 import numpy as np
 import torch
 from attributes import accuracy, labels, reading_loss
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -33,13 +32,11 @@ def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
 @torch.no_grad()
 def decoded(folder: str, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8]:
     """Pictures (count, size, size, 3) as they come back from the autoencoder in ``folder``."""
-    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
-    vae = vae.to(device, memory_format=torch.channels_last)
+    vae = common.autoencoder(folder, device)
     parts = []
     for k in range(0, len(images), 50):
         x = common.to_tensor(images[k : k + 50], device)
-        back = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
-        parts.append(((back + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+        parts.append(common.to_bytes(vae.decode(vae.encode(x).latent_dist.mode()).sample))
     return np.concatenate(parts)
 
 

@@ -13,7 +13,7 @@ import common
 import hydra
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
@@ -70,8 +70,7 @@ def latents(cfg: DictConfig, images: NDArray[np.uint8], device: torch.device) ->
     if path.exists():
         kept: Tensor = torch.load(path, weights_only=True)
         return kept.to(device)
-    vae = AutoencoderKL.from_pretrained(cfg.parts, subfolder="vae", torch_dtype=torch.float32)
-    vae = vae.to(device, memory_format=torch.channels_last)
+    vae = common.autoencoder(cfg.parts, device)
     parts = []
     for k in range(0, len(images), 100):
         x = common.to_tensor(images[k : k + 100], device)
