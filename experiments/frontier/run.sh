@@ -1,15 +1,7 @@
 #!/usr/bin/env bash
 # Accuracy against evaluations, on held-out scenes; extra arguments go to run.py.
 # PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two sweeps at a time.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-out=outputs/frontier/$(date +%Y-%m-%d_%H-%M-%S)
-
-export python=${PYTHON:-.venv/bin/python} out
-sweep() { # folder, then its overrides
-    "$python" run.py experiment=frontier "hydra.sweep.dir=$out/$1" "${@:2}" || [ $? -eq 1 ]
-}
-export -f sweep
+source "$(dirname "$0")/../sweeps.sh"
 
 auto="inverter=auto inverter.accuracy=20,30,40,50,60"
 aidi="inverter=aidi inverter.iterations=2,3,5,8"
@@ -18,7 +10,7 @@ every="steps=50 guidance=3 limit=16"
 # The grid of the implicit methods; at N = 50 and w = 3 the sixteen scenes above serve.
 long="limit=8 steps=50 guidance=1,7.5"
 short="limit=8 steps=10,20 guidance=1,3,7.5"
-cat <<END | xargs -P "${PROCESSES:-1}" -I{} bash -c "sweep {} $*"
+sweeps "$@" <<END
 null_text $every inverter=null_text
 aidi $every $aidi
 fpi $every $fpi

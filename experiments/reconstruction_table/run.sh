@@ -1,17 +1,7 @@
 #!/usr/bin/env bash
 # The table of inverters on held-out scenes; extra arguments go to run.py.
 # PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two at a time, which on two cores is a fifth faster.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-out=outputs/reconstruction_table/$(date +%Y-%m-%d_%H-%M-%S)
-
-export python=${PYTHON:-.venv/bin/python} out
-sweep() { # folder, then its overrides
-    # Exit code 1 means that some images failed; the table says how many were measured.
-    "$python" run.py experiment=reconstruction_table "hydra.sweep.dir=$out/$1" "${@:2}" ||
-        [ $? -eq 1 ]
-}
-export -f sweep
+source "$(dirname "$0")/../sweeps.sh"
 
 # fpi with one iteration is ddim, bit for bit.
 fpi="inverter=fpi inverter.iterations=2,3,5"
@@ -19,7 +9,7 @@ rest="inverter=ddim,ife,auto"
 plain="guidance=1 limit=256"
 guided="guidance=3 limit=64"
 few="steps=10,20 guidance=1,3,7.5 limit=8"
-cat <<END | xargs -P "${PROCESSES:-1}" -I{} bash -c "sweep {} $*"
+sweeps "$@" <<END
 plain/fpi $plain $fpi
 plain/rest $plain $rest
 guided/fpi $guided $fpi
