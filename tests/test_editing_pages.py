@@ -7,12 +7,13 @@ from PIL import Image
 
 from fpinv.errors import UserError
 from fpinv.records import Record, RunFolder
-from fpinv.sweep import JobResult
+from fpinv.results import Job
+from fpinv.results import drawn as drawn_picture
 
 gallery = scripts.load("editing_gallery/page")
 figure8 = scripts.load("figure8_clip_distance/plot")
 figure13 = scripts.load("figure13_many_edits/plot")
-table = scripts.load("editing_table/table")
+table = scripts.load("editing_table/table").experiment
 
 
 @pytest.fixture
@@ -39,18 +40,16 @@ def test_the_gallery_is_one_whole_page(run, tmp_path, capsys):
     assert "no run's folder" in capsys.readouterr().err
 
 
-def test_figure_8_has_a_point_a_job_and_names_what_lacks(tmp_path):
+def test_figure_8_has_a_point_a_job_and_names_what_lacks():
     summary = {k: {"mean": 0.3, "ci95": 0.1} for k in ("lpips_alex", "clip_scenes")}
-    jobs = [JobResult(k, {"inverter": n}, 0, summary, tmp_path) for k, n in enumerate("ab")]
-    found = figure8.points(jobs, "lpips_alex", "clip_scenes")
-    assert list(found) == ["a", "b"]
-    figure8.draw(found, "x", "y", tmp_path / "f.png")
-    with Image.open(tmp_path / "f.png") as image:
-        assert len(image.convert("RGB").getcolors(10**6)) > 10
-    with pytest.raises(UserError, match="no metric lpips_vgg; did you mean lpips_alex"):
-        figure8.points(jobs, "lpips_vgg", "clip_scenes")
-    with pytest.raises(UserError, match="no jobs"):
-        figure8.points([], "x", "y")
+    jobs = [Job(n, {"inverter": n}, summary | {"n": 9}) for n in "ab"]
+    made = figure8.make(jobs)
+    assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in made.text
+    drawn = np.asarray(drawn_picture(made.pictures["clip_distance.png"]))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
+    del summary["lpips_alex"]
+    with pytest.raises(UserError, match="one of the metrics lpips_alex, features_scenes"):
+        figure8.make([*jobs, Job("c", {}, summary)])
 
 
 def test_figure_13_edits_its_scene_in_every_wished_way(tmp_path):
@@ -71,30 +70,19 @@ def test_figure_13_says_what_is_wrong_in_one_line(capsys):
     assert "tokens, start and end included" in error and error.count("\n") == 1
 
 
-def test_the_table_has_a_row_an_inverter_and_a_block_a_ground(tmp_path, monkeypatch, capsys):
+def test_the_table_has_a_row_an_inverter_and_a_block_a_ground():
     def job(inverter, guidance=3, **measured):
         values = {k: {"mean": v, "ci95": 0.01} for k, v in measured.items()}
-        summary = {
-            "inverter": inverter,
-            "n": 50,
-            "steps": 20,
-            "guidance": guidance,
-            "device": "cpu",
-        }
-        return JobResult(0, {}, 0, summary | values | {"kept_accuracy": None}, tmp_path)
+        header = {"inverter": inverter, "n": 50, "steps": 20, "device": "cpu"}
+        return Job(inverter, {}, header | {"guidance": guidance, "kept_accuracy": None} | values)
 
     jobs = [
         job("fpi", edit_accuracy=0.5, clip_scenes=0.31, features_scenes=0.2),
         job("ddim", edit_accuracy=0.25, clip_scenes=0.3, seconds_per_image=1.5),
         job("fpi", 1, edit_accuracy=1.0),
-        JobResult(1, {}, 1, {}, tmp_path),
     ]
-    (tmp_path / "all").mkdir()
-    monkeypatch.setattr(table, "read_jobs", lambda folder: jobs)
-    table.main(tmp_path)
-    printed = capsys.readouterr().out
-    lines = printed.splitlines()
-    assert printed.count("| inverter |") == 2 and "w = 3, N = 20, cpu" in lines
-    assert "CLIP (clip_scenes)" in printed and "(features_scenes)" in printed
-    row = next(line for line in lines if line.startswith("| ddim |"))
+    text = table.make(jobs).text
+    assert text.count("| inverter | n |") == 2 and "w = 3, N = 20, cpu" in text.splitlines()
+    assert "CLIP (clip_scenes)" in text and "(features_scenes)" in text
+    row = next(line for line in text.splitlines() if line.startswith("| ddim |"))
     assert row.startswith("| ddim | 50 | 25.0 ± 1.0 |  |") and row.endswith("| 1.50 ± 0.01 |")

@@ -1,4 +1,4 @@
-"""The Markdown table of a folder of sweeps: ``table.py outputs/reconstruction_table/<stamp>``.
+"""The tables of inverters: ``table.py outputs/reconstruction_table/<stamp> [results]``.
 
 Reads records only. One row per inverter with its setting and one block per grid and guidance;
 every number is the mean over the images with the half-width of its 95 % interval.
@@ -7,61 +7,29 @@ every number is the mean over the images with the half-width of its 95 % interva
 from __future__ import annotations
 
 import sys
-from itertools import groupby
-from pathlib import Path
+from collections.abc import Sequence
 
-from fpinv.sweep import JobResult, read_jobs
+from fpinv.results import Job
+from fpinv.tables import Column, block, by_ground, label, mean, shared
 
-METRICS = {
-    "PSNR, dB": ("psnr", 2),
-    "gap to the ceiling, dB": ("gap", 3),
-    "latent, dB": ("latent_psnr", 1),
-    "calls": ("nfe_calls", 0),
-}
+COLUMNS = (
+    Column("PSNR, dB", ("psnr",), 2),
+    Column("gap to the ceiling, dB", ("gap",), 3),
+    Column("latent, dB", ("latent_psnr",), 1),
+    Column("calls", ("nfe_calls",), 0),
+)
+CEILING = Column("ceiling", ("ceiling_psnr",), 2)
 SETTINGS = ("inverter.label", "inverter.variant", "inverter.iterations")
 
 
-def name(job: JobResult) -> str:
-    """The inverter and what was set on it."""
-    set_on_it = [job.overrides[key] for key in SETTINGS if key in job.overrides]
-    return " ".join([job.summary["inverter"], *set_on_it])
-
-
-def cell(job: JobResult, metric: str, digits: int) -> str:
-    """``mean ± half-width``, without the latter where all images have the same value."""
-    value = job.summary[metric]
-    text = f"{value['mean']:.{digits}f}"
-    return f"{text} ± {value['ci95']:.{digits}f}" if value["ci95"] else text
-
-
-def block(jobs: list[JobResult]) -> str:
+def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground, the cheapest first."""
-    jobs = sorted(jobs, key=lambda job: job.summary["nfe_calls"]["mean"])
-    first = jobs[0].summary
-    ceiling = cell(jobs[0], "ceiling_psnr", 2)
-    lines = [
-        f"w = {first['guidance']:g}, N = {first['steps']}, n = {first['n']}, {first['device']}; "
-        f"ceiling {ceiling} dB",
-        "",
-        "| inverter | " + " | ".join(METRICS) + " |",
-        "|---|" + "---:|" * len(METRICS),
-    ]
-    for job in jobs:
-        cells = (cell(job, metric, digits) for metric, digits in METRICS.values())
-        lines.append(f"| {name(job)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    jobs = sorted(jobs, key=lambda job: mean(job, "nfe_calls"))
+    head = shared(jobs[0], CEILING)
+    return block(head, jobs, COLUMNS, lambda job: label(job, SETTINGS))
 
 
-def ground(job: JobResult) -> tuple[int, float]:
-    """What makes runs comparable: the grid, the longest first, and the guidance."""
-    return -job.summary["steps"], job.summary["guidance"]
-
-
-def main(folder: Path) -> None:
-    jobs = [job for sweep in sorted(folder.glob("*/*")) for job in read_jobs(sweep)]
-    blocks = groupby(sorted(jobs, key=ground), key=ground)
-    print("\n\n".join(block(list(same)) for _, same in blocks))
-
+experiment = by_ground(table)
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(experiment.main())

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
@@ -18,6 +18,15 @@ from fpinv.records import is_interval, read_json, replacing
 
 CRASHED = 1
 COUNTS = ("n", "failed", "total")
+
+
+class Overridden(Protocol):
+    """Whatever was run with overrides."""
+
+    @property
+    def overrides(self) -> Mapping[str, str]:
+        """Value by key."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,11 +102,11 @@ def _metrics(jobs: Sequence[JobResult]) -> list[str]:
     return list(dict.fromkeys(name for name, value in entries if is_interval(value)))
 
 
-def _keys(jobs: Sequence[JobResult]) -> list[str]:
+def _keys(jobs: Sequence[Overridden]) -> list[str]:
     return list(dict.fromkeys(key for job in jobs for key in job.overrides))
 
 
-def varied(jobs: Sequence[JobResult]) -> list[str]:
+def varied(jobs: Sequence[Overridden]) -> list[str]:
     """The overrides in which the jobs differ."""
     return [key for key in _keys(jobs) if len({job.overrides.get(key) for job in jobs}) > 1]
 

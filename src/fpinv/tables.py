@@ -1,0 +1,130 @@
+"""Markdown tables of finished jobs: cells with their intervals, a block for each ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fpinv.records import is_interval
+from fpinv.results import Experiment, Job, Results
+
+DRAWS = 10_000  # bootstrap draws of an interval
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column shows.
+
+    Arguments:
+        title: Its heading.
+        metrics: Entries of a summary that may stand there; the first that was measured does.
+        digits: Behind the point.
+        factor: Of the numbers, such as 100 for per cent.
+        interval: Whether the half-width of the 95 % interval is shown where it is not 0.
+        absent: What stands where nothing was measured.
+    """
+
+    title: str
+    metrics: tuple[str, ...]
+    digits: int
+    factor: float = 1
+    interval: bool = True
+    absent: str = ""
+
+    def cell(self, job: Job) -> str:
+        """``mean ± half-width``."""
+        for value in map(job.summary.get, self.metrics):
+            mean, half = (value["mean"], value["ci95"]) if is_interval(value) else (value, None)
+            if mean is not None:
+                text = self._number(mean)
+                return f"{text} ± {self._number(half)}" if half and self.interval else text
+        return self.absent
+
+    def heading(self, jobs: Sequence[Job]) -> str:
+        """The title, with the metrics that were measured where several may be meant."""
+        found = [m for m in self.metrics if any(is_interval(job.summary.get(m)) for job in jobs)]
+        several = len(self.metrics) > 1 and found
+        return f"{self.title} ({', '.join(found)})" if several else self.title
+
+    def _number(self, value: float) -> str:
+        return f"{value * self.factor:.{self.digits}f}"
+
+
+def mean(job: Job, metric: str) -> float:
+    """The mean of a metric over the job's examples."""
+    return float(job.summary[metric]["mean"])
+
+
+def ground(job: Job) -> tuple[int, float]:
+    """What makes runs comparable: the grid, the longest first, and the guidance."""
+    return -job.summary["steps"], job.summary["guidance"]
+
+
+def grounds(jobs: Sequence[Job], key: Callable[[Job], Any] = ground) -> list[list[Job]]:
+    """The jobs on one ground together, in the order of the grounds."""
+    return [list(same) for _, same in groupby(sorted(jobs, key=key), key=key)]
+
+
+def by_ground(table: Callable[[Sequence[Job]], str]) -> Experiment:
+    """The experiment whose results are a table a ground."""
+    return Experiment(lambda jobs: Results("\n\n".join(map(table, grounds(jobs)))))
+
+
+def setting(job: Job) -> str:
+    """Guidance and grid."""
+    return f"w = {job.summary['guidance']:g}, N = {job.summary['steps']}"
+
+
+def shared(job: Job, ceiling: Column) -> str:
+    """What a reconstruction shares with those on its ground: setting, images, VAE's ceiling."""
+    n, device = job.summary["n"], job.summary["device"]
+    return f"{setting(job)}, n = {n}, {device}; ceiling {ceiling.cell(job)} dB"
+
+
+def label(job: Job, settings: Sequence[str] = ()) -> str:
+    """The inverter, and which of the settings were set on it."""
+    return " ".join(
+        [job.summary["inverter"], *(job.overrides[k] for k in settings if k in job.overrides)]
+    )
+
+
+def block(
+    head: str,
+    jobs: Sequence[Job],
+    columns: Sequence[Column],
+    name: Callable[[Job], str] = label,
+) -> str:
+    """A line on what the jobs share, and their table: a row a job."""
+    titles = ["inverter", *(column.heading(jobs) for column in columns)]
+    rows = [[name(job), *(column.cell(job) for column in columns)] for job in jobs]
+    return f"{head}\n\n{markdown(titles, rows)}"
+
+
+def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A table whose first columns hold words and whose others hold numbers, set to the right."""
+    rule = "|" + "---|" * words + "---:|" * (len(titles) - words)
+    return "\n".join([_row(titles), rule, *map(_row, rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def percent(mean: float, draws: ArrayLike) -> str:
+    """A share in per cent, with the interval of which 95 % of its bootstrap draws are."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def bootstrap(shares: Sequence[float]) -> str:
+    """The mean of shares in per cent, with the 95 % interval of its bootstrap draws."""
+    if not shares:
+        return "-"
+    x = np.array(shares)
+    chosen = np.random.default_rng(0).integers(len(x), size=(DRAWS, len(x)))
+    return percent(float(x.mean()), x[chosen].mean(1))

@@ -1,0 +1,27 @@
+"""Runs as they leave their folders, for what reads records."""
+
+from omegaconf import OmegaConf
+
+from fpinv.records import RunFolder
+
+HEADER = {
+    "model": "scenes",
+    "steps": 20,
+    "guidance": 1.0,
+    "device": "cpu",
+    "versions": {"torch": "2"},
+}
+
+
+def finish(path, records, overrides=(), config=None, choices=None, header=None, pooled=None):
+    """One finished job with these records in the folder ``path``; the last part is its number."""
+    folder = RunFolder(path)
+    for record in records:
+        folder.append(record)
+    task = {"overrides": {"task": list(overrides)}, "job": {"num": int(path.name)}}
+    (path / ".hydra").mkdir()
+    OmegaConf.save({"hydra": task}, path / ".hydra" / "hydra.yaml")
+    OmegaConf.save((config or {}) | {"choices": choices or {}}, path / "config.yaml")
+    inverter = {"inverter": (choices or {}).get("inverter", "fpi")}
+    folder.summarise(HEADER | inverter | (header or {}), len(records), (), pooled)
+    return path
