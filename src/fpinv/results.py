@@ -15,6 +15,7 @@ pictures         PNG or JPEG, under 300 KB each
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import json
 import re
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXT, JOBS, EXAMPLES = "results.md", "jobs.json", "examples.json"
+SCRIPTS = ("table.py", "plot.py")
 LARGEST = 300_000  # bytes of a picture
 DIGITS = 8  # that numbers are kept with
 DPI = 110
@@ -138,6 +140,18 @@ class Experiment:
         settings = dict(_settings(job.folder, self.settings)) if self.settings else {}
         examples = list(_examples(job.folder, self.examples)) if self.examples else []
         return Job(name, overrides, rounded(job.summary), settings, rounded(examples), job.folder)
+
+
+def load(folder: Path) -> Experiment | None:
+    """The experiment of the script in a folder of experiments/; None where there is none."""
+    for script in (folder / name for name in SCRIPTS):
+        if script.is_file():
+            name = f"experiments.{folder.name}.{script.stem}"
+            spec = importlib.util.spec_from_file_location(name, script)
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return getattr(module, "experiment", None)
+    return None
 
 
 def _name(job: Path, folder: Path) -> str:
