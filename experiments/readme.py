@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 from fpinv.errors import UserError
 from fpinv.records import write
-from fpinv.results import JOBS, LARGEST, TEXT, load
+from fpinv.results import JOBS, LARGEST, TEXT, blocks, load
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- results: (\w+)((?:; [^;\n]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -78,17 +78,6 @@ def block(text: str, beginning: str, name: str) -> str:
     if len(found) != 1:
         raise UserError(f"{len(found)} blocks of the results of {name} begin with '{beginning}'")
     return found[0]
-
-
-def blocks(text: str) -> list[str]:
-    """A results.md in blocks: a line of words, and the tables, lists and pictures after it."""
-    found: list[str] = []
-    for paragraph in text.split("\n\n"):
-        if found and paragraph.startswith(("|", "- ", "![")):
-            found[-1] += f"\n\n{paragraph}"
-        else:
-            found.append(paragraph)
-    return found
 
 
 def stale(root: Path = ROOT) -> Iterator[str]:

@@ -22,8 +22,13 @@ INCHES = 1.4
 COMMON = {"original": ("original", ""), "VAE ceiling": ("ceiling", "ceiling_psnr")}
 TRUTH = {"original": ("original", ""), "perfect edit": ("truth", "")}
 """By heading: a picture that all jobs have alike, and the metric under it."""
-RECONSTRUCTION, EDIT = ("reconstruction", "psnr"), ("edit", "background_psnr")
-"""What the jobs differ in."""
+VIEWS = {
+    "edit": (TRUTH, ("edit", "background_psnr")),
+    "reconstruction": (COMMON, ("reconstruction", "psnr")),
+    "strip": ({}, ("strip", "")),
+    "sheet": ({}, ("sheet", "")),
+}
+"""By a picture that runs of a kind keep: what their jobs have alike, and what they differ in."""
 
 Cell = tuple[Path, str]
 """A picture and the words under it."""
@@ -48,17 +53,30 @@ def compare(jobs: Sequence[JobResult], path: Path) -> bool:
     kept, and of the same original.
     """
     finished = [job for job in jobs if job.summary.get("n")][:MOST_JOBS]
-    columns = dict(_columns(finished, varied(jobs)))
+    columns, ids = side_by_side(finished)
+    drawable = bool(ids) and "original" in columns
+    if drawable:
+        _draw(columns, ids[:MOST_EXAMPLES], path)
+    return drawable
+
+
+def side_by_side(jobs: Sequence[JobResult]) -> tuple[dict[str, Mapping[str, Cell]], list[str]]:
+    """What there is to see of finished jobs: columns of cells by heading, and what they share.
+
+    The pictures that all jobs have alike come first, once; then each job's own: reconstructions,
+    edits, strips along paths of seeds or sheets of a class. The ids are of the examples that all
+    columns have, from the same original.
+    """
+    columns = dict(_columns(jobs, varied(jobs)))
     shared = [set(cells) for cells in columns.values()]
     ids = [id for id in next(iter(columns.values()), {}) if all(id in s for s in shared)]
-    ids = [id for id in ids if len({_original(job, id) for job in finished}) == 1]
-    if ids:
-        _draw(columns, ids[:MOST_EXAMPLES], path)
-    return bool(ids)
+    ids = [id for id in ids if len({_original(job, id) for job in jobs}) == 1]
+    return columns, ids
 
 
-def _original(job: JobResult, id: str) -> bytes:
-    return picture(job.folder, id, "original").read_bytes()
+def _original(job: JobResult, id: str) -> bytes | None:
+    file = picture(job.folder, id, "original")
+    return file.read_bytes() if file.exists() else None
 
 
 def _columns(
@@ -66,13 +84,15 @@ def _columns(
 ) -> Iterator[tuple[str, Mapping[str, Cell]]]:
     """Heading and cells by example id; what all jobs have alike is the first one's."""
     kept = {name for job in jobs[:1] for row in read_rows(job.folder) for name in row["images"]}
-    common, own = (TRUTH, EDIT) if "edit" in kept else (COMMON, RECONSTRUCTION)
+    common, own = next((view for name, view in VIEWS.items() if name in kept), ({}, None))
     for heading, (name, metric) in common.items():
         if name in kept:
             yield heading, _cells(jobs[0].folder, name, metric)
-    for job in jobs:
+    for job in jobs if own else ():
         heading = "\n".join(
-            f"{key.rpartition('.')[2]} {job.overrides.get(key, '')}" for key in keys
+            f"{key.rpartition('.')[2]} {job.overrides[key]}"
+            for key in keys
+            if key in job.overrides
         )
         yield heading or f"job {job.number}", _cells(job.folder, *own)
 

@@ -126,12 +126,11 @@ class Experiment:
         Raises:
             UserError: there is none.
         """
-        found = {_name(job.folder, folder): job for job in read_jobs(folder)}
-        names = sorted(found, key=_order)
-        finished = [name for name in names if found[name].summary.get("n")]
+        found = in_order(folder)
+        finished = [name for name, job in found.items() if job.summary.get("n")]
         if not finished:
             raise UserError(f"{folder} holds no finished runs")
-        if left_out := [name for name in names if name not in finished]:
+        if left_out := [name for name in found if name not in finished]:
             print(f"left out, for nothing is finished: {', '.join(left_out)}", file=sys.stderr)
         return [self._job(name, found[name]) for name in finished]
 
@@ -154,12 +153,13 @@ def load(folder: Path) -> Experiment | None:
     return None
 
 
-def _name(job: Path, folder: Path) -> str:
-    return job.relative_to(folder).as_posix()
+def in_order(folder: Path) -> dict[str, JobResult]:
+    """The jobs of the sweeps in a folder by name, sweep by sweep and by number in each."""
+    found = {job.folder.relative_to(folder).as_posix(): job for job in read_jobs(folder)}
+    return {name: found[name] for name in sorted(found, key=_order)}
 
 
 def _order(name: str) -> tuple[tuple[str, ...], int]:
-    """Sweep by sweep, and by number in each."""
     path = PurePosixPath(name)
     return path.parent.parts, int(path.name) if path.name.isdigit() else -1
 
@@ -176,6 +176,17 @@ def _examples(folder: Path, names: Iterable[str]) -> Iterator[dict[str, Any]]:
         if row["error"] is None:
             known = row | row["series"] | row.get("texts", {})
             yield {"id": row["id"]} | {name: known[name] for name in names if name in known}
+
+
+def blocks(text: str) -> list[str]:
+    """A results.md in blocks: a line of words, and the tables, lists and pictures after it."""
+    found: list[str] = []
+    for paragraph in text.strip().split("\n\n"):
+        if found and paragraph.startswith(("|", "- ", "![")):
+            found[-1] += f"\n\n{paragraph}"
+        else:
+            found.append(paragraph)
+    return found
 
 
 def rounded(value: Any) -> Any:  # noqa: ANN401

@@ -1,0 +1,114 @@
+"""A headless Chromium, driven through its debugging pipe, to see pages as readers do."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe")
+KEYS = {"Enter": ("\r", 13), "Escape": ("", 27), "Tab": ("", 9)}
+
+
+class Browser:
+    """One page of a browser.
+
+    Attributes:
+        complaints: What the console said of errors.
+        requests: What was loaded.
+    """
+
+    def __init__(self, profile):
+        commands, self._write = os.pipe()
+        self._read, answers = os.pipe()
+        line = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
+        self._process = subprocess.Popen(
+            ["bash", "-c", line, BROWSER, *OPTIONS, f"--user-data-dir={profile}"],
+            pass_fds=(commands, answers),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands)
+        os.close(answers)
+        self._buffer, self._count, self._session = b"", 0, None
+        self.complaints, self.requests = [], []
+        target = self._send("Target.createTarget", url="about:blank")["targetId"]
+        attached = self._send("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._send(f"{domain}.enable")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._session = None
+        self._send("Browser.close")
+        self._process.wait(timeout=60)
+        os.close(self._read)
+        os.close(self._write)
+
+    def open(self, file, width, dark=False, height=900):
+        """Shows a file in a window of a width."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._send("Emulation.setEmulatedMedia", features=[scheme])
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._send("Emulation.setDeviceMetricsOverride", **size)
+        self._send("Page.navigate", url=file.as_uri())
+        self._until("Page.loadEventFired")
+
+    def ask(self, expression):
+        """The value of an expression."""
+        found = self._send("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def press(self, key):
+        """Presses a key."""
+        text, code = KEYS[key]
+        named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self._send("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
+        self._send("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def picture(self, whole=True):
+        """The page as a PNG."""
+        found = self._send("Page.captureScreenshot", captureBeyondViewport=whole)
+        return base64.b64decode(found["data"])
+
+    def _send(self, method, **parameters):
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._count:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def _until(self, event):
+        while self._next().get("method") != event:
+            pass
+
+    def _next(self):
+        while b"\0" not in self._buffer:
+            data = os.read(self._read, 1 << 20)
+            assert data, "the browser has gone"
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        message = json.loads(line)
+        self._note(message.get("method"), message.get("params", {}))
+        return message
+
+    def _note(self, method, said):
+        if method == "Network.requestWillBeSent":
+            self.requests.append(said["request"]["url"])
+        elif method == "Runtime.exceptionThrown":
+            self.complaints.append(said["exceptionDetails"]["text"])
+        elif method == "Log.entryAdded" and said["entry"]["level"] == "error":
+            self.complaints.append(said["entry"]["text"])
+        elif method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning"):
+            self.complaints.append(str(said["args"]))
