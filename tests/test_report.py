@@ -86,7 +86,7 @@ def test_its_links_lead_to_the_records(runs, tmp_path):
 
 def test_the_papers_numbers_are_marked(runs, tmp_path):
     page, text = made(tmp_path, runs)
-    paper = unescape(re.search(r'<aside class="block paper".*?</aside>', page, re.S)[0])
+    paper = unescape(re.search(r'<aside class="block paper[^>]*>.*?</aside>', page, re.S)[0])
     assert page.count("<aside") == 1 and NOTICE in paper and "Fig. 3" in paper
     assert f"**{NOTICE}.**" in text and "> FPI, Fig. 3" in text
     for file in report.EXPERIMENTS.glob("*/paper.md"):

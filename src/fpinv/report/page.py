@@ -18,6 +18,7 @@ from fpinv.report.section import Section
 from fpinv.results import JOBS
 
 NOTICE = "The paper's numbers: other data, another model"
+COLUMNS = 6  # of a table that has room in half a page
 PICTURE = re.compile(r"(!\[[^\]]*\]\()([^):]+)\)")
 
 
@@ -29,7 +30,7 @@ def page(sections: Sequence[Section], place: Path) -> str:
         place: The folder it will lie in, from which it links to records.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rendered": rendered}
+    environment.filters |= {"rendered": rendered, "broad": broad}
     template = environment.from_string(_resource("page.html"))
     return template.render(
         sections=sections,
@@ -43,6 +44,11 @@ def page(sections: Sequence[Section], place: Path) -> str:
 
 def _resource(name: str) -> str:
     return files("fpinv.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def broad(text: str) -> bool:
+    """Whether Markdown is for the whole width: a picture, or a table of many columns."""
+    return "![" in text or any(line.count("|") > COLUMNS + 1 for line in text.split("\n"))
 
 
 def _linking(place: Path) -> Callable[[Path], str]:
