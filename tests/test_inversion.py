@@ -23,7 +23,7 @@ def test_save_and_load_are_inverse(inversion, tmp_path):
     digest = inversion.save(path, {"steps": 10, "prompt": ["a", "b"]})
     loaded, config = Inversion.load(path)
     assert config == {"steps": 10, "prompt": ["a", "b"]} and len(digest) == 64
-    for name in ("noise", "calls", "rows", "residual", "iterations", "converged"):
+    for name in ("noise", "calls", "rows", "residual", "iterations", "converged", "trace"):
         assert torch.equal(getattr(loaded, name), getattr(inversion, name))
     assert all(torch.equal(loaded.state[k], inversion.state[k]) for k in inversion.state)
 
@@ -70,6 +70,7 @@ def test_rows_of_an_inversion(inversion):
     part = inversion[torch.tensor([2, 0])]
     assert torch.equal(part.noise, inversion.noise[[2, 0]])
     assert torch.equal(part.residual, inversion.residual[:, [2, 0]])
+    assert torch.equal(part.trace, inversion.trace[..., [2, 0]])
     assert torch.equal(part.state["maps"], inversion.state["maps"][[2, 0]])
 
 
@@ -83,7 +84,7 @@ def test_sampling_may_start_anywhere():
 
 def test_inversions_are_joined_as_they_were_parted(inversion):
     whole = Inversion.cat([inversion[:2], inversion[2:]])
-    for name in ("noise", "calls", "rows", "residual", "iterations", "converged"):
+    for name in ("noise", "calls", "rows", "residual", "iterations", "converged", "trace"):
         assert torch.equal(getattr(whole, name), getattr(inversion, name))
     assert all(torch.equal(whole.state[k], inversion.state[k]) for k in inversion.state)
     bare = Inversion(inversion.noise, inversion.calls, inversion.rows)

@@ -83,6 +83,7 @@ USER_ERRORS = {
     "guidence=2": ["guidence", "did you mean guidance?"],
     "experment=figure": ["did you mean experiment?"],
     "experiment=figur": ["experiment=figur", "did you mean figure?"],
+    "scale=smok": ["scale=smok", "did you mean smoke?"],
     "inverter.iteration=3": ["did you mean inverter.iterations?"],
     "iterations=3": ["did you mean inverter.iterations?"],
     "+inverter.iteration=3": ["inverter.iteration", "did you mean iterations?"],
@@ -233,6 +234,18 @@ def test_an_experiment_may_hold_a_sweep(run: Run, tmp_path: Path):
     assert run("experiment=figure") == 0
     with next(tmp_path.glob("outputs/multirun/*/sweep.csv")).open() as file:
         assert [row["inverter"] for row in csv.DictReader(file)] == ["ddim", "fpi"]
+
+
+@pytest.mark.parametrize(("scale", "size"), [("smoke", 1), ("default", 2), ("paper", 3)])
+def test_an_experiment_has_a_size_for_each_scale(run: Run, tmp_path: Path, scale: str, size: int):
+    assert run("experiment=sized", f"scale={scale}") == 0
+    jobs = sorted(tmp_path.glob("outputs/multirun/*/*/summary.json"))
+    found = [json.loads(job.read_text()) for job in jobs]
+    assert [job["guidance"] for job in found] == list(range(1, size + 1))
+    assert {job["total"] for job in found} == {size}
+    assert run("experiment=sized", f"scale={scale}", "limit=4", "guidance=7") == 0
+    (again,) = set(tmp_path.glob("outputs/multirun/*/*/summary.json")) - set(jobs)
+    assert json.loads(again.read_text())["total"] == 4
 
 
 def test_a_sweep_is_no_run_to_resume(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -164,6 +164,19 @@ def test_non_finite_from_the_start_returns_the_start(tolerance):
     assert solution.residual.isinf().all()
 
 
+def test_the_trace_has_the_residual_of_every_evaluated_point():
+    g = Affine()
+    whole = FixedPointIteration(6)(g, g.start, g.scale)
+    for k in range(1, 7):
+        part = FixedPointIteration(k)(g, g.start, g.scale)
+        assert torch.equal(part.trace, whole.trace[:k])
+        assert torch.equal(part.residual, whole.trace[k - 1])
+    stopped = FixedPointIteration(6, tolerance=0.05)(g, g.start, g.scale)
+    took_part = torch.arange(6)[:, None] < stopped.steps
+    assert torch.equal(stopped.trace.isfinite(), took_part)
+    assert torch.allclose(stopped.trace[took_part], whole.trace[took_part], atol=1e-12)
+
+
 def test_residual_is_undamped():
     g = Affine()
     damped = FixedPointIteration(1, None, Plain(damping=0.5))(g, g.start, g.scale)

@@ -33,6 +33,11 @@ OPTIONS = {
         "# @package _global_\nguidance: 3\n"
         "hydra: {mode: MULTIRUN, sweeper: {params: {inverter: 'ddim,fpi'}}}"
     ),
+    "experiment/sized": (
+        "# @package _global_\nlimit: ${by_scale:1,2,3}\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: "
+        '{guidance: \'${by_scale:1,"1,2","1,2,3"}\'}}}'
+    ),
 }
 
 
@@ -43,4 +48,5 @@ def write_toy_conf(folder: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
     shutil.copy(ROOT / "conf" / "config.yaml", folder)
+    shutil.copytree(ROOT / "conf" / "scale", folder / "scale", dirs_exist_ok=True)
     return folder

@@ -12,8 +12,11 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from fpinv import scales
 from fpinv.errors import UserError
 from fpinv.suggestion import nearest
+
+scales.register()  # here, because whatever reads a configuration builds something of it
 
 SCALARS = (bool, int, float, str, type(None))
 

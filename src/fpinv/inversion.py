@@ -36,6 +36,8 @@ class Inversion:
             for all. An edit repeats the inversion for its target prompts, which are not. The
             methods that treat the two differently go by this and by nothing else: ``direct``
             corrects the sources alone, ``edit_friendly`` has a guidance of its own for them.
+        trace: Relative residual of every point that was evaluated, shape (K, N, B), with NaN after
+            an image was done with a step; None for methods that keep none.
     """
 
     noise: Tensor
@@ -46,6 +48,7 @@ class Inversion:
     converged: Tensor | None = None
     state: Mapping[str, Tensor] = field(default_factory=dict)
     source: Tensor | None = None
+    trace: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.noise)
@@ -54,7 +57,7 @@ class Inversion:
         """The inversion of some images of the batch."""
 
         def of_step(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[:, rows]
+            return None if value is None else value[..., rows]
 
         return Inversion(
             self.noise[rows],
@@ -65,6 +68,7 @@ class Inversion:
             of_step(self.converged),
             {name: value[rows] for name, value in self.state.items()},
             None if self.source is None else self.source[rows],
+            of_step(self.trace),
         )
 
     @staticmethod
@@ -77,9 +81,10 @@ class Inversion:
 
         return Inversion(
             *(join(name) for name in ("noise", "calls", "rows")),
-            *(join(name, dim=1) for name in ("residual", "iterations", "converged")),
+            *(join(name, dim=-1) for name in ("residual", "iterations", "converged")),
             {k: torch.cat([part.state[k] for part in parts]) for k in parts[0].state},
             join("source"),
+            join("trace", dim=-1),
         )
 
     @property

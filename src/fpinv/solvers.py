@@ -41,12 +41,15 @@ class Solution:
             shape (B,); infinite where g was not finite at the start already.
         steps: Evaluations of g that the sample took part in, shape (B,).
         converged: The residual is within the tolerance (without one: all iterates were finite).
+        trace: The residual of every evaluated point in order, shape (K, B): NaN after a sample
+            has left the batch; None from a solver that keeps none.
     """
 
     value: Tensor
     residual: Tensor
     steps: Tensor
     converged: Tensor
+    trace: Tensor | None = None
 
 
 class Acceleration(Protocol):
@@ -194,13 +197,15 @@ class FixedPointIteration:
         x, history = start, History(self.acceleration)
         residual = torch.full_like(scale, math.inf)
         sound = torch.ones_like(scale, dtype=torch.bool)
-        for _ in range(self.iterations):
+        trace = scale.new_full((self.iterations, len(scale)), math.nan)
+        for k in range(self.iterations):
             following, r = history.advance(x, g(x, None), scale)
+            trace[k] = r
             sound = sound & r.isfinite()
             x = torch.where(per_sample(sound, x), following, x)
             residual = torch.where(sound, r, residual)
         steps = torch.full_like(scale, self.iterations, dtype=torch.long)
-        return Solution(x, residual, steps, sound)
+        return Solution(x, residual, steps, sound, trace)
 
     def _to_tolerance(self, g: Equation, start: Tensor, scale: Tensor) -> Solution:
         assert self.tolerance is not None
@@ -209,8 +214,10 @@ class FixedPointIteration:
         steps = torch.zeros_like(scale, dtype=torch.long)
         x, history, rows = start, History(self.acceleration), None
         active = torch.arange(len(start), device=start.device)
-        for _ in range(self.iterations):
+        trace = scale.new_full((self.iterations, len(scale)), math.nan)
+        for k in range(self.iterations):
             following, r = history.advance(x, g(x, rows), scale[active])
+            trace[k, active] = r
             steps[active] += 1
             better = r < best[active]
             value[active[better]] = following[better]
@@ -224,7 +231,7 @@ class FixedPointIteration:
                 history.keep(keep)
                 if not len(active):
                     break
-        return Solution(value, best, steps, best <= self.tolerance)
+        return Solution(value, best, steps, best <= self.tolerance, trace)
 
 
 class History:

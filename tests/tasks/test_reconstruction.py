@@ -56,6 +56,9 @@ def test_record_of_one_image_is_complete():
     assert m["iterations"] == 3 and m["stored_numbers"] == 0 and m["seconds_per_image"] > 0
     assert m["adjustment_distance"] == 0
     assert len(record.series["residual"]) == 10 and record.series["iterations"] == [3] * 10
+    traces = [record.series[f"residual_{n}"] for n in (1, 2, 3)]
+    assert traces[2] == record.series["residual"] and "residual_4" not in record.series
+    assert all(first > second > third for first, second, third in zip(*traces, strict=True))
     assert m["residual"] == pytest.approx(np.mean(record.series["residual"]))
     assert set(record.images) == {"original", "ceiling", "reconstruction", "difference"}
     original = np.asarray(record.images["original"])

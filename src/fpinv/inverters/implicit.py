@@ -32,11 +32,18 @@ def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equ
 
 def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -> Inversion:
     """Solves step after step upwards from ``z0`` (B, C, H, W), its own predecessor."""
-    before, z, steps = z0, z0, []
+    before, z, steps, traces = z0, z0, [], []
     for i in range(1, denoiser.schedule.steps + 1):
         solution = solve(before, z, i)
         before, z = z, solution.value
         steps.append((solution.residual, solution.steps, solution.converged))
+        traces += [] if solution.trace is None else [solution.trace]
     residual, iterations, converged = (torch.stack(column) for column in zip(*steps, strict=True))
-    cost = spent(condition, iterations.sum(0))
-    return Inversion(z, **cost, residual=residual, iterations=iterations, converged=converged)
+    return Inversion(
+        z,
+        **spent(condition, iterations.sum(0)),
+        residual=residual,
+        iterations=iterations,
+        converged=converged,
+        trace=torch.stack(traces, 1) if traces else None,
+    )

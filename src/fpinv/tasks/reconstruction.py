@@ -19,7 +19,7 @@ from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter, sample
 from fpinv.metrics import PerceptualMetric
 from fpinv.models.model import Model
-from fpinv.records import Record
+from fpinv.records import Record, finite
 from fpinv.seeding import normal
 from fpinv.tasks.batching import (
     DIVERGED,
@@ -260,8 +260,11 @@ def _distance(z: Tensor, reference: Tensor) -> Tensor:
 
 
 def _series(inversion: Inversion, k: int) -> dict[str, list[float]]:
+    """Of image k; ``residual_n`` is that of the n-th point which a step evaluated."""
     per_step = {"residual": inversion.residual, "iterations": inversion.iterations}
-    return {name: v[:, k].tolist() for name, v in per_step.items() if v is not None}
+    trace = () if inversion.trace is None else inversion.trace
+    per_step |= {f"residual_{n}": residual for n, residual in enumerate(trace, 1)}
+    return {name: finite(v[:, k].tolist()) for name, v in per_step.items() if v is not None}
 
 
 def _pictures(original: Tensor, ceiling: Tensor, rec: Tensor) -> dict[str, Image.Image]:
