@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The table of edits of held-out scenes; extra arguments go to run.py.
+# The table of edits; extra arguments go to run.py.
 # PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs null_text beside the others.
 source "$(dirname "$0")/../sweeps.sh"
 
 sweeps "$@" <<END
 all
-null_text hydra.sweeper.params.inverter=null_text limit=50
+null_text inverter=null_text limit=$(by_scale 2 30 100)
 END
 "$python" experiments/editing_table/table.py "$out"

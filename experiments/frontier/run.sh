@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Accuracy against evaluations, on held-out scenes; extra arguments go to run.py.
+# Accuracy against evaluations; extra arguments go to run.py.
 # PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two sweeps at a time.
 source "$(dirname "$0")/../sweeps.sh"
 
-auto="inverter=auto inverter.accuracy=20,30,40,50,60"
-aidi="inverter=aidi inverter.iterations=2,3,5,8"
-fpi="inverter=fpi inverter.iterations=1,2,3,5,8"
-every="steps=50 guidance=3 limit=16"
-# The grid of the implicit methods; at N = 50 and w = 3 the sixteen scenes above serve.
-long="limit=8 steps=50 guidance=1,7.5"
-short="limit=8 steps=10,20 guidance=1,3,7.5"
+auto="inverter=auto inverter.accuracy=$(by_scale 20 20,30,40,50,60 20,30,40,50,60)"
+aidi="inverter=aidi inverter.iterations=$(by_scale 2 2,3,5,8 2,3,5,8)"
+fpi="inverter=fpi inverter.iterations=$(by_scale 1,2 1,2,3,5,8 1,2,3,5,8)"
+every="steps=$(by_scale 3 50 50) guidance=3 limit=$(by_scale 1 8 500)"
+# The grid of the implicit methods; at N = 50 and w = 3 the images above serve.
+long="limit=$(by_scale 1 4 100) steps=$(by_scale 3 50 50) guidance=$(by_scale 1 1,7.5 1,7.5)"
+short="limit=$(by_scale 1 4 100) steps=$(by_scale 2 10,20 10,20) guidance=$(by_scale 1 1,3,7.5 1,3,7.5)"
 sweeps "$@" <<END
 null_text $every inverter=null_text
 aidi $every $aidi

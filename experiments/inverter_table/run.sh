@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every inverter on the same held-out scenes; extra arguments go to run.py.
+# Every inverter on the same images; extra arguments go to run.py.
 # PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two sweeps at a time.
 source "$(dirname "$0")/../sweeps.sh"
 

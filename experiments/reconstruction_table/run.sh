@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The table of inverters on held-out scenes; extra arguments go to run.py.
+# The table of inverters; extra arguments go to run.py.
 # PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two at a time, which on two cores is a fifth faster.
 source "$(dirname "$0")/../sweeps.sh"
 
 # fpi with one iteration is ddim, bit for bit.
 fpi="inverter=fpi inverter.iterations=2,3,5"
 rest="inverter=ddim,ife,auto"
-plain="guidance=1 limit=256"
-guided="guidance=3 limit=64"
-few="steps=10,20 guidance=1,3,7.5 limit=8"
+plain="guidance=1 steps=$(by_scale 2 50 50) limit=$(by_scale 2 32 5000)"
+guided="guidance=3 steps=$(by_scale 2 50 50) limit=$(by_scale 2 16 5000)"
+few="steps=$(by_scale 2 10,20 10,20) guidance=$(by_scale 7.5 1,3,7.5 1,3,7.5) limit=$(by_scale 2 8 500)"
 sweeps "$@" <<END
 plain/fpi $plain $fpi
 plain/rest $plain $rest

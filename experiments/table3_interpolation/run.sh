@@ -3,14 +3,18 @@
 # INVERTERS="ddim fpi" run.sh leaves the others out.
 source "$(dirname "$0")/../sweeps.sh"
 
-for inverter in ${INVERTERS:-ddim ife fpi auto}; do
-    path="inverter=$inverter task.mode=path task.real=5 limit=108"
-    sweep "path/$inverter" $path task/path=nao inversions=true "$@"
-    sweep "path/$inverter-others" $path task/path=linear,slerp "$@" \
+path="task.mode=path task.real=5 limit=$(by_scale 2 36 1000)"
+centroid="task.mode=centroid task.real=1 limit=$(by_scale 2 72 1000)"
+inverters=${INVERTERS:-ddim ife fpi auto}
+# What was inverted for one way between seeds is taken for the others.
+for inverter in $inverters; do
+    echo "path/$inverter $path inverter=$inverter task/path=nao inversions=true"
+    echo "centroid/$inverter $centroid inverter=$inverter task/centroid=nao inversions=true"
+done | sweeps "$@"
+for inverter in $inverters; do
+    echo "path/$inverter-others $path inverter=$inverter task/path=linear,slerp" \
         "task.inversions=$out/path/$inverter/0"
-    centroid="inverter=$inverter task.mode=centroid task.real=1 limit=504"
-    sweep "centroid/$inverter" $centroid task/centroid=nao inversions=true "$@"
-    sweep "centroid/$inverter-others" $centroid task/centroid=mean,frechet "$@" \
+    echo "centroid/$inverter-others $centroid inverter=$inverter task/centroid=mean,frechet" \
         "task.inversions=$out/centroid/$inverter/0"
-done
+done | sweeps "$@"
 "$python" experiments/table3_interpolation/table.py "$out"

@@ -70,3 +70,24 @@ def test_edits_do_not_depend_on_what_else_is_asked():
 def test_unknown_changes_are_named(changes):
     with pytest.raises(UserError, match="give a list from colour, shape"):
         SceneEdits(changes=changes)
+
+
+def test_several_edits_of_a_scene_share_its_image():
+    kinds = ["colour", "background"]
+    many = SceneEdits(size=32, length=9, changes=kinds, edits=3)
+    examples = [many[k] for k in range(6)]
+    assert len({example.id for example in examples}) == 6
+    assert [e.case.image for e in examples] == [examples[0].id] * 3 + [examples[3].id] * 3
+    assert len({example.prompt for example in examples[:3]}) == 1
+    assert len({example.case.edit.prompt for example in examples[:3]}) == 3
+    assert np.array_equal(examples[0].open(), examples[2].open())
+    ones = SceneEdits(size=32, changes=kinds)
+    assert [many[k].prompt for k in (0, 3, 6)] == [ones[k].prompt for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"edits": 0}, "at least 1"), ({"edits": 2}, "cannot add or remove")]
+)
+def test_impossible_edits_of_a_scene_are_refused(wrong, said):
+    with pytest.raises(UserError, match=said):
+        SceneEdits(**wrong)

@@ -23,7 +23,7 @@ OBJECTS = {"add": 3, "remove": 3}
 class SceneEdits:
     """Edits of scenes whose outcome is known: the scene rendered with one thing changed.
 
-    Each scene is asked one change, the kinds in turn. What it becomes is drawn evenly from what
+    Each scene is asked one change, or ``edits`` of them, the kinds in turn. What it becomes is drawn evenly from what
     its object or background is not; added or removed is the third of three objects, so that the
     larger scene is laid out as scenes are. The words to blend are the shapes concerned; a
     background is edited without.
@@ -35,9 +35,11 @@ class SceneEdits:
         changes: Kinds of change, of colour, shape, texture, background, add and remove.
         shapes: Shapes to draw from evenly; None for the long tail.
         length: How many edits; the generator itself has no end.
+        edits: How many of each scene, one after the other, so that one inversion serves them all.
 
     Raises:
-        UserError: an unknown split, change or shape.
+        UserError: an unknown split, change or shape, or several edits of a scene that adding or
+            removing would lay out anew.
     """
 
     def __init__(
@@ -48,14 +50,22 @@ class SceneEdits:
         changes: Sequence[str] = CHANGES,
         shapes: Sequence[str] | None = None,
         length: int = 10_000,
+        edits: int = 1,
     ) -> None:
         if isinstance(changes, str) or not changes or not set(changes) <= set(CHANGES):
             raise UserError(f"dataset.changes={changes}: give a list from {', '.join(CHANGES)}")
+        if edits < 1:
+            raise UserError(f"dataset.edits={edits} is not possible: choose at least 1")
+        if edits > 1 and (laid_out := [kind for kind in changes if kind in OBJECTS]):
+            raise UserError(
+                f"dataset.edits={edits} of one scene cannot {' or '.join(laid_out)}, which takes "
+                "a scene of its own: leave that out of dataset.changes"
+            )
         self._scenes = {
             kind: scenes.Scenes(split, seed, size, OBJECTS.get(kind), shapes, length)
             for kind in changes
         }
-        self._changes = tuple(changes)
+        self._changes, self._edits = tuple(changes), edits
 
     def __len__(self) -> int:
         return len(self._scenes[self._changes[0]])
@@ -63,8 +73,12 @@ class SceneEdits:
     def __getitem__(self, index: int) -> Example:
         kind = self._changes[index % len(self._changes)]
         world = self._scenes[kind]
-        example = world[index]
-        changed = _change(world.scene(index), kind, generator(world.seed, example.id, kind))
+        place, number = divmod(index, self._edits)
+        example = world[place]
+        # An edit after the first has a draw and a name of its own; the image is the same.
+        further = [str(number)] if number else []
+        draw = generator(world.seed, example.id, *further, kind)
+        changed = _change(world.scene(place), kind, draw)
         source = changed.source
         case = EditCase(
             Edit(changed.prompt, blend=_words(source, changed.change)),
@@ -75,6 +89,7 @@ class SceneEdits:
         )
         return replace(
             example,
+            id="-".join([example.id, *further]),
             prompt=scenes.caption(source),
             image=partial(scenes.render, source, world.size),
             attributes={**source.attributes(), "change": kind},
