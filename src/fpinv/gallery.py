@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from PIL import Image
 
+from fpinv.plots import Cell, picture_grid
 from fpinv.records import picture, read_rows, replacing
+from fpinv.results import drawn
 from fpinv.sweep import JobResult, read_jobs, varied
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MOST_EXAMPLES, MOST_JOBS = 8, 8
-INCHES = 1.4
 
 COMMON = {"original": ("original", ""), "VAE ceiling": ("ceiling", "ceiling_psnr")}
 TRUTH = {"original": ("original", ""), "perfect edit": ("truth", "")}
@@ -29,9 +26,6 @@ VIEWS = {
     "sheet": ({}, ("sheet", "")),
 }
 """By a picture that runs of a kind keep: what their jobs have alike, and what they differ in."""
-
-Cell = tuple[Path, str]
-"""A picture and the words under it."""
 
 
 class Gallery(Callback):
@@ -111,24 +105,6 @@ def _words(decibels: float | None) -> str:
 
 
 def _draw(columns: Mapping[str, Mapping[str, Cell]], ids: Sequence[str], path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    size = (INCHES * len(columns), (INCHES + 0.15) * len(ids) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(ids), len(columns), squeeze=False)
-    for axes, id in zip(grid, ids, strict=True):
-        for axis, cells in zip(axes, columns.values(), strict=True):
-            _show(axis, cells[id])
-    for axis, heading in zip(grid[0], columns, strict=True):
-        axis.set_title(heading, fontsize=8)
+    figure = picture_grid(list(columns), [[cells[id] for cells in columns.values()] for id in ids])
     with replacing(path) as partial:
-        FigureCanvasAgg(figure).print_figure(partial, format="png", dpi=110)
-
-
-def _show(axis: Axes, cell: Cell) -> None:
-    picture, words = cell
-    axis.imshow(Image.open(picture), interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.set_xlabel(words, fontsize=7, labelpad=2)
+        drawn(figure).save(partial, format="PNG")

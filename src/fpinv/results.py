@@ -84,12 +84,13 @@ class Experiment:
     Arguments:
         make: From the jobs to the results.
         settings: Keys of the configuration (``task.images``) and groups (``task/path``).
-        examples: Metrics, series and texts of single examples.
+        examples: Metrics, series and texts of single examples, or what makes such values of all
+            that an example's line has.
     """
 
     make: Callable[[Sequence[Job]], Results]
     settings: Sequence[str] = ()
-    examples: Sequence[str] = ()
+    examples: Sequence[str] | Callable[[Mapping[str, Any]], Mapping[str, Any]] = ()
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """The command line; returns its exit code."""
@@ -171,11 +172,15 @@ def _settings(folder: Path, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
         yield key, OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
-def _examples(folder: Path, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+def _examples(
+    folder: Path, wanted: Sequence[str] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
     for row in read_rows(folder):
         if row["error"] is None:
             known = row | row["series"] | row.get("texts", {})
-            yield {"id": row["id"]} | {name: known[name] for name in names if name in known}
+            names = [] if callable(wanted) else [name for name in wanted if name in known]
+            found = wanted(known) if callable(wanted) else {name: known[name] for name in names}
+            yield {"id": row["id"], **found}
 
 
 def blocks(text: str) -> list[str]:

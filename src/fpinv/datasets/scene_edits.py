@@ -23,10 +23,10 @@ OBJECTS = {"add": 3, "remove": 3}
 class SceneEdits:
     """Edits of scenes whose outcome is known: the scene rendered with one thing changed.
 
-    Each scene is asked one change, or ``edits`` of them, the kinds in turn. What it becomes is drawn evenly from what
-    its object or background is not; added or removed is the third of three objects, so that the
-    larger scene is laid out as scenes are. The words to blend are the shapes concerned; a
-    background is edited without.
+    Each scene is asked one change, or ``edits`` of them, the kinds in turn. What it becomes is
+    drawn evenly from what its object or background is not; added or removed is the third of three
+    objects, so that the larger scene is laid out as scenes are. The words to blend are the shapes
+    concerned; a background is edited without.
 
     Arguments:
         split: train, val or test; see :class:`~fpinv.datasets.scenes.Scenes`.
