@@ -1,7 +1,7 @@
 """Galleries in the manner of FPI's Fig. 6, 7, 11 and 12: ``plot.py FOLDER [RESULTS]``.
 
-Reads records only: reconstructions, which Fig. 6 shows, and edits, a picture for each half of
-them. ``page.py`` makes a page of all.
+Reads records only: reconstructions, which Fig. 6 shows, and edits, six a picture. ``page.py`` makes
+a page of all.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def changed(example: Mapping[str, Any]) -> str:
     return f"{lost or '–'} → {gained or '–'}"
 
 
-def part(job: Job, number: int) -> Job:
-    """The job with the examples of one picture only."""
-    return replace(job, examples=job.examples[number * ROWS : (number + 1) * ROWS])
+def part(job: Job, ids: Sequence[str]) -> Job:
+    """The job with some of its examples only."""
+    return replace(job, examples=[example for example in job.examples if example["id"] in ids])
 
 
 def reconstructions(jobs: Sequence[Job]) -> list[Shown]:
@@ -51,11 +51,11 @@ def edits(jobs: Sequence[Job]) -> list[Shown]:
 
 def make(jobs: Sequence[Job]) -> Results:
     """The pictures: reconstructions with their PSNR, edits with that of their backgrounds."""
-    count = -(-min(len(job.examples) for job in jobs) // ROWS)
+    ids = [example["id"] for example in jobs[0].examples]
     drawn = {"reconstructions.jpg": side_by_side(reconstructions(jobs), ROWS)}
-    for k in range(count):
-        some = [part(job, k) for job in jobs]
-        drawn[f"edits_{k + 1}.jpg"] = side_by_side(edits(some), ROWS, changed)
+    for k in range(0, len(ids), ROWS):
+        some = [part(job, ids[k : k + ROWS]) for job in jobs]
+        drawn[f"edits_{k // ROWS + 1}.jpg"] = side_by_side(edits(some), ROWS, changed)
     first = jobs[0].summary
     text = [
         f"{setting(jobs[0])}, {first['model']}, {first['dataset']}; under a reconstruction its "

@@ -74,7 +74,7 @@ def test_unknown_changes_are_named(changes):
 
 def test_several_edits_of_a_scene_share_its_image():
     kinds = ["colour", "background"]
-    many = SceneEdits(size=32, length=9, changes=kinds, edits=3)
+    many = SceneEdits(size=32, length=9, changes=kinds, edits_per_scene=3)
     examples = [many[k] for k in range(6)]
     assert len({example.id for example in examples}) == 6
     assert [e.case.image for e in examples] == [examples[0].id] * 3 + [examples[3].id] * 3
@@ -86,7 +86,11 @@ def test_several_edits_of_a_scene_share_its_image():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"edits": 0}, "at least 1"), ({"edits": 2}, "cannot add or remove")]
+    ("wrong", "said"),
+    [
+        ({"edits_per_scene": 0, "changes": ["colour"]}, "at least 1"),
+        ({"edits_per_scene": 2}, "without add and remove"),
+    ],
 )
 def test_impossible_edits_of_a_scene_are_refused(wrong, said):
     with pytest.raises(UserError, match=said):

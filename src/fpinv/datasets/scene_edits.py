@@ -23,7 +23,7 @@ OBJECTS = {"add": 3, "remove": 3}
 class SceneEdits:
     """Edits of scenes whose outcome is known: the scene rendered with one thing changed.
 
-    Each scene is asked one change, or ``edits`` of them, the kinds in turn. What it becomes is
+    Each scene is asked one change, or ``edits_per_scene``, the kinds in turn. What it becomes is
     drawn evenly from what its object or background is not; added or removed is the third of three
     objects, so that the larger scene is laid out as scenes are. The words to blend are the shapes
     concerned; a background is edited without.
@@ -35,7 +35,8 @@ class SceneEdits:
         changes: Kinds of change, of colour, shape, texture, background, add and remove.
         shapes: Shapes to draw from evenly; None for the long tail.
         length: How many edits; the generator itself has no end.
-        edits: How many of each scene, one after the other, so that one inversion serves them all.
+        edits_per_scene: How many of each scene, one after the other, so that one inversion serves
+            them all.
 
     Raises:
         UserError: an unknown split, change or shape, or several edits of a scene that adding or
@@ -50,22 +51,19 @@ class SceneEdits:
         changes: Sequence[str] = CHANGES,
         shapes: Sequence[str] | None = None,
         length: int = 10_000,
-        edits: int = 1,
+        edits_per_scene: int = 1,
     ) -> None:
         if isinstance(changes, str) or not changes or not set(changes) <= set(CHANGES):
             raise UserError(f"dataset.changes={changes}: give a list from {', '.join(CHANGES)}")
-        if edits < 1:
-            raise UserError(f"dataset.edits={edits} is not possible: choose at least 1")
-        if edits > 1 and (laid_out := [kind for kind in changes if kind in OBJECTS]):
-            raise UserError(
-                f"dataset.edits={edits} of one scene cannot {' or '.join(laid_out)}, which takes "
-                "a scene of its own: leave that out of dataset.changes"
-            )
+        own = [kind for kind in changes if kind in OBJECTS]
+        if edits_per_scene < 1 or (edits_per_scene > 1 and own):
+            rule = f"without {' and '.join(own)} among dataset.changes" if own else "at least 1"
+            raise UserError(f"dataset.edits_per_scene={edits_per_scene} is possible only {rule}")
         self._scenes = {
             kind: scenes.Scenes(split, seed, size, OBJECTS.get(kind), shapes, length)
             for kind in changes
         }
-        self._changes, self._edits = tuple(changes), edits
+        self._changes, self._edits = tuple(changes), edits_per_scene
 
     def __len__(self) -> int:
         return len(self._scenes[self._changes[0]])
