@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scripts
+from finished_runs import finish
 from PIL import Image
 
 from fpinv.errors import UserError
@@ -13,6 +14,7 @@ from fpinv.results import drawn as drawn_picture
 gallery = scripts.load("editing_gallery/page")
 figure8 = scripts.load("figure8_clip_distance/plot")
 figure13 = scripts.load("figure13_many_edits/plot")
+galleries = scripts.load("editing_gallery/plot")
 table = scripts.load("editing_table/table").experiment
 
 
@@ -52,22 +54,52 @@ def test_figure_8_has_a_point_a_job_and_names_what_lacks():
         figure8.make([*jobs, Job("c", {}, summary)])
 
 
-def test_figure_13_edits_its_scene_in_every_wished_way(tmp_path):
-    prompt = figure13.caption(figure13.SCENE)
-    edits = {prompt.replace(*wish) for wish in figure13.WISHES}
-    assert len(edits) == len(figure13.WISHES) and prompt not in edits
-    colours = [(40 * k, 9, 200) for k in range(5)]
-    pictures = [Image.new("RGB", (8, 8), colour) for colour in colours]
-    figure13.draw(pictures, ["a"] * 5, tmp_path / "f.png")
-    with Image.open(tmp_path / "f.png") as image:
-        drawn = np.asarray(image.convert("RGB"))
-    assert all((drawn == colour).all(-1).sum() > 10_000 for colour in colours)
+@pytest.fixture
+def edited(tmp_path):
+    """Two images with three edits and one, after two inverters, in colours that tell them apart."""
+    for number, inverter in enumerate(("edict", "fpi")):
+        records = []
+        for k, image in enumerate("aaab"):
+            shades = {"original": 0, "reconstruction": 60, "edit": 120, "truth": 180}
+            colours = {name: (shade + 20 * number, 30 * k, 9) for name, shade in shades.items()}
+            images = {name: Image.new("RGB", (8, 8), colour) for name, colour in colours.items()}
+            metrics = {"reconstruction_psnr": 31.5, "background_psnr": 29.5}
+            texts = {"target": f"a blue star {image}"}
+            name = f"{image}-{k}"
+            records.append(Record(name, f"a red star {image}", metrics, {}, images, texts=texts))
+        finish(tmp_path / "all" / str(number), records, choices={"inverter": inverter})
+    return tmp_path
 
 
-def test_figure_13_says_what_is_wrong_in_one_line(capsys):
-    assert figure13.main(["--edits", "x " * 99, "--steps", "1"]) == 2
-    error = capsys.readouterr().err
-    assert "tokens, start and end included" in error and error.count("\n") == 1
+def area(picture, colour):
+    """Pixels of a picture in a colour."""
+    return (np.asarray(picture) == colour).all(-1).sum()
+
+
+def test_figure_13_has_a_row_an_image_and_the_words_of_its_edits(edited):
+    jobs = figure13.experiment.read(edited)
+    assert [len(edits) for edits in figure13.sources(jobs[1])] == [3, 1]
+    assert figure13.new_words(jobs[0].examples[0]) == "blue"
+    made = figure13.make(jobs)
+    assert "3, 1 edits" in made.text and set(made.pictures) == {"edits_edict.jpg", "edits_fpi.jpg"}
+    picture = drawn_picture(made.pictures["edits_fpi.jpg"])
+    side = area(picture, (20, 0, 9))
+    assert side > 10_000
+    assert [area(picture, (140, 30 * k, 9)) for k in range(4)] == [side] * 4
+    assert area(picture, (20, 30, 9)) == 0, "the source of one image is shown once"
+
+
+def test_the_gallery_sets_reconstructions_and_edits_side_by_side(edited):
+    jobs = galleries.experiment.read(edited)
+    assert galleries.changed(jobs[0].examples[0]) == "red → blue"
+    made = galleries.make(jobs)
+    assert set(made.pictures) == {"reconstructions.jpg", "edits_1.jpg"}
+    edits = drawn_picture(made.pictures["edits_1.jpg"])
+    side = area(edits, (0, 0, 9))
+    assert side > 10_000
+    for colour in ((120, 0, 9), (140, 0, 9), (180, 90, 9)):
+        assert area(edits, colour) == side
+    assert area(drawn_picture(made.pictures["reconstructions.jpg"]), (80, 90, 9)) == side
 
 
 def test_the_table_has_a_row_an_inverter_and_a_block_a_ground():

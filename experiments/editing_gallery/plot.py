@@ -1,7 +1,7 @@
 """Galleries in the manner of FPI's Fig. 6, 7, 11 and 12: ``plot.py FOLDER [RESULTS]``.
 
-Reads records only: reconstructions, which Fig. 6 shows, and edits, six a picture. ``page.py`` makes
-a page of all.
+Reads records only: reconstructions, which Fig. 6 shows, and edits, six a picture. ``page.py``
+makes a page of all.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def draw(jobs: Sequence[Job]) -> Figure:
             color=point[0].get_color(),
         )
     axes.axhline(mean(jobs[0], "ceiling_psnr"), color="grey", linestyle="--", label="VAE ceiling")
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(x=0.25)
     axes.set_xlabel("seconds an image, to invert and sample")
     axes.set_ylabel("PSNR, dB")

@@ -101,7 +101,8 @@ def draw(fpi: Job, others: Sequence[Sequence[Job]]) -> Figure:
     for budget in BUDGETS:
         axes.axvline(budget, color="grey", linestyle=":", linewidth=0.8)
     axes.axhline(mean(fpi, "ceiling_psnr"), color="grey", linestyle="--", label="VAE ceiling")
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("time of inversion and sampling, in units of fpi's")
     axes.set_ylabel("PSNR, dB")
     axes.legend(fontsize=8)
