@@ -6,6 +6,7 @@ from fpinv.records import RunFolder
 
 HEADER = {
     "model": "scenes",
+    "dataset": "scenes",
     "steps": 20,
     "guidance": 1.0,
     "device": "cpu",

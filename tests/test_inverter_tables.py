@@ -49,7 +49,7 @@ def test_what_is_kept_gives_the_same(experiment, sweeps):
 
 def test_the_reconstruction_table_goes_from_cheap_to_dear(sweeps):
     lines = RECONSTRUCTION.run(sweeps).text.splitlines()
-    assert lines[0] == "w = 1, N = 20, n = 3, cpu; ceiling 30.00 dB"
+    assert lines[0] == "w = 1, N = 20, n = 3, scenes, cpu; ceiling 30.00 dB"
     assert lines[4].startswith("| ddim | 27.90 ± 0.")
     assert lines[5].startswith("| fpi 5 | 29.40 ± 0.") and lines[5].endswith("| 250 |")
 

@@ -6,9 +6,9 @@ from fpinv.results import Job
 from fpinv.tables import DRAWS, Column, block, bootstrap, grounds, label, markdown, percent
 
 
-def job(inverter="fpi", overrides=None, steps=50, guidance=1.0, **metrics):
-    summary = {"inverter": inverter, "steps": steps, "guidance": guidance, "n": 4, **metrics}
-    return Job(inverter, overrides or {}, summary)
+def job(inverter="fpi", overrides=None, steps=50, guidance=1.0, dataset="scenes", **metrics):
+    run = {"inverter": inverter, "steps": steps, "guidance": guidance, "dataset": dataset}
+    return Job(inverter, overrides or {}, run | {"n": 4, **metrics})
 
 
 def test_a_cell_says_what_is_known_of_the_first_metric_that_is():
@@ -44,6 +44,8 @@ def test_runs_are_compared_on_one_ground_only():
     jobs = [job(steps=s, guidance=w) for s in (10, 50) for w in (3.0, 1.0)] + [job(guidance=3.0)]
     found = [[(j.summary["steps"], j.summary["guidance"]) for j in same] for same in grounds(jobs)]
     assert found == [[(50, 1.0)], [(50, 3.0)] * 2, [(10, 1.0)], [(10, 3.0)]]
+    photographs = [job(dataset="coco"), job(), job(dataset="coco")]
+    assert [len(same) for same in grounds(photographs)] == [2, 1]
 
 
 def test_the_bootstrap_covers_a_known_share():

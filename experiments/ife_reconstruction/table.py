@@ -27,8 +27,7 @@ COLUMNS = (
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground."""
     jobs = sorted(jobs, key=lambda job: mean(job, "nfe_calls"))
-    head = f"{shared(jobs[0], CEILING)}, {jobs[0].summary['dataset']}"
-    return block(head, jobs, COLUMNS, lambda job: label(job, SETTINGS))
+    return block(shared(jobs[0], CEILING), jobs, COLUMNS, lambda job: label(job, SETTINGS))
 
 
 experiment = by_ground(table)

@@ -1,20 +1,29 @@
 #!/usr/bin/env bash
 # The table of inverters; extra arguments go to run.py.
-# PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two at a time, which on two cores is a fifth faster.
+# PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two at a time, which on two cores is a fifth faster;
+# PHOTOGRAPHS=<folder of COCO> adds how the bundled model does on what it has never seen.
 source "$(dirname "$0")/../sweeps.sh"
 
 # fpi with one iteration is ddim, bit for bit.
 fpi="inverter=fpi inverter.iterations=2,3,5"
-rest="inverter=ddim,ife,auto"
-plain="guidance=1 steps=$(by_scale 2 50 50) limit=$(by_scale 2 32 5000)"
-guided="guidance=3 steps=$(by_scale 2 50 50) limit=$(by_scale 2 16 5000)"
+one="inverter=ddim,ife"
+ours="inverter=auto"
+plain="guidance=1 steps=$(by_scale 2 50 50) limit=$(by_scale 2 256 5000)"
+guided="guidance=3 steps=$(by_scale 2 50 50) limit=$(by_scale 2 64 5000)"
 few="steps=$(by_scale 2 10,20 10,20) guidance=$(by_scale 7.5 1,3,7.5 1,3,7.5) limit=$(by_scale 2 8 500)"
 sweeps "$@" <<END
 plain/fpi $plain $fpi
-plain/rest $plain $rest
+plain/one $plain $one
+plain/ours $plain $ours
 guided/fpi $guided $fpi
-guided/rest $guided $rest
+guided/one $guided $one
+guided/ours $guided $ours
 few/fpi $few $fpi
-few/rest $few $rest
+few/one $few $one
+few/ours $few $ours
 END
+if [ -n "${PHOTOGRAPHS:-}" ]; then
+    coco="dataset=coco dataset.root=$PHOTOGRAPHS model=scenes steps=$(by_scale 2 50 50)"
+    sweeps "$@" <<< "photographs $coco guidance=1,3 limit=$(by_scale 2 32 5000) inverter=ddim,ife,fpi"
+fi
 "$python" experiments/reconstruction_table/table.py "$out"

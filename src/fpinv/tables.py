@@ -60,9 +60,9 @@ def mean(job: Job, metric: str) -> float:
     return float(job.summary[metric]["mean"])
 
 
-def ground(job: Job) -> tuple[int, float]:
-    """What makes runs comparable: the grid, the longest first, and the guidance."""
-    return -job.summary["steps"], job.summary["guidance"]
+def ground(job: Job) -> tuple[int, float, str]:
+    """What makes runs comparable: the grid, the longest first, the guidance, and the data set."""
+    return -job.summary["steps"], job.summary["guidance"], job.summary["dataset"]
 
 
 def grounds(jobs: Sequence[Job], key: Callable[[Job], Any] = ground) -> list[list[Job]]:
@@ -82,8 +82,8 @@ def setting(job: Job) -> str:
 
 def shared(job: Job, ceiling: Column) -> str:
     """What a reconstruction shares with those on its ground: setting, images, VAE's ceiling."""
-    n, device = job.summary["n"], job.summary["device"]
-    return f"{setting(job)}, n = {n}, {device}; ceiling {ceiling.cell(job)} dB"
+    n, dataset, device = (job.summary[key] for key in ("n", "dataset", "device"))
+    return f"{setting(job)}, n = {n}, {dataset}, {device}; ceiling {ceiling.cell(job)} dB"
 
 
 def label(job: Job, settings: Sequence[str] = ()) -> str:
