@@ -56,7 +56,7 @@ def test_figure_8_has_a_point_a_job_and_names_what_lacks():
 
 @pytest.fixture
 def edited(tmp_path):
-    """Two images with three edits and one, after two inverters, in colours that tell them apart."""
+    """Three edits of one image and one of another, after two inverters, each in its colour."""
     for number, inverter in enumerate(("edict", "fpi")):
         records = []
         for k, image in enumerate("aaab"):

@@ -64,7 +64,7 @@ def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
 
 def test_figure_15_has_a_strip_a_run_and_names_what_lacks(paths, tmp_path, capsys):
     text = both_ways(figure15, paths)
-    assert text == "path p0: ddim, nao; fpi, nao\n\n![p0](path.png)"
+    assert text == "path p2: ddim, nao; fpi, nao\n\n![p2](path.png)"
     with Image.open(paths / "results" / "path.png") as image:
         assert image.width == 990
     other = Record("p9", "star", {}, {}, {"strip": Image.new("RGB", (34, 8))})
