@@ -7,7 +7,7 @@ import pytest
 from finished_runs import finish
 from PIL import Image
 
-from fpinv.plots import Shown, picture_grid, side_by_side
+from fpinv.plots import Shown, new_words, picture_grid, side_by_side
 from fpinv.records import Record
 from fpinv.results import Experiment, Results, drawn
 
@@ -48,3 +48,8 @@ def test_a_grid_with_titles_is_wider_than_one_without(tmp_path):
     rows = [[(file, ""), (file, "words")]]
     with_titles = picture_grid(["a", "b"], rows, ["a title that takes more than one line"])
     assert with_titles.get_figwidth() > picture_grid(["a", "b"], rows).get_figwidth()
+
+
+def test_new_words_are_told_without_their_commas():
+    assert new_words("a blue star, on grey", "a red heart, on grey") == "blue star"
+    assert new_words("a star", "a star on grey") == ""

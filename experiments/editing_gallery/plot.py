@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fpinv.plots import Shown, side_by_side
+from fpinv.plots import Shown, new_words, side_by_side
 from fpinv.results import Experiment, Job, Results
 from fpinv.tables import setting
 
@@ -21,9 +21,8 @@ KEPT = ("images", "prompt", "target", "reconstruction_psnr", "background_psnr")
 
 def changed(example: Mapping[str, Any]) -> str:
     """The words that the prompt loses, and those that it gains."""
-    before, after = example["prompt"].split(), example["target"].split()
-    lost = " ".join(word for word in before if word not in after)
-    gained = " ".join(word for word in after if word not in before)
+    before, after = example["prompt"], example["target"]
+    lost, gained = new_words(before, after), new_words(after, before)
     return f"{lost or '–'} → {gained or '–'}"
 
 

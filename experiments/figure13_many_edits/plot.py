@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fpinv.plots import Cell, picture_grid
+from fpinv.plots import Cell, new_words, picture_grid
 from fpinv.records import picture
 from fpinv.results import Experiment, Job, Results
 from fpinv.tables import setting
@@ -28,12 +28,6 @@ def sources(job: Job) -> list[list[Mapping[str, Any]]]:
     return [list(edits) for _, edits in groupby(kept, key=lambda example: example["prompt"])]
 
 
-def new_words(example: Mapping[str, Any]) -> str:
-    """The words of the target that the source lacks."""
-    known = example["prompt"].split()
-    return " ".join(word for word in example["target"].split() if word not in known)
-
-
 def row(job: Job, edits: Sequence[Mapping[str, Any]]) -> list[Cell]:
     """The source, its reconstruction and its edits."""
     assert job.folder is not None
@@ -41,7 +35,8 @@ def row(job: Job, edits: Sequence[Mapping[str, Any]]) -> list[Cell]:
     cells = [(picture(job.folder, first["id"], NAMES[0]), "")]
     cells += [(picture(job.folder, first["id"], NAMES[1]), words)]
     return cells + [
-        (picture(job.folder, edit["id"], NAMES[2]), new_words(edit)) for edit in edits[:MOST]
+        (picture(job.folder, edit["id"], NAMES[2]), new_words(edit["target"], edit["prompt"]))
+        for edit in edits[:MOST]
     ]
 
 
@@ -55,11 +50,11 @@ def draw(job: Job) -> Figure:
 
 
 def line(job: Job) -> str:
-    """What was run, and what one inversion served."""
-    counts = ", ".join(str(len(edits)) for edits in sources(job))
+    """What was run, and how much of it came from how many inversions."""
+    images = sources(job)
     return (
         f"{job.summary['inverter']}, {setting(job)}, {job.summary['model']}: "
-        f"{counts} edits, those of an image from one inversion"
+        f"{sum(map(len, images))} edits of {len(images)} images, each inverted once"
     )
 
 

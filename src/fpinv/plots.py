@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -77,10 +78,19 @@ def side_by_side(
     return picture_grid([c.heading for c in columns], rows, titles) if ids else None
 
 
+def new_words(text: str, other: str) -> str:
+    """The words of a prompt that another lacks, without the punctuation after them."""
+    known = other.split()
+    return " ".join(word.strip(",.;") for word in text.split() if word not in known)
+
+
 def picture_grid(
     headings: Sequence[str], rows: Sequence[Sequence[Cell]], titles: Sequence[str] = ()
 ) -> Figure:
-    """Rows of pictures with words under them, headings over the first, titles beside each."""
+    """Rows of pictures with words under them, headings over the first, titles beside each.
+
+    A row may be shorter than the headings.
+    """
     from matplotlib.figure import Figure
 
     beside = 1.5 if any(titles) else 0.0
@@ -90,8 +100,11 @@ def picture_grid(
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(rows), len(headings), squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
-        for axis, cell in zip(axes, row, strict=True):
-            _show(axis, cell)
+        for axis, cell in zip_longest(axes, row):
+            if cell is None:
+                axis.set_axis_off()
+            else:
+                _show(axis, cell)
     for axis, heading in zip(grid[0], headings, strict=True):
         axis.set_title(heading, fontsize=8)
     for axes, title in zip(grid, titles, strict=False):
