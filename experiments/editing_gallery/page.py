@@ -18,11 +18,12 @@ from fpinv.records import picture, read_rows, write
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Edits</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
   :root {{ color-scheme: light dark; }}
-  body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 64rem; margin: 1rem auto; }}
+  body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 64rem; margin: auto; padding: 1rem; }}
   figure {{ margin: .6rem 0; }}
-  img {{ max-width: 100%; min-width: 30rem; image-rendering: pixelated; }}
+  img {{ max-width: 100%; min-width: min(30rem, 100%); image-rendering: pixelated; }}
   img {{ outline: 1px solid #8884; }}
   figcaption {{ color: #888; font-size: .85rem; }} h3 {{ margin: 1.6rem 0 0; font-size: 1rem; }}
   del {{ color: #b33; }} ins {{ color: #283; text-decoration: none; font-weight: 600; }}
