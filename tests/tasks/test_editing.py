@@ -97,7 +97,7 @@ def test_what_is_unknown_is_none(model):
     record = run(model, [example(mask=None, truth=None)])[0]
     for name in ("truth_psnr", "background_psnr", "background_ssim", "background_mse"):
         assert record.metrics[name] is None
-    assert list(record.images) == ["original", "reconstruction", "edit", "strip"]
+    assert list(record.images) == ["original", "reconstruction", "edit", "mask", "strip"]
 
 
 def test_some_may_be_known_and_others_not(model):
@@ -123,6 +123,17 @@ def test_an_image_is_inverted_once_whatever_the_batches(model, batch_size):
             assert a.metrics[name] == pytest.approx(b.metrics[name], rel=1e-3)
 
 
+def test_what_was_free_does_not_depend_on_who_else_is_edited(model):
+    items = [example(Edit(TARGETS[0], blend=("blue",))), example(TARGETS[1])]
+    task = Editing(recipe=PromptToPrompt(blend_threshold=0.99))
+    together, alone = run(model, items, task), run(model, items, task, batch_size=1)
+    for a, b in zip(together, alone, strict=True):
+        assert a.metrics["blend_share"] == b.metrics["blend_share"]
+        assert list(a.images) == list(b.images)
+        assert np.array_equal(np.asarray(a.images["mask"]), np.asarray(b.images["mask"]))
+    assert together[0].metrics["blend_share"] < 1 == together[1].metrics["blend_share"]
+
+
 def test_the_identity_edit_is_the_reconstruction(model):
     record = run(model, [example(PROMPT)], inverter=EXACT)[0]
     edit, source = (np.asarray(record.images[n]) for n in ("edit", "reconstruction"))
@@ -141,7 +152,7 @@ def test_targets_have_the_tasks_guidance_and_sources_the_runs(model):
 
 def test_the_blend_can_be_turned_off_and_the_recipe_changed(model):
     item = example(Edit(TARGETS[0], blend=("blue",)))
-    assert "blend_share" not in run(model, [item], Editing(blend=False))[0].metrics
+    assert run(model, [item], Editing(blend=False))[0].metrics["blend_share"] == 1
     a, b = (run(model, [item], Editing(recipe=PromptToPrompt(s)))[0] for s in (0.0, 1.0))
     assert a.metrics["truth_psnr"] != b.metrics["truth_psnr"]
 

@@ -42,14 +42,14 @@ class Sampled:
     Arguments:
         sources: The sources' reconstructions (B, C, h, w).
         targets: The edits (T, C, h, w).
-        masks: Where each target was free to differ at the end, (T, h, w); None without a blend.
+        masks: Where each target was free to differ at the end, (T, h, w), bool.
         calls: Network calls.
         rows: Network rows.
     """
 
     sources: Tensor
     targets: Tensor
-    masks: Tensor | None
+    masks: Tensor
     calls: int
     rows: int
 
@@ -61,12 +61,12 @@ class Edited:
     Arguments:
         reconstruction: What the source branch gave back, (3, H, W) in [-1, 1].
         images: The edits (T, 3, H, W) in [-1, 1].
-        masks: Where each was free to differ, on the latent's grid (T, h, w); None without a blend.
+        masks: Where each was free to differ, on the latent's grid (T, h, w), bool.
     """
 
     reconstruction: Tensor
     images: Tensor
-    masks: Tensor | None
+    masks: Tensor
 
 
 def edit(

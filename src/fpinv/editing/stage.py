@@ -123,10 +123,13 @@ class Stage:
         seen = torch.stack(maps, 1).view(len(words), 2, *_halved(self._size, layer.level))
         self._maps = seen if self._maps is None else self._maps + seen
 
-    def mask(self, size: Size) -> Tensor | None:
-        """Where the words were seen so far, (T, H, W); None where none were looked for."""
+    def mask(self, size: Size) -> Tensor:
+        """Where each target may differ, (T, H, W): where its words were seen so far.
+
+        Everywhere, for those that look for none.
+        """
         if self._maps is None:
-            return None
+            return torch.ones(len(self._targets), *size, dtype=torch.bool, device=self._device)
         spread = max_pool2d(self._maps, kernel_size=3, stride=1, padding=1)
         peak = spread.amax((2, 3), keepdim=True).clamp(min=torch.finfo(spread.dtype).tiny)
         shown = interpolate(spread / peak, size=size)
@@ -138,9 +141,9 @@ class Stage:
         if number != self._number:
             self._set(number)
         self._blends += 1
-        if not self._blending or (mask := self.mask(z.shape[-2:])) is None:
+        if not self._blending:
             return z
-        free = (mask | ~self._plans.blended[:, None, None])[:, None]
+        free = (self.mask(z.shape[-2:]) | ~self._plans.blended[:, None, None])[:, None]
         blended = z.clone()
         blended[self._targets] = torch.where(free, z[self._targets], z[self._origins])
         return blended

@@ -24,7 +24,7 @@ def cost(outcome: Outcome) -> dict[str, Column]:
     sampled, count = outcome.sampled, len(outcome.cases)
     inversions = [source.inversion for source in outcome.sources]
     latents = torch.cat([source.latents for source in outcome.sources])
-    columns: dict[str, Column] = {
+    return {
         "reconstruction_psnr": metrics.psnr(outcome.reconstructions, outcome.originals),
         "reconstruction_latent_psnr": metrics.latent_psnr(outcome.found, latents),
         "nfe_calls": torch.cat([inversion.calls for inversion in inversions]),
@@ -33,10 +33,8 @@ def cost(outcome: Outcome) -> dict[str, Column]:
         "sample_nfe_rows": sampled.rows / count,
         "seconds_per_image": [s.seconds + outcome.seconds / count for s in outcome.sources],
         "stored_numbers": inversions[0].stored_numbers,
+        "blend_share": sampled.masks.flatten(1).double().mean(1),
     }
-    if sampled.masks is not None:
-        columns["blend_share"] = sampled.masks.flatten(1).double().mean(1)
-    return columns
 
 
 def comparisons(outcome: Outcome) -> dict[str, Column]:
@@ -113,15 +111,14 @@ class Readings:
 
 def pictures(outcome: Outcome, k: int) -> dict[str, Image.Image]:
     """Original, reconstruction, edit, what was free to differ, the truth; and all in one strip."""
-    masks, truth = outcome.sampled.masks, outcome.cases[k].truth
+    free = Image.fromarray(outcome.sampled.masks[k].cpu().numpy()).convert("RGB")
+    edit, truth = to_pil(outcome.edits[k]), outcome.cases[k].truth
     named = {
         "original": to_pil(outcome.originals[k]),
         "reconstruction": to_pil(outcome.reconstructions[k]),
-        "edit": to_pil(outcome.edits[k]),
+        "edit": edit,
+        "mask": free.resize(edit.size, Image.Resampling.NEAREST),
     }
-    if masks is not None:
-        free = Image.fromarray(masks[k].cpu().numpy()).convert("RGB")
-        named["mask"] = free.resize(named["edit"].size, Image.Resampling.NEAREST)
     if truth is not None:
         named["truth"] = to_pil(truth)
     return named | {"strip": strip(list(named.values()))}
