@@ -145,6 +145,7 @@ class ToyModel:
     image_size = 16
     latent_shape = SHAPE
     device = torch.device("cpu")
+    dtype = torch.float64
 
     def __init__(self, prediction: str = "epsilon", scale: float = 0.5) -> None:
         self.prediction, self.scale = prediction, scale
@@ -165,3 +166,12 @@ class ToyModel:
 
     def denoiser(self, steps: int) -> Denoiser:
         return denoiser(steps, self.prediction, self.scale)
+
+
+class Overflowing(ToyModel):
+    """A network in half precision whose output leaves its range."""
+
+    dtype = torch.float16
+
+    def denoiser(self, steps: int) -> Denoiser:
+        return Denoiser(lambda z, t, e: z * 3e5, schedule(steps), self.dtype)

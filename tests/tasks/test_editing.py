@@ -203,13 +203,12 @@ def test_learned_measures_plug_in(model):
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (Example("x", PROMPT, picture()), "x asks no edit: use a data set of edits"),
         (example(Edit(TARGETS[0], blend=("moon",))), "word to blend 'moon' is in neither"),
         (example(" "), "the prompt ' ' is empty"),
         (example("x" * 78), "has 80 tokens"),
         (example(mask=np.zeros((5, 7), bool)), "its mask has 7x5 pixels and the image 64x64"),
         (replace(example(), image=None), "has no image"),
-        (replace(example(), image=lambda: 1 / 0), "cannot be read (division by zero)"),
+        (replace(example(), image=lambda: 1 / 0), "cannot be read as an image (division by zero)"),
         (replace(example(), prompt=""), "the prompt '' is empty"),
     ],
 )
@@ -220,7 +219,13 @@ def test_an_edit_that_cannot_be_made_fails_alone(model, broken, said):
 
 
 def test_nothing_but_broken_edits_is_no_crash(model):
-    assert all(r.error for r in run(model, [Example(str(k), PROMPT, picture()) for k in range(3)]))
+    broken = [replace(example(), id=str(k), image=None) for k in range(3)]
+    assert all(r.error for r in run(model, broken))
+
+
+def test_a_data_set_of_another_kind_is_refused(model):
+    with pytest.raises(UserError, match="asks no edits: use one of edits, e.g. scene_edits"):
+        run(model, [Example("x", PROMPT, picture())])
 
 
 def test_a_diverged_edit_fails_alone(model):

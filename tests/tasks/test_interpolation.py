@@ -141,6 +141,12 @@ def test_a_diverged_inversion_fails_its_pair_alone():
     assert records[0].error is None and "diverged" in records[1].error
 
 
+@pytest.mark.parametrize("inverter", [DDIM(), EXACT])
+def test_a_network_that_overflows_leaves_nothing_to_be_judged(inverter):
+    for record in run(inverter=inverter, model=toy.Overflowing()):
+        assert "fp16 ends at 65504" in record.error and not record.arrays
+
+
 @pytest.mark.parametrize("inverter", MORE_THAN_A_SEED)
 def test_inverters_that_need_more_than_a_seed_refuse_before_anything_is_done(inverter):
     class Untouched(toy.ToyModel):

@@ -112,6 +112,12 @@ def test_failures_cost_one_class():
     assert records[2].error is None
 
 
+@pytest.mark.parametrize("row", ROWS)
+def test_a_network_that_overflows_leaves_nothing_to_be_judged(row):
+    for record in run(task(**ROWS[row]), model=toy.Overflowing()):
+        assert "fp16 ends at 65504" in record.error and not record.arrays
+
+
 def test_an_inverter_that_needs_more_than_a_seed_is_refused_where_it_is_used():
     with pytest.raises(UserError, match="EDICT needs more than z_N"):
         run(task(centroid=FrechetMean()), inverter=EDICT())

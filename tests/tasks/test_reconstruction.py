@@ -6,7 +6,9 @@ from PIL import Image
 
 from fpinv.adjustment import PromptAware
 from fpinv.datasets.example import Example
+from fpinv.inverters.auto import Auto
 from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
 from fpinv.tasks.reconstruction import Reconstruction
@@ -170,6 +172,13 @@ def test_a_diverged_image_fails_alone():
     records = run(Diverging(), batch_size=3)
     assert [r.error is None for r in records] == [True, False, True, True, False]
     assert "not finite" in records[1].error
+
+
+@pytest.mark.parametrize("inverter", [DDIM(), FixedPoint(3), IFE(), EDICT(), Auto()])
+def test_a_network_that_overflows_in_half_precision_is_named(inverter):
+    records = list(Reconstruction()(toy.Overflowing(), inverter, examples(2), settings()))
+    for record in records:
+        assert "not finite; fp16 ends at 65504: try precision=bf16 or fp32" in record.error
 
 
 def test_any_failure_of_a_decoder_costs_one_image():

@@ -19,6 +19,7 @@ class Model(Protocol):
         image_size: Side of the square images in pixels.
         latent_shape: Shape (C, H, W) of one latent.
         device: Where the networks live.
+        dtype: Precision of the denoising network.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Model(Protocol):
     image_size: int
     latent_shape: tuple[int, int, int]
     device: torch.device
+    dtype: torch.dtype
 
     def encode(self, images: Tensor) -> Tensor:
         """Latents z_0 of images (B, 3, H, W) in [-1, 1]: float32, the posterior mode, scaled."""

@@ -71,6 +71,7 @@ class StableDiffusion:
     Attributes:
         pipeline: The stock pipeline, with our scheduler. Models of one process that ask for the
             same weights share it. Its own call needs ``precision`` fp32, because of the VAE.
+        dtype: Precision of the UNet and the text encoders.
         commit: The hub's commit of the weights; None for a folder outside the hub's cache.
 
     Raises:

@@ -23,7 +23,12 @@ from fpinv.records import inversion_file
 Column = Tensor | Sequence[float | None] | float | None
 """The values of a metric, one an example, or the one that all share."""
 
-DIVERGED = "the inversion diverged: its noise or what it samples is not finite"
+
+def diverged(model: Model) -> str:
+    """What a record says of an image whose noise, or what is sampled from it, is not finite."""
+    largest = torch.finfo(model.dtype).max
+    remedy = "; fp16 ends at 65504: try precision=bf16 or fp32" if largest < 1e5 else ""
+    return f"the inversion diverged: its noise or what it samples is not finite{remedy}"
 
 
 def batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
@@ -33,20 +38,31 @@ def batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
             yield group
 
 
-def open_pixels(example: Example, model: Model) -> Tensor:
-    """The pixels (3, H, W) of an image in [-1, 1], at the model's size.
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Says of whatever goes wrong in its block that the image of this name cannot be read.
 
     Decoders fail in many ways on damaged files; none of them may cost the other images.
 
     Raises:
-        UserError: there is no image, or whatever its decoder said.
+        UserError: whatever the decoder said.
     """
     try:
-        return square(example.open(), model.image_size)
+        yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{example.id}: cannot be read as an image ({error})") from error
+        raise UserError(f"{name}: cannot be read as an image ({error})") from error
+
+
+def open_pixels(example: Example, model: Model) -> Tensor:
+    """The pixels (3, H, W) of an image in [-1, 1], at the model's size.
+
+    Raises:
+        UserError: there is no image, or it cannot be read.
+    """
+    with decoding(example.id):
+        return square(example.open(), model.image_size)
 
 
 def load_pixels(example: Example, model: Model) -> Tensor | UserError | None:

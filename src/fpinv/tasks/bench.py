@@ -23,8 +23,6 @@ from fpinv.seeding import normal
 from fpinv.tasks.batching import Stopwatch, open_pixels, over_steps, saved_inversion, warm_up
 from fpinv.tasks.task import Settings
 
-DIVERGED = "the inversion of an image diverged: its noise is not finite"
-
 Prompting = Literal["class", "own"]
 """``class``: everything under the prompt of the class. ``own``: each image is inverted under its
 own caption, and what becomes of a set is sampled under that of its first image."""

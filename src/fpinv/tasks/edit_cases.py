@@ -8,7 +8,6 @@ from torch import Tensor
 
 from fpinv.datasets.example import EditCase, Example
 from fpinv.editing.sampling import Sampled
-from fpinv.errors import UserError
 from fpinv.images import square, square_mask
 from fpinv.inversion import Inversion
 
@@ -40,16 +39,12 @@ class Case:
         return self.case.image, self.example.prompt
 
     @classmethod
-    def open(cls, example: Example, size: int) -> Case:
-        """Opens the image, the mask and the truth of an example, at a side of ``size`` pixels.
+    def open(cls, example: Example, case: EditCase, size: int) -> Case:
+        """Opens the image, the mask and the truth of an edit, at a side of ``size`` pixels.
 
         Raises:
-            UserError: the example asks no edit, or one of them does not fit.
+            UserError: one of them does not fit.
         """
-        if (case := example.case) is None:
-            raise UserError(
-                f"{example.id} asks no edit: use a data set of edits, e.g. dataset=scene_edits"
-            )
         picture = example.open()
         mask = case.open_mask(picture.size)
         return cls(

@@ -22,10 +22,11 @@ from fpinv.metrics import PerceptualMetric
 from fpinv.records import Record
 from fpinv.seeding import normal
 from fpinv.tasks.batching import (
-    DIVERGED,
     batches,
     by_example,
     clock,
+    decoding,
+    diverged,
     require_inversions,
     saved_inversion,
     warm_up,
@@ -88,7 +89,11 @@ class Editing:
     def __call__(
         self, model: Editable, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
-        """One record an example, in order; an edit that cannot be made yields its error."""
+        """One record an example, in order; an edit that cannot be made yields its error.
+
+        Raises:
+            UserError: an example asks no edit, as in a data set of another kind.
+        """
         sources: dict[Key, Source] = {}
         for group in batches(examples, settings.batch_size):
             opened = [self._open(model, example, settings) for example in group]
@@ -100,19 +105,17 @@ class Editing:
                 yield done[example.id] if isinstance(case, Case) else case
 
     def _open(self, model: Editable, example: Example, settings: Settings) -> Case | Record:
-        """The case of an example, or the record of why there is none.
-
-        Decoders fail in many ways on damaged files; none of them may cost the other edits.
-        """
+        """The case of an example, or the record of why there is none."""
+        if example.case is None:
+            raise UserError("the data set asks no edits: use one of edits, e.g. scene_edits")
         try:
-            case = Case.open(example, model.image_size)
+            with decoding(example.id):
+                case = Case.open(example, example.case, model.image_size)
             plan_branches(model, [example.prompt], [[self._wish(case.case)]], self.recipe)
             if self.inversions is not None:
                 self._load(model, case.key, settings)
         except UserError as error:
             return Record(example.id, example.prompt, error=str(error))
-        except Exception as error:
-            return Record(example.id, example.prompt, error=f"cannot be read ({error})")
         return case
 
     def _wish(self, case: EditCase) -> Edit:
@@ -202,9 +205,9 @@ class Editing:
             sampled,
             seconds,
         )
-        return self._records(outcome)
+        return self._records(model, outcome)
 
-    def _records(self, outcome: Outcome) -> list[Record]:
+    def _records(self, model: Editable, outcome: Outcome) -> list[Record]:
         distances = [d for d in (self.perceptual, self.structure) if d is not None]
         readings = Readings(self.similarity, distances, self.reader)
         measured = cost(outcome) | comparisons(outcome) | readings(outcome)
@@ -213,7 +216,7 @@ class Editing:
         return [
             _record(outcome, k, {name: column[k] for name, column in columns.items()})
             if finite[k]
-            else Record(case.example.id, case.example.prompt, error=DIVERGED)
+            else Record(case.example.id, case.example.prompt, error=diverged(model))
             for k, case in enumerate(outcome.cases)
         ]
 

@@ -21,8 +21,8 @@ from fpinv.models.model import Model
 from fpinv.records import Record
 from fpinv.seeds.centroids import Centroid, NAOCentroid
 from fpinv.seeds.paths import NAOPath, Path
-from fpinv.tasks.batching import require_inversions
-from fpinv.tasks.bench import DIVERGED, Bench, Loaded, Seeds, require_seed
+from fpinv.tasks.batching import diverged, require_inversions
+from fpinv.tasks.bench import Bench, Loaded, Seeds, require_seed
 from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
 
@@ -119,14 +119,17 @@ class Interpolation(JudgedTask):
 
     def _record(self, bench: Bench, loaded: Loaded, inverted: Seeds) -> Record:
         group = loaded.group
+        failed = Record(group.id, group.prompt, error=diverged(bench.model))
         if not inverted.finite:
-            return Record(group.id, group.prompt, error=DIVERGED)
+            return failed
         seeking, sampling = bench.stopwatch(), bench.stopwatch()
         with seeking.running():
             seeds, losses = self._seek(inverted.noise)
         with sampling.running():
             prompt = bench.prompt(group, group.members)
             images = bench.sample(seeds, [prompt] * len(seeds))
+        if not images.isfinite().all():
+            return failed
         inner = slice(1, -1) if self.mode == "path" else slice(None)
         return Record(
             group.id,

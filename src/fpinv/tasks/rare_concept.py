@@ -22,7 +22,8 @@ from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.seedselect import SeedSelect
-from fpinv.tasks.bench import DIVERGED, Bench, Loaded, require_seed
+from fpinv.tasks.batching import diverged
+from fpinv.tasks.bench import Bench, Loaded, require_seed
 from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
 
@@ -112,12 +113,15 @@ class RareConcept(JudgedTask):
         initial, optimising = bench.stopwatch(), bench.stopwatch()
         with initial.running():
             start = self._start(bench, loaded, sets)
+        failed = Record(group.id, group.prompt, error=diverged(bench.model))
         if start is None:
-            return Record(group.id, group.prompt, error=DIVERGED)
+            return failed
         references = loaded.members[torch.tensor(sets)]
         with optimising.running():
             found = self._optimised(bench, references, start, prompts)
         images = bench.sample(found.seeds, prompts)
+        if not images.isfinite().all():
+            return failed
         return Record(
             group.id,
             group.prompt,

@@ -22,10 +22,10 @@ from fpinv.models.model import Model
 from fpinv.records import Record, finite
 from fpinv.seeding import normal
 from fpinv.tasks.batching import (
-    DIVERGED,
     batches,
     by_example,
     clock,
+    diverged,
     load_pixels,
     over_steps,
     warm_up,
@@ -168,7 +168,7 @@ class Reconstruction:
         finite = _finite(outcome)
         for k, example in enumerate(batch.examples):
             if not finite[k]:
-                records.append(Record(example.id, example.prompt, error=DIVERGED))
+                records.append(Record(example.id, example.prompt, error=diverged(model)))
                 continue
             values = {name: column[k] for name, column in columns.items()}
             series = _series(outcome.inversion, k)
