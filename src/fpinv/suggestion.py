@@ -10,4 +10,4 @@ def nearest(word: str, options: Sequence[str]) -> str:
     """ "; did you mean x?", or the options where none is near, or nothing where there are none."""
     if close := get_close_matches(word, options, n=1, cutoff=0.5):
         return f"; did you mean {close[0]}?"
-    return f"; choose from {', '.join(options)}" if options else ""
+    return f"; choose from {', '.join(dict.fromkeys(options))}" if options else ""
