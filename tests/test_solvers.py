@@ -207,14 +207,14 @@ def linear(singular: float) -> tuple[Tensor, Tensor]:
 
 
 def least_squares(matrix: Tensor, right: Tensor, **settings: int) -> Solution:
-    """Solves ``x - g(x) = matrix x - right``."""
+    """Minimises ``|matrix x - right|``."""
 
-    def g(x: Tensor, rows: Tensor | None) -> Tensor:
+    def f(x: Tensor, rows: Tensor | None) -> Tensor:
         a, b = (matrix, right) if rows is None else (matrix[rows], right[rows])
-        return x - (torch.einsum("bij,bj->bi", a, x) - b)
+        return torch.einsum("bij,bj->bi", a, x) - b
 
-    one = torch.ones(len(right), dtype=torch.float64)
-    return LeastSquares(**settings)(g, torch.zeros_like(right), one, 1e-10 * one)
+    tolerance = torch.full((len(right),), 1e-10, dtype=torch.float64)
+    return LeastSquares(**settings)(f, torch.zeros_like(right), tolerance)
 
 
 def test_least_squares_solves_what_has_a_solution():
@@ -234,6 +234,15 @@ def test_least_squares_finds_the_least_residual_of_what_has_none():
     assert torch.allclose(found.residual, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_least_squares_takes_as_long_whatever_the_units_of_the_residual(unit):
+    matrix, right = linear(0.4)
+    one = least_squares(matrix, right, iterations=12)
+    other = least_squares(unit * matrix, unit * right, iterations=12)
+    assert torch.allclose(one.value, other.value, rtol=1e-6)
+    assert torch.allclose(unit * one.residual, other.residual, rtol=1e-6)
+
+
 def test_least_squares_treats_each_sample_alone():
     matrix, right = linear(0.1)
     together = least_squares(matrix, right, iterations=30)
@@ -245,8 +254,7 @@ def test_least_squares_treats_each_sample_alone():
 
 def test_least_squares_keeps_a_start_from_which_nothing_is_finite():
     start = torch.ones(2, 4, dtype=torch.float64)
-    one = torch.ones(2, dtype=torch.float64)
-    found = LeastSquares(5)(lambda x, rows: x * math.nan, start, one, 0 * one)
+    found = LeastSquares(5)(lambda x, rows: x * math.nan, start, torch.zeros_like(start[:, 0]))
     assert torch.equal(found.value, start) and not found.converged.any()
     with pytest.raises(UserError, match="iterations=0"):
         LeastSquares(0)

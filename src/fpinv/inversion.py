@@ -161,15 +161,19 @@ class Inverter(Protocol):
 
 
 def sample(
-    denoiser: Denoiser, noise: Tensor, condition: Condition, start: int | None = None
+    denoiser: Denoiser,
+    noise: Tensor,
+    condition: Condition,
+    start: int | None = None,
+    stop: int = 0,
 ) -> Tensor:
-    r"""The deterministic DDIM sampler (eta 0) from grid index ``start`` (N if None) to 0.
+    r"""The deterministic DDIM sampler (eta 0) from grid index ``start`` (N if None) to ``stop``.
 
     .. math:: z_{i-1} = A_i z_i + B_i m(z_i, t_i)
     """
     schedule = denoiser.schedule
     z = noise
-    for i in range(schedule.steps if start is None else start, 0, -1):
+    for i in range(schedule.steps if start is None else start, stop, -1):
         z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
         z = denoiser.arrive(z, i - 1)
     return z

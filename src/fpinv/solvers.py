@@ -259,20 +259,21 @@ class History:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    r"""Minimises :math:`\tfrac12 |x - g(x)|^2` by L-BFGS: for equations without a solution.
+    r"""Minimises :math:`\tfrac12 |f(x)|^2` by L-BFGS: for equations without a solution.
 
-    Where g folds, no iteration of g alone finds the point of least residual: that takes
-    :math:`(I - g'(x))^T`, a gradient through the network. Each sample has its own curvature pairs
-    and its own length of step, a quarter of the last one's where the residual did not fall and 1
-    where it did; a sample leaves the batch at its tolerance, or when no step of a sensible length
-    helps.
+    Where g of :math:`x = g(x)` folds, no iteration of g alone finds the point of least residual
+    :math:`f(x) = x - g(x)`: that takes :math:`f'(x)^T`, a gradient through the network. Each
+    sample has its own curvature pairs and its own length of step, a quarter of the last one's
+    where the residual did not fall and 1 where it did; the first step has the length that solves
+    an equation in one unknown, :math:`|f|^2 / |f'^T f|^2`. A sample leaves the batch at its
+    tolerance, or when no step of a sensible length helps.
 
     References:
         | On the limited memory BFGS method for large scale optimization (Liu and Nocedal, 1989)
         | https://doi.org/10.1007/BF01589116
 
     Arguments:
-        iterations: Evaluations of g with a gradient per sample at most, at least 1.
+        iterations: Evaluations of f with a gradient per sample at most, at least 1.
         memory: Number of remembered curvature pairs.
     """
 
@@ -283,25 +284,25 @@ class LeastSquares:
         if self.iterations < 1:
             raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
 
-    def __call__(self, g: Equation, start: Tensor, scale: Tensor, tolerance: Tensor) -> Solution:
+    def __call__(self, f: Equation, start: Tensor, tolerance: Tensor) -> Solution:
         """The best point met from ``start`` (B, ...), itself included.
 
-        Residuals are in units of ``scale`` (B,), as is ``tolerance`` (B,).
+        ``f(x, rows)`` is the residual of the samples ``rows``; its rms is in the unit of
+        ``tolerance`` (B,).
         """
-        unit = scale * math.sqrt(start[0].numel())
-        value, least = start.clone(), torch.full_like(scale, math.inf)
-        steps = torch.zeros_like(scale, dtype=torch.long)
+        value, least = start.clone(), torch.full_like(tolerance, math.inf)
+        steps = torch.zeros_like(tolerance, dtype=torch.long)
         active = torch.arange(len(start), device=start.device)
         state: _Descending | None = None
         for _ in range(self.iterations):
             x = start if state is None else state.trial()
-            half, slope = _half_square(g, x, active if len(active) < len(start) else None)
+            half, slope = _half_square(f, x, active if len(active) < len(start) else None)
             steps[active] += 1
             if state is None:
                 state = _Descending(x, half, slope, self.memory)
             else:
                 state.advance(x, half, slope)
-            residual = (2 * state.half).sqrt() / unit[active]
+            residual = (2 * state.half / start[0].numel()).sqrt()
             value[active], least[active] = state.x, residual.nan_to_num(math.inf)
             going = (least > tolerance)[active] & state.moving
             if not going.all():
@@ -312,11 +313,11 @@ class LeastSquares:
         return Solution(value, least, steps, least <= tolerance)
 
 
-def _half_square(g: Equation, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+def _half_square(f: Equation, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
     """Half the squared residual of each sample, (B,), and its gradient."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        half = (x - g(x, rows)).flatten(1).square().sum(1) / 2
+        half = f(x, rows).flatten(1).square().sum(1) / 2
         (slope,) = torch.autograd.grad(half.sum(), x)
     return half.detach(), slope
 
@@ -335,7 +336,9 @@ class _Descending:
     def __init__(self, x: Tensor, half: Tensor, slope: Tensor, memory: int) -> None:
         self.x, self.half, self.slope, self.memory = x, half, slope, memory
         self.pairs: list[tuple[Tensor, Tensor]] = []
-        self.length, self.curvature = torch.ones_like(half), torch.ones_like(half)
+        square = slope.flatten(1).square().sum(1)
+        self.curvature = 2 * half / square.clamp_min(torch.finfo(square.dtype).tiny)
+        self.length = torch.ones_like(half)
 
     @property
     def moving(self) -> Tensor:

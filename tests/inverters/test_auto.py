@@ -88,6 +88,27 @@ def test_the_record_says_which_steps_were_not_solved_and_what_the_check_cost():
     assert smooth.converged.all() and torch.equal(smooth.calls, smooth.iterations.sum(0))
 
 
+def test_descents_are_counted_and_bounded_and_bring_images_closer():
+    d, z, c = toy.denoiser(6, scale=2.0), toy.latents(15), toy.condition(15, guidance=7.5)
+    without = toy.error(Auto(descents=0), d, z, c)
+    before = d.rows
+    found = Auto(descents=20).invert(d, z, c)
+    assert d.rows - before == found.rows.sum() == 2 * found.calls.sum()
+    assert 12 < found.iterations.max() <= 12 + 20 + 80
+    errors = rms(sample(d, found.noise, c) - z) / rms(z)
+    assert errors.log().mean() < without.log().mean() - 0.5
+
+
+def test_what_a_descent_finds_does_not_depend_on_the_images_beside_it():
+    d, z, c = toy.denoiser(4, scale=2.0), toy.latents(6), toy.condition(6, guidance=7.5)
+    together = Auto(descents=6).invert(d, z, c)
+    assert (together.iterations > 12).any()
+    for k in range(6):
+        alone = Auto(descents=6).invert(d, z[k : k + 1], c[slice(k, k + 1)])
+        assert torch.allclose(alone.noise, together.noise[k : k + 1], rtol=1e-5, atol=1e-6)
+        assert torch.equal(alone.calls, together.calls[k : k + 1])
+
+
 def test_a_network_that_overflows_leaves_finite_latents():
     grid = toy.schedule(5)
     d = Denoiser(lambda z, t, e: torch.where(z.abs() < 1.5, z, math.inf), grid, torch.float64)
@@ -100,6 +121,7 @@ def test_a_network_that_overflows_leaves_finite_latents():
     [
         ({"accuracy": math.inf}, "accuracy=inf.*dB"),
         ({"iterations": 0}, "iterations=0.*at least 1"),
+        ({"descents": -1}, "descents=-1.*at least 0"),
     ],
 )
 def test_wrong_arguments(wrong, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +14,9 @@ from fpinv.errors import UserError
 from fpinv.inversion import DDIMSampling, Inversion, sample, spent
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.implicit import ascend, equation
-from fpinv.schedule import Schedule
 from fpinv.solvers import (
     Acceleration,
     Anderson,
-    Equation,
     History,
     LeastSquares,
     Solution,
@@ -33,6 +32,13 @@ LEAST = 0.05
 
 DOUBT = 10.0
 """Predicted over accepted error from which on a result is checked against the sampler."""
+
+
+JOINT = 4
+"""Evaluations that the steps since j may take together, for each that a step may take alone."""
+
+HALF = math.sqrt(0.5)
+"""Error that has half the square of the accepted one: descents leave the rest to other steps."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,26 @@ class Auto(DDIMSampling):
 
     **Descent.** A step may have no solution: the sampler's last steps but one return what a
     denoiser would make of noise, which a real image is not, and guidance folds the map. Where the
-    iteration does not get there, :math:`|x - g(x)|^2` is minimised with gradients through the
-    network.
+    iteration does not get there, gradients through the network minimise
 
-    **Check.** Where the residuals left predict more than ten times the accepted error all the
-    same, the sample is sampled back, and so is its DDIM inversion; it keeps the one with the
-    smaller error.
+    .. math:: |D_{i \to j}(x) - z_j|^2, \qquad j = i - 1
 
-    NFE: between N and K N, at most L more for a step that the iteration did not solve, and 3 N
-    more for samples that are checked. Stores: nothing beyond z_N.
+    with D the sampler, which is the step's residual. Above a step without a solution it is not
+    the residual that counts but what becomes of the image: there the same is then minimised with
+    j the highest index that the sampler does bring back as it should. The first ends where the
+    error to be expected at z_0 of it has half the square of the accepted one, the second where it
+    adds that to the square of what was left already.
+
+    **Check.** Where the errors left are more than ten times the accepted one all the same, the
+    sample is sampled back, and so is its DDIM inversion; it keeps the one with the smaller error.
+
+    NFE: between N and K N; more for a step that the iteration did not solve, at most L, above
+    another without a solution at most 5 L (for i - j > 4 L: L + i - j); and 3 N more for samples
+    that are checked. A gradient with respect to j takes i - j evaluations, which count as any
+    other; its backward pass, about twice their time, is not counted, and their activations are
+    held for it all at once.
+    Stores: nothing beyond z_N. The record of a step that descended has the error at z_0 that was
+    found there, relative to its latent, in place of the residual.
 
     References:
         | Start: DPM-Solver++ (Lu et al., 2022), https://arxiv.org/abs/2211.01095
@@ -115,12 +132,8 @@ class Auto(DDIMSampling):
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walks the grid upwards from ``z0`` (B, C, H, W), then checks what was not solved."""
         asked = self.inverting(condition)
-        climb = _Climb(self, denoiser.schedule, z0)
-
-        def solve(before: Tensor, z: Tensor, i: int) -> Solution:
-            return climb.step(equation(denoiser, z, i, asked), before, z, i)
-
-        found = ascend(denoiser, z0, asked, solve)
+        climb = _Climb(self, denoiser, asked, z0)
+        found = ascend(denoiser, z0, asked, climb.step)
         doubtful = (climb.error > DOUBT * climb.accepted).nonzero().squeeze(1)
         if not len(doubtful):
             return found
@@ -148,6 +161,14 @@ class Auto(DDIMSampling):
         return Inversion(noise, calls, cost, found.residual, found.iterations, found.converged)
 
 
+class _Target(NamedTuple):
+    """Latents at grid index ``index`` whose errors are yet to grow by ``gain``, (B,)."""
+
+    latent: Tensor
+    gain: Tensor
+    index: int
+
+
 class _Climb:
     r"""What one step of a batch learns from those before it.
 
@@ -159,19 +180,49 @@ class _Climb:
         slope: :math:`\sigma \, d\epsilon / dx` along the last known difference, (B,).
         error: What is to be expected at z_0 of the residuals left so far, rms, (B,).
         gain: How much an error at the last latent grows on the way down to z_0, (B,).
+        below: The gain of the latent before it.
+        foot: Index j of the highest latent that the sampler brings back as it should, (B,).
+        goal: That latent, z_j.
+        foot_gain: The gain at it, (B,).
     """
 
-    def __init__(self, inverter: Auto, schedule: Schedule, z0: Tensor) -> None:
-        self.inverter, self.schedule = inverter, schedule
+    def __init__(
+        self, inverter: Auto, denoiser: Denoiser, condition: Condition, z0: Tensor
+    ) -> None:
+        self.inverter, self.denoiser, self.condition = inverter, denoiser, condition
+        self.schedule = denoiser.schedule
         self.accepted = 10 ** (-inverter.accuracy / 20) * rms(z0)
-        self.budget = self.accepted / math.sqrt(schedule.steps)
+        self.budget = self.accepted / math.sqrt(self.schedule.steps)
         self.error = torch.zeros_like(self.budget)
         self.clean: list[Tensor] = []
-        self.ratio, self.gain = torch.ones_like(self.budget), torch.ones_like(self.budget)
-        self.slope = torch.zeros_like(self.budget)
+        self.ratio, self.gain = torch.ones_like(self.error), torch.ones_like(self.error)
+        self.slope = torch.zeros_like(self.error)
+        self.foot = torch.zeros_like(self.error, dtype=torch.long)
+        self.goal, self.foot_gain, self.below = z0, self.gain, self.gain
 
-    def step(self, g: Equation, before: Tensor, z: Tensor, i: int) -> Solution:
-        """Solves ``x = g(x)`` for the step from ``z`` at i - 1, reached from ``before``."""
+    def step(self, before: Tensor, z: Tensor, i: int) -> Solution:
+        """Solves the step from ``z`` at i - 1, reached from ``before``."""
+        best, tolerance = self._iterate(before, z, i)
+        solved = best.left <= tolerance
+        higher = solved & (self.foot == i - 1)
+        left = best.left * self.gain * self.schedule.alpha[i - 1] / self.schedule.alpha[i]
+        error = torch.hypot(self.error, left)
+        for j in self.foot[~solved].unique().tolist() if self.inverter.descents else ():
+            rows = (~solved & (self.foot == j)).nonzero().squeeze(1)
+            found, cost = self._descend(best.value[rows], z, rows, i, j)
+            best.replace(rows, found, cost)
+            error[rows] = found.residual
+            higher[rows] = solved[rows] = found.residual <= HALF * self.accepted[rows]
+        self.error = error
+        solution = best.solution(solved, rms(z))
+        self.foot = torch.where(higher, i, self.foot)
+        self.goal = torch.where(per_sample(higher, z), solution.value, self.goal)
+        self.foot_gain = torch.where(higher, self.gain, self.foot_gain)
+        return solution
+
+    def _iterate(self, before: Tensor, z: Tensor, i: int) -> tuple[_Best, Tensor]:
+        """What Anderson's iteration finds for the step from ``z``, and the tolerances (B,)."""
+        g = equation(self.denoiser, z, i, self.condition)
         a = self.schedule.alpha[i] / self.schedule.alpha[i - 1]
         weight = 1 - a * self.schedule.sigma[i - 1] / self.schedule.sigma[i]
         if i <= EARLY:
@@ -203,23 +254,39 @@ class _Climb:
                     break
                 x, last = x[keep], tuple(part[keep] for part in last)
                 history.keep(keep)
-        self.gain = (self.gain * stretch).clamp_min(1)
-        self._descend(g, best, tolerance)
-        self.error = torch.hypot(self.error, best.left * self.gain / a)
-        return best.solution(tolerance, rms(z))
+        self.below, self.gain = self.gain, (self.gain * stretch).clamp_min(1)
+        return best, tolerance
 
-    def _descend(self, g: Equation, best: _Best, tolerance: Tensor) -> None:
-        """Looks for the least residual of the samples that the iteration left unsolved."""
-        unsolved = (best.left > tolerance).nonzero().squeeze(1)
-        if not self.inverter.descents or not len(unsolved):
-            return
+    def _descend(
+        self, start: Tensor, z: Tensor, rows: Tensor, i: int, j: int
+    ) -> tuple[Solution, Tensor]:
+        """Brings samples ``rows`` back to ``z`` at i - 1, then to ``goal`` at j; with its cost.
 
-        def part(x: Tensor, rows: Tensor | None) -> Tensor:
-            return g(x, unsolved if rows is None else unsolved[rows])
+        The residuals are those at z_0.
+        """
+        most, near = self.inverter.descents, HALF * self.accepted[rows]
+        target = _Target(z[rows], self.below[rows], i - 1)
+        found = self._approach(start, target, near, rows, i, most)
+        cost = found.steps
+        if j == i - 1:
+            return found, cost
+        most, near = max(1, JOINT * most // (i - j)), torch.hypot(near, self.error[rows])
+        target = _Target(self.goal[rows], self.foot_gain[rows], j)
+        found = self._approach(found.value, target, near, rows, i, most)
+        return found, cost + (i - j) * found.steps
 
-        start, limit = best.value[unsolved], tolerance[unsolved]
-        solve = LeastSquares(self.inverter.descents)
-        best.replace(unsolved, solve(part, start, torch.ones_like(limit), limit))
+    def _approach(
+        self, start: Tensor, target: _Target, near: Tensor, rows: Tensor, i: int, most: int
+    ) -> Solution:
+        """Minimises how far the samples ``rows`` of ``start`` at i come back from ``target``."""
+        latent, gain, j = target
+
+        def miss(x: Tensor, some: Tensor | None) -> Tensor:
+            own = slice(None) if some is None else some
+            off = sample(self.denoiser, x, self.condition[rows[own]], i, j) - latent[own]
+            return per_sample(gain[own], off) * off
+
+        return LeastSquares(most)(miss, start, near)
 
     def _start(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         """The first point of the step from ``z`` at index i - 1."""
@@ -262,16 +329,14 @@ class _Best:
         ahead = per_sample(self.predicted < self.least, self.point)
         return torch.where(ahead, self.following, self.point)
 
-    def replace(self, rows: Tensor, found: Solution) -> None:
-        """Takes the samples ``rows`` from another solver, where its points are better."""
-        self.steps[rows] += found.steps
-        better = found.residual < self.left[rows]
-        rows = rows[better]
-        self.point[rows], self.least[rows] = found.value[better], found.residual[better]
+    def replace(self, rows: Tensor, found: Solution, spent: Tensor) -> None:
+        """Takes the samples ``rows`` from another solver, that ``spent`` so many evaluations."""
+        self.steps[rows] += spent
+        self.point[rows], self.least[rows] = found.value, found.residual
         self.predicted[rows] = math.inf
 
-    def solution(self, tolerance: Tensor, scale: Tensor) -> Solution:
+    def solution(self, solved: Tensor, scale: Tensor) -> Solution:
         """The better of the two of each sample."""
         ahead = self.predicted < self.least
         residual = torch.where(ahead, self.made_from, self.least) / scale
-        return Solution(self.value, residual, self.steps, self.left <= tolerance)
+        return Solution(self.value, residual, self.steps, solved)
