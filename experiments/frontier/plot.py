@@ -56,6 +56,7 @@ def draw(axes: Axes, jobs: Sequence[Job], colours: dict[str, str]) -> None:
     axes.axhline(GOAL, color="grey", linewidth=0.8, linestyle=":")
     axes.set_title(f"{setting(jobs[0])}, n = {jobs[0].summary['n']}", fontsize=9)
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.tick_params(labelsize=8)
 
 

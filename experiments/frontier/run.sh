@@ -3,26 +3,33 @@
 # PROCESSES=2 OMP_NUM_THREADS=1 run.sh runs two sweeps at a time.
 source "$(dirname "$0")/../sweeps.sh"
 
-auto="inverter=auto inverter.accuracy=$(by_scale 20 20,30,40,50,60 20,30,40,50,60)"
-aidi="inverter=aidi inverter.iterations=$(by_scale 2 2,3,5,8 2,3,5,8)"
-fpi="inverter=fpi inverter.iterations=$(by_scale 1,2 1,2,3,5,8 1,2,3,5,8)"
-every="steps=$(by_scale 3 50 50) guidance=3 limit=$(by_scale 1 8 500)"
+fpi="inverter=fpi inverter.iterations"
+aidi="inverter=aidi inverter.iterations"
+auto="inverter=auto inverter.accuracy"
+every="steps=$(by_scale 3 50 50) guidance=3 limit=$(by_scale 1 16 500)"
 # The grid of the implicit methods; at N = 50 and w = 3 the images above serve.
-long="limit=$(by_scale 1 4 100) steps=$(by_scale 3 50 50) guidance=$(by_scale 1 1,7.5 1,7.5)"
-short="limit=$(by_scale 1 4 100) steps=$(by_scale 2 10,20 10,20) guidance=$(by_scale 1 1,3,7.5 1,3,7.5)"
+long="limit=$(by_scale 1 8 100) steps=$(by_scale 3 50 50)"
+short="limit=$(by_scale 1 8 100) steps=$(by_scale 2 10,20 10,20)"
+all="guidance=$(by_scale 3 1,3,7.5 1,3,7.5)"
+# What is dearest is left out where cheaper settings tell the same.
 sweeps "$@" <<END
 null_text $every inverter=null_text
-aidi $every $aidi
-fpi $every $fpi
-auto $every $auto
-others $every inverter=ife,renoise,newton,negative_prompt,edict,bdia,belm,edit_friendly,direct
-long_fpi $long $fpi
-long_aidi $long $aidi
-long_auto $long $auto
-long_others $long inverter=ife,edict,belm
-short_fpi $short $fpi
-short_aidi $short $aidi
-short_auto $short $auto
-short_others $short inverter=ife,edict,belm
+every_aidi $every $aidi=$(by_scale 2 3,5,8 2,3,5,8)
+every_fpi $every $fpi=$(by_scale 2 2,3,5 2,3,5,8)
+every_auto $every $auto=$(by_scale 20 20,40,60 20,40,60)
+others $every inverter=ddim,ife,renoise,newton,negative_prompt,edict,bdia,belm,edit_friendly
+long_plain $long guidance=1 inverter=ddim,ife,edict,belm
+long_plain_fpi $long guidance=1 $fpi=$(by_scale 2 2,3,5 2,3,5)
+long_plain_aidi $long guidance=1 $aidi=5
+long_plain_auto $long guidance=1 $auto=$(by_scale 20 20,40,60 20,40,60)
+long_guided $long guidance=7.5 inverter=ife,edict,belm
+long_guided_fpi $long guidance=7.5 $fpi=$(by_scale 2 3,5 3,5)
+long_guided_aidi $long guidance=7.5 $aidi=5
+long_guided_auto $long guidance=7.5 $auto=40
+short $short $all inverter=ddim,ife,edict,belm
+short_fpi $short $all $fpi=$(by_scale 2 2,3,5,8 2,3,5,8)
+short_aidi $short $all $aidi=$(by_scale 2 5,8 2,3,5,8)
+short_auto $short guidance=$(by_scale 1 1,3 1,3) $auto=$(by_scale 20 20,40,60 20,40,60)
+hard_auto $short guidance=7.5 $auto=$(by_scale 20 40 20,40,60)
 END
 "$python" experiments/frontier/plot.py "$out"

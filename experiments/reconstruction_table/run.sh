@@ -7,20 +7,16 @@ source "$(dirname "$0")/../sweeps.sh"
 # fpi with one iteration is ddim, bit for bit.
 fpi="inverter=fpi inverter.iterations=2,3,5"
 one="inverter=ddim,ife"
-ours="inverter=auto"
 plain="guidance=1 steps=$(by_scale 2 50 50) limit=$(by_scale 2 256 5000)"
 guided="guidance=3 steps=$(by_scale 2 50 50) limit=$(by_scale 2 64 5000)"
 few="steps=$(by_scale 2 10,20 10,20) guidance=$(by_scale 7.5 1,3,7.5 1,3,7.5) limit=$(by_scale 2 8 500)"
 sweeps "$@" <<END
 plain/fpi $plain $fpi
 plain/one $plain $one
-plain/ours $plain $ours
 guided/fpi $guided $fpi
 guided/one $guided $one
-guided/ours $guided $ours
 few/fpi $few $fpi
 few/one $few $one
-few/ours $few $ours
 END
 if [ -n "${PHOTOGRAPHS:-}" ]; then
     coco="dataset=coco dataset.root=$PHOTOGRAPHS model=scenes steps=$(by_scale 2 50 50)"
