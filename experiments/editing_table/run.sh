@@ -5,6 +5,6 @@ source "$(dirname "$0")/../sweeps.sh"
 
 sweeps "$@" <<END
 all
-null_text inverter=null_text limit=$(by_scale 2 30 100)
+null_text inverter=null_text limit=$(by_scale 2 50 100)
 END
 "$python" experiments/editing_table/table.py "$out"
