@@ -1,4 +1,4 @@
-"""Networks in half precision against single: ``table.py outputs/half_precision/<stamp> [results]``.
+"""Networks in half precision and single: ``table.py outputs/half_precision/<stamp> [results]``.
 
 Reads records only. A block per grid and guidance, a row per inverter and precision.
 """
