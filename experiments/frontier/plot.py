@@ -91,7 +91,9 @@ def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
     guidances = sorted({ground(jobs[0])[0] for jobs in all_grounds})
     grids = sorted({ground(jobs[0])[1] for jobs in all_grounds})
     names = sorted({job.summary["inverter"] for jobs in all_grounds for job in jobs})
-    colours = {name: matplotlib.colormaps["tab20"](k) for k, name in enumerate(names)}
+    colours = {name: matplotlib.colormaps["tab20"](k) for k, name in enumerate(names)} | {
+        "auto": "black"
+    }
     figure = Figure(figsize=(3.4 * len(grids), 2.7 * len(guidances)))
     axes = figure.subplots(len(guidances), len(grids), squeeze=False)
     for jobs in all_grounds:
