@@ -72,9 +72,9 @@ def test_the_identity_edit_is_the_reconstruction(model, guidance):
     reconstruction = DDIM().sample(
         model.denoiser(STEPS), inversion, model.condition([SOURCE], guidance)
     )
-    assert torch.allclose(found.sources, reconstruction, atol=1e-5)
+    assert_close(found.sources, reconstruction)
     for target in found.targets:
-        assert torch.allclose(target, reconstruction[0], atol=1e-5)
+        assert_close(target, reconstruction[0])
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
@@ -92,9 +92,7 @@ def test_targets_may_have_a_guidance_of_their_own(model, source):
     inversion = inverted(model, guidance=source)
     free = [[Edit(TARGETS[0], controllers=())]]
     found = sampled(model, inversion, free, guidance=source, target_guidance=5.0)
-    assert torch.allclose(
-        found.sources, plainly(model, inversion.noise, SOURCE, source), atol=1e-5
-    )
+    assert_close(found.sources, plainly(model, inversion.noise, SOURCE, source))
     expected = plainly(model, inversion.noise, TARGETS[0], 5.0)
     assert torch.allclose(found.targets, expected, atol=1e-4)
     assert (found.calls, found.rows) == (STEPS, 2 * 2 * STEPS)
