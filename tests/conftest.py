@@ -13,8 +13,13 @@ os.environ.setdefault("WANDB_SILENT", "true")
 import pytest
 import torch
 
+from fpinv import command
+
 # Tiny networks spend more on thread hand-over than on arithmetic.
 torch.set_num_threads(1)
+
+
+CONF = str(Path(__file__).parents[1] / "conf")
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +31,17 @@ def main() -> Callable[[], None]:
     sys.modules["fpinv_run"] = module
     spec.loader.exec_module(module)
     return module.main
+
+
+@pytest.fixture(scope="session")
+def recorded_sweep(main: Callable[[], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of two real runs, tracked offline."""
+    folder = tmp_path_factory.mktemp("recorded") / "sweep"
+    asked = ["limit=2", "steps=2", "inverter.iterations=1,2", f"hydra.sweep.dir={folder}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["run.py", "-cp", CONF, "-m", *asked, "tracking.mode=offline"])
+        assert command.run(main) == 0
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,7 @@ class ToyTask:
         stop_at: Example at which the process sends itself ``signal``, once.
         signal: Number of the signal.
         crash: Raise something that is no user error.
+        crash_at: The same, at an example.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("psnr",)
@@ -73,12 +74,13 @@ class ToyTask:
     stop_at: int | None = None
     signal: int = int(signal.SIGKILL)
     crash: bool = False
+    crash_at: int | None = None
 
     def __call__(
         self, model: Any, inverter: ToyInverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
         for example in examples:
-            if self.crash:
+            if self.crash or int(example.id) == self.crash_at:
                 raise RuntimeError("the toy broke")
             if int(example.id) == self.stop_at and "TOY_GOES_ON" not in os.environ:
                 os.kill(os.getpid(), self.signal)

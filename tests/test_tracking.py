@@ -13,7 +13,7 @@ from wandb_files import of_kind, offline_files, values
 
 from fpinv.errors import UserError
 from fpinv.records import Record, RunFolder
-from fpinv.tracking import Identity, Tracker, Tracking, track
+from fpinv.tracking import CHARTS, PICTURES, Identity, Tracker, Tracking, chart_key, track
 
 CONFIG = {"steps": 4, "guidance": 2.0, "inverter": {"iterations": 3}}
 IDENTITY = Identity("a name", "a group", "reconstruction", ["toy", "scenes", "fpi"], CONFIG)
@@ -81,15 +81,69 @@ def test_the_summary_has_the_means(finished: Path):
     assert summary["psnr"] == 15.0 and summary["n"] == 2 and summary["model"] == "toy"
 
 
+def tables(file: Path) -> dict[str, dict]:
+    """The tables that a run logged, by key."""
+    found = {}
+    for artifact in of_kind(file, "artifact"):
+        files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+        for name, path in files.items():
+            if name.endswith(".table.json"):
+                found[name.removesuffix(".table.json")] = json.loads(path.read_text()) | {
+                    "files": files
+                }
+    return found
+
+
 def test_one_table_of_pictures_at_the_end(finished: Path):
-    (artifact,) = of_kind(offline_files(finished)[-1], "artifact")
-    files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+    found = tables(offline_files(finished)[-1])
+    (content,) = (table for name, table in found.items() if not name.startswith("charts/"))
+    files = content["files"]
     assert all(path.is_relative_to(finished) for path in files.values())
-    content = json.loads(files["examples.table.json"].read_text())
     assert content["columns"] == ["id", "prompt", "original", "reconstruction", "psnr", "residual"]
     assert len(content["data"]) == SETTINGS.images
     assert content["data"][0][2]["_type"] == "image-file"
     assert Image.open(files[content["data"][0][2]["path"]]).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_a_setting_of_zero_is_a_place_on_its_axis(tmp_path: Path):
+    with track(SETTINGS, IDENTITY, tmp_path) as tracker:
+        folder = RunFolder(tmp_path)
+        folder.append(example("a", 10.0))
+        tracker.finish(folder.summarise({}, total=1), {"guidance": 0}, folder)
+    history = [values(h.item) for h in of_kind(offline_files(tmp_path)[-1], "history")]
+    assert [h["guidance"] for h in history if "by_guidance/psnr" in h] == [0]
+
+
+def test_an_offline_sweep_read_back(recorded_sweep: Path):
+    """Config, group, axes, charts and one table of pictures of each run of a real sweep."""
+    files = offline_files(recorded_sweep)
+    assert len(files) == 2
+    for file, iterations in zip(files, (1, 2), strict=True):
+        (run,) = of_kind(file, "run")
+        assert (run.run_group, run.job_type) == (recorded_sweep.name, "reconstruction")
+        assert list(run.tags) == ["scenes", "fpi"]
+        config = values(run.config.update)
+        assert config["inverter"]["iterations"] == iterations and config["limit"] == 2
+        assert config["folder"] == str(recorded_sweep / str(iterations - 1))
+        history = [values(h.item) for h in of_kind(file, "history")]
+        assert [h["example/index"] for h in history if "example/psnr" in h] == [0, 1]
+        assert [h["step/index"] for h in history if "step/residual" in h] == [1, 2]
+        (point,) = (h for h in history if "by_iterations/psnr" in h)
+        assert (point["iterations"], point["steps"], point["guidance"]) == (iterations, 2, 1)
+        assert point["by_seconds_per_image/psnr"] == point["by_iterations/psnr"] > 0
+        axes = {m.glob_name: m.step_metric for m in of_kind(file, "metric") if m.glob_name}
+        for axis in ("iterations", "guidance", "steps", "seconds_per_image"):
+            assert axes[f"by_{axis}/*"] == axis
+        assert axes["step/*"] == "step/index" and axes["example/*"] == "example/index"
+        found = tables(file)
+        charts = {f"{chart_key(axis, metric)}_table" for _, axis, metric in CHARTS}
+        assert set(found) == {*charts, PICTURES}
+        pictures = ["original", "ceiling", "reconstruction", "difference"]
+        assert found[PICTURES]["columns"][:6] == ["id", "prompt", *pictures]
+        assert len(found[PICTURES]["data"]) == 2
+        drawn = found[f"{chart_key('iterations', 'psnr')}_table"]
+        assert drawn["columns"] == ["inverter", "iterations", "psnr"]
+        assert drawn["data"] == [["fpi", iterations, point["by_iterations/psnr"]]]
 
 
 def test_disabled_writes_nothing(tmp_path: Path):

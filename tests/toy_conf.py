@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -21,7 +22,7 @@ OPTIONS = {
     "classifier/scenes": "{}",
     "clip/scenes": "{}",
     "task/reconstruction": (
-        "{_target_: run_toys.ToyTask, stop_at: null, signal: 9, crash: false}"
+        "{_target_: run_toys.ToyTask, stop_at: null, signal: 9, crash: false, crash_at: null}"
     ),
     "model/toy": "{_target_: toy.ToyModel}",
     "dataset/shades": "{_target_: judges.Shades}",
@@ -50,3 +51,10 @@ def write_toy_conf(folder: Path) -> Path:
     shutil.copy(ROOT / "conf" / "config.yaml", folder)
     shutil.copytree(ROOT / "conf" / "scale", folder / "scale", dirs_exist_ok=True)
     return folder
+
+
+def environment_of_its_own() -> dict[str, str]:
+    """Variables for a process that finds the toys and shares no W&B service with this one."""
+    path = [str(ROOT / "src"), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    given = {"PYTHONPATH": os.pathsep.join(path), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    return {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"} | given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from wandb.proto import wandb_internal_pb2 as pb
 
 BLOCK, FILE_HEADER, HEADER = 32768, 7, 7
 FULL, LAST = 1, 4
+PATIENCE = 600  # tenths of a second
 
 
 def records(path: Path) -> Iterator[pb.Record]:
@@ -37,8 +39,17 @@ def values(items: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def of_kind(path: Path, kind: str) -> list[Any]:
-    """The records of one kind, unwrapped."""
+    """The records of one kind, unwrapped, of a run that has ended."""
+    _wait_for_end(path)
     return [getattr(r, kind) for r in records(path) if r.WhichOneof("record_type") == kind]
+
+
+def _wait_for_end(path: Path) -> None:
+    """W&B's service writes on for a moment after a run has ended."""
+    for _ in range(PATIENCE):
+        if any(r.WhichOneof("record_type") == "exit" for r in records(path)):
+            return
+        time.sleep(0.1)
 
 
 def offline_files(folder: Path) -> list[Path]:

@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 
+from fpinv.display import take_terminal
 from fpinv.execution import INTERRUPTED, MISUSED
 from fpinv.explanation import Mendable, explain
+from fpinv.ranks import hydra_folder, ranks
 from fpinv.resumption import resume_arguments
 from fpinv.sweep import Gather
 
@@ -23,12 +25,18 @@ def run(main: Callable[[], None]) -> int:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     Gather.exit_code = 0
+    if ranks().leads:
+        take_terminal()
     try:
-        sys.argv[1:] = resume_arguments(sys.argv[1:])
-        main()
+        with hydra_folder() as folder:
+            sys.argv[1:] = [*resume_arguments(sys.argv[1:]), *folder]
+            main()
     except KeyboardInterrupt:
         return INTERRUPTED
     except (*Mendable, ValueError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return MISUSED
-    return Gather.exit_code
+    except Exception as error:
+        if not Gather.abandon(explain(error)):
+            raise
+    return ranks().first(lambda: Gather.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ HEADLINES = (
 )
 """Metrics that a table over several runs shows; the files hold all."""
 
+SPEAKER = "FPINV_TERMINAL"  # variable with the number of the process that speaks
+
 COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -68,11 +71,21 @@ class Bar:
         return f"{name} {sum(self._values[name]) / len(self._values[name]):.2f}"
 
 
+def take_terminal() -> None:
+    """Makes this process the one that speaks: not the workers that it starts."""
+    os.environ[SPEAKER] = str(os.getpid())
+
+
+def speaks() -> bool:
+    """Whether the terminal is this process's: a job may run in another, or with others."""
+    return os.environ.get(SPEAKER) == str(os.getpid())
+
+
 @contextmanager
 def progress_bar(title: str, total: int, done: Sequence[Mapping[str, Any]]) -> Iterator[Bar]:
     """A bar with the time left, where there is a terminal; ``done`` holds earlier examples."""
     console = Console(stderr=True)
-    quiet = not console.is_terminal
+    quiet = not (console.is_terminal and speaks())
     columns = Progress(
         *COLUMNS, console=console, transient=True, disable=quiet, refresh_per_second=2
     )

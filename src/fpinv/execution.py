@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import sys
 import traceback
@@ -21,8 +22,9 @@ from fpinv.construction import build
 from fpinv.errors import UserError
 from fpinv.explanation import Mendable, explain
 from fpinv.provenance import repository_commit, versions
-from fpinv.records import LINES_FILE, RunFolder, is_interval, write
-from fpinv.resumption import resumed, save_config
+from fpinv.ranks import Elsewhere, ranks
+from fpinv.records import RunFolder, holds_run, is_interval, read_json, write
+from fpinv.resumption import is_same, resumed, save_config
 from fpinv.tasks.task import Grouping, Pooling, Settings, whole_number
 from fpinv.tracking import Identity, Tracker, track
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
+SWEEP_ID = "WANDB_SWEEP_ID"  # what W&B's agent sets for its runs
 NAMED_FAILURES = 5  # so many failed examples are named on the terminal; metrics.jsonl has all
 
 
@@ -56,10 +59,10 @@ class Job:
 
     @property
     def group(self) -> str | None:
-        """The experiment, or else the sweep, that the run is part of."""
+        """The experiment, or else the sweep (Hydra's or W&B's), that the run is part of."""
         sweep = self.folder.parent
-        in_sweep = (sweep / "multirun.yaml").exists()
-        return self.choices.get("experiment") or (sweep.name if in_sweep else None)
+        name = sweep.name if (sweep / "multirun.yaml").exists() else os.environ.get(SWEEP_ID)
+        return self.choices.get("experiment") or name
 
 
 @dataclass(frozen=True)
@@ -81,17 +84,18 @@ def run_job(config: DictConfig) -> int:
     hydra = HydraConfig.get()
     folder, label = Path(hydra.runtime.output_dir), _label(hydra)
     try:
-        job = _job(config, hydra, folder, label)
+        job = ranks().first(lambda: _job(config, hydra, folder, label))
     except UserError as error:
         return _refuse(error, folder, label)
     try:
         code, message = execute(job), None
     except KeyboardInterrupt:
-        _keep_status(folder, INTERRUPTED, "interrupted")
+        _say_interrupted(job.folder)
+        _keep_status(job.folder, INTERRUPTED, "interrupted")
         raise
     except Exception as error:
-        code, message = _report(error, folder, label)
-    _keep_status(folder, code, message)
+        code, message = _report(error, job.folder, label)
+    _keep_status(job.folder, code, message)
     return code
 
 
@@ -112,7 +116,8 @@ def _label(hydra: DictConfig) -> str:
 def _job(config: DictConfig, hydra: DictConfig, folder: Path, label: str) -> Job:
     if config.resume is not None:
         return Job(*resumed(config, hydra, folder), folder)
-    if (folder / LINES_FILE).exists():
+    # a job of a sweep goes on: a cluster may stop it and start it again, and so may the user
+    if holds_run(folder) and not (label and is_same(config, folder)):
         raise UserError(
             f"{folder} holds a run already: continue it with resume={folder}, or choose another "
             "folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
@@ -124,32 +129,44 @@ def _report(error: Exception, folder: Path, label: str) -> tuple[int, str]:
     """Says what went wrong in one line; what the user cannot mend leaves a traceback."""
     line = explain(error)
     if not isinstance(error, UserError):
-        write(folder / "error.log", "".join(traceback.format_exception(error)))
+        if not isinstance(error, Elsewhere):
+            write(folder / "error.log", "".join(traceback.format_exception(error)))
         line += f" (traceback in {folder / 'error.log'})"
-    print(f"error: {label}: {line}" if label else f"error: {line}", file=sys.stderr)
+    if display.speaks():
+        print(f"error: {label}: {line}" if label else f"error: {line}", file=sys.stderr)
     return MISUSED if isinstance(error, Mendable) else FAILED, line
 
 
 def _keep_status(folder: Path, code: int, message: str | None) -> None:
-    status = {"exit_code": code, "message": message}
-    write(folder / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
+    if ranks().leads:
+        status = {"exit_code": code, "message": message, "said": display.speaks()}
+        write(folder / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
 
 
 def execute(job: Job) -> int:
     """Runs a job to its end; returns 1 if examples failed, else 0."""
     limit, tracking = _limit(job.config), build(job.config, "tracking")
+    if not ranks().leads:
+        tracking = replace(tracking, mode="disabled")
     with _quiet(job.folder):
-        parts = _build(job.config)
+        parts = ranks().each(lambda: _build(job.config))
         total = min(len(parts.dataset), limit or len(parts.dataset))
         if not total:
             raise UserError(f"dataset={job.choices['dataset']} has no examples")
-        save_config(job.config, job.choices, job.folder)
-        folder = RunFolder(job.folder)
+        folder = ranks().first(lambda: _open(job))
+        folder.rank = ranks().rank
         with track(tracking, _identity(job), job.folder) as tracker:
             summary = _work(job, parts, folder, tracker, total)
-            tracker.finish(summary, _plain(job.config), folder)
-    _show(job, folder, summary)
+            if ranks().leads:
+                tracker.finish(summary, _plain(job.config), folder)
+    if display.speaks():
+        _show(job, folder, summary)
     return FAILED if folder.failed else 0
+
+
+def _open(job: Job) -> RunFolder:
+    save_config(job.config, job.choices, job.folder)
+    return RunFolder(job.folder)
 
 
 def _limit(config: DictConfig) -> int | None:
@@ -190,26 +207,50 @@ def _work(
     job: Job, parts: Parts, folder: RunFolder, tracker: Tracker, total: int
 ) -> dict[str, Any]:
     """Does the examples that are not done yet; returns the summary, written however it ends."""
-    pictured = _ids(parts.dataset, total if job.config.images is None else job.config.images)
-    header = _header(job, parts)
-    config = _plain(job.config)
-    made_with = header | {"config": {key: config[key] for key in SCIENCE}}
-    examples = _unfinished(parts.dataset, total, folder.finished)
+    header, earlier = _header(job, parts), len(folder.rows)
     for index, row in enumerate(folder.rows):
         tracker.example(index, row)
     try:
-        with display.progress_bar(job.label or _name(job), total, folder.rows) as bar:
-            for record in parts.task(parts.model, parts.inverter, examples, parts.settings):
-                row = folder.append(_kept(record, job, pictured), made_with)
-                tracker.example(len(folder.rows) - 1, row)
-                bar.advance(record.metrics)
-    except KeyboardInterrupt:
-        _say_interrupted(folder, total)
-        raise
+        ranks().each(lambda: _measure(job, parts, folder, tracker, header, total))
     finally:
-        pooled = parts.task.pool(folder.arrays()) if isinstance(parts.task, Pooling) else {}
-        summary = folder.summarise(header, total, parts.task.metrics, pooled)
+        summary = {}
+        if ranks().leads:
+            _merge(parts.dataset, folder, tracker, total, earlier)
+            pooled = parts.task.pool(folder.arrays()) if isinstance(parts.task, Pooling) else {}
+            summary = folder.summarise(header, total, parts.task.metrics, pooled)
     return summary
+
+
+def _merge(
+    dataset: Dataset, folder: RunFolder, tracker: Tracker, total: int, earlier: int
+) -> None:
+    """Makes the lines what one process would have written, had it never been stopped."""
+    known = len(folder.rows)
+    for index, row in enumerate(folder.merge()):
+        tracker.example(known + index, row)
+    if earlier or ranks().size > 1:
+        folder.arrange(_ids(dataset, total))
+
+
+def _measure(
+    job: Job,
+    parts: Parts,
+    folder: RunFolder,
+    tracker: Tracker,
+    header: Mapping[str, Any],
+    total: int,
+) -> None:
+    """Does this process's share of the examples, as far as they are not done yet."""
+    share, config = ranks().share(total), _plain(job.config)
+    pictured = set(_ids(parts.dataset, total if job.config.images is None else job.config.images))
+    made_with = {**header, "config": {key: config[key] for key in SCIENCE}}
+    examples = _unfinished(parts.dataset, share, folder.finished)
+    done = folder.rows[:: ranks().size]
+    with display.progress_bar(job.label or _name(job), len(share), done) as bar:
+        for record in parts.task(parts.model, parts.inverter, examples, parts.settings):
+            row = folder.append(_kept(record, job, pictured), made_with)
+            tracker.example(len(folder.rows) - 1, row)
+            bar.advance(record.metrics)
 
 
 def _kept(record: Record, job: Job, pictured: set[str]) -> Record:
@@ -221,12 +262,12 @@ def _kept(record: Record, job: Job, pictured: set[str]) -> Record:
     )
 
 
-def _ids(dataset: Dataset, count: int) -> set[str]:
-    return {dataset[k].id for k in range(min(count, len(dataset)))}
+def _ids(dataset: Dataset, count: int) -> list[str]:
+    return [dataset[k].id for k in range(min(count, len(dataset)))]
 
 
-def _unfinished(dataset: Dataset, total: int, finished: set[str]) -> Iterator[Example]:
-    examples = (dataset[k] for k in range(total))
+def _unfinished(dataset: Dataset, share: range, finished: set[str]) -> Iterator[Example]:
+    examples = (dataset[k] for k in share)
     return (example for example in examples if example.id not in finished)
 
 
@@ -268,13 +309,15 @@ def _say_failed(folder: RunFolder, total: int) -> None:
     print(f"error: {len(failed)} of {total} examples failed: {names}{more}", file=sys.stderr)
 
 
-def _say_interrupted(folder: RunFolder, total: int) -> None:
-    kept = len(folder.finished)
-    print(
-        f"interrupted: {kept} of {total} examples are kept; to go on: "
-        f"python run.py resume={folder.path}",
-        file=sys.stderr,
-    )
+def _say_interrupted(folder: Path) -> None:
+    """How to go on, where an example was begun."""
+    if display.speaks() and (folder / "summary.json").exists():
+        summary = read_json(folder / "summary.json")
+        print(
+            f"interrupted: {summary['n']} of {summary['total']} examples are kept; to go on: "
+            f"python run.py resume={folder}",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

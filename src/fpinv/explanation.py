@@ -25,6 +25,14 @@ Mendable = (UserError, HydraException, OmegaConfBaseException)
 
 EMPTY_GROUPS = ("experiment",)  # groups whose default is null have no key in the configuration
 
+LAUNCHERS = {
+    "joblib": "hydra-joblib-launcher",
+    "ray": "hydra-ray-launcher",
+    "submitit_local": "hydra-submitit-launcher",
+    "submitit_slurm": "hydra-submitit-launcher",
+}
+"""Hydra's launchers of jobs elsewhere, by the package that has them."""
+
 
 @singledispatch
 def explain(error: BaseException) -> str:
@@ -58,6 +66,8 @@ def _(error: MissingConfigException) -> str:
     options = sorted(error.options or [])
     if not options:
         return f"{error.missing_cfg_file}: no such configuration"
+    if group == "hydra/launcher" and option in LAUNCHERS:
+        return f"{group}={option} is not installed: pip install {LAUNCHERS[option]}"
     hint = nearest(option, options)
     choices = "" if "choose" in hint else f" (options: {', '.join(options)})"
     return f"{group}={option}: no such option{hint}{choices}"

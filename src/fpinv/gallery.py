@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from fpinv.plots import Cell, picture_grid
+from fpinv.ranks import ranks
 from fpinv.records import picture, read_rows, replacing
 from fpinv.results import drawn
 from fpinv.sweep import JobResult, read_jobs, varied
@@ -34,7 +35,7 @@ class Gallery(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Draws the pictures that the jobs share; does nothing where there are none."""
         folder = Path(config.hydra.sweep.dir)
-        if compare(read_jobs(folder), folder / "comparison.png"):
+        if ranks().leads and compare(read_jobs(folder), folder / "comparison.png"):
             print((folder / "comparison.png").resolve())
 
 

@@ -3,6 +3,7 @@
 A run folder holds::
 
     metrics.jsonl       one line per example, written as it finishes
+    metrics.rank<k>.jsonl  the same by process k of several, until the first one takes it over
     images/<id>/*.png   its pictures, written before its line
     inversions/<id>.safetensors  its image's inversion, where that was asked for, likewise
     arrays/<id>.safetensors      what measures over all examples need of it, likewise
@@ -18,10 +19,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -101,19 +103,26 @@ class RunFolder:
 
     Attributes:
         rows: The lines of metrics.jsonl, in order.
+        rank: Number of the process that writes here, where several share a run: all but the first
+            write lines of their own, which :meth:`merge` takes over.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.rank = 0
         self.rows: list[dict[str, Any]] = []
         path.mkdir(parents=True, exist_ok=True)
-        if self.lines.exists():
-            self._repair()
+        self._repair()
 
     @property
     def lines(self) -> Path:
         """The file of one line per example."""
-        return self.path / LINES_FILE
+        return self.path / (f"metrics.rank{self.rank}.jsonl" if self.rank else LINES_FILE)
+
+    def _others(self) -> list[Path]:
+        """The lines of other processes, by rank."""
+        files = self.path.glob("metrics.rank*.jsonl")
+        return sorted(files, key=lambda file: (len(file.name), file.name))
 
     @property
     def finished(self) -> set[str]:
@@ -131,9 +140,30 @@ class RunFolder:
         return list(dict.fromkeys(name for row in self.rows for name in metrics_of(row)))
 
     def _repair(self) -> None:
-        self.rows = [row for row in read_rows(self.path) if row["error"] is None]
+        self.rows = _read(self.lines) if self.lines.exists() else []
+        self.merge()
+        self.rows = [row for row in self.rows if row["error"] is None]
+        self._rewrite()
+
+    def merge(self) -> list[dict[str, Any]]:
+        """Takes over the lines of other processes; returns those that are new."""
+        others, known = self._others(), {row["id"] for row in self.rows}
+        self.rows = _last([*self.rows, *(row for file in others for row in _read(file))])
+        if others:
+            self._rewrite()  # first, so that a kill here costs nothing
+        for file in others:
+            file.unlink()
+        return [row for row in self.rows if row["id"] not in known]
+
+    def arrange(self, ids: Sequence[str]) -> None:
+        """Puts the lines in the order of the examples ``ids``."""
+        places = {id: place for place, id in enumerate(ids)}
+        self.rows.sort(key=lambda row: places.get(row["id"], len(places)))
+        self._rewrite()
+
+    def _rewrite(self) -> None:
         whole = "".join(_line(row) for row in self.rows)
-        if whole != self.lines.read_text(encoding="utf-8", errors="replace"):
+        if whole != (_text(self.lines) if self.lines.exists() else ""):
             write(self.lines, whole)
 
     def append(self, record: Record, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -217,9 +247,25 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
     Where an example has several, its last one counts.
     """
-    text = (folder / LINES_FILE).read_text(encoding="utf-8", errors="replace")
-    rows = [row for row in map(_parse, text.split("\n")) if row is not None]
+    return _last(_read(folder / LINES_FILE))
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    return [row for row in map(_parse, _text(file).split("\n")) if row is not None]
+
+
+def _last(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last row of each example."""
     return list({row["id"]: row for row in rows}.values())
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether lines of a run lie in a folder."""
+    return any(folder.glob("metrics*.jsonl"))
 
 
 def picture(folder: Path, id: str, name: str) -> Path:
@@ -268,7 +314,8 @@ def write(path: Path, text: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of ``path`` when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    # a name of its own, as processes that share a run may keep the same inversion
+    partial = path.with_name(f".{path.name}.{token_hex(4)}.partial")
     yield partial
     os.replace(partial, path)
 

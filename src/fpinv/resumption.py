@@ -21,9 +21,21 @@ Choices = Mapping[str, str | None]
 
 def save_config(config: DictConfig, choices: Choices, folder: Path) -> None:
     """Writes the resolved configuration and the group choices."""
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    write(folder / CONFIG_FILE, OmegaConf.to_yaml(resolved | {CHOICES: dict(choices)}))
+    kept = {**_resolved(config), CHOICES: dict(choices)}
+    write(folder / CONFIG_FILE, OmegaConf.to_yaml(kept))
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def is_same(config: DictConfig, folder: Path) -> bool:
+    """Whether the run in ``folder`` has this configuration; tracking may differ."""
+    if not (folder / CONFIG_FILE).exists():
+        return False
+    stored, _ = _load_config(folder)
+    now, then = _resolved(config), _resolved(stored)
+    return all(now.get(key) == then.get(key) for key in (now | then) if key != "tracking")
 
 
 def _load_config(folder: Path) -> tuple[DictConfig, Choices]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from fpinv.display import HEADLINES, interval, show
+from fpinv.ranks import ranks
 from fpinv.records import is_interval, read_json, replacing
 
 CRASHED = 1
@@ -39,6 +41,7 @@ class JobResult:
         exit_code: See :func:`fpinv.execution.run_job`; 1 for a job that was killed.
         summary: Its summary.json; empty where it has none.
         folder: Where all of it lies.
+        failure: Why it did not succeed, where the terminal does not show that yet.
     """
 
     number: int
@@ -46,6 +49,7 @@ class JobResult:
     exit_code: int
     summary: Mapping[str, Any]
     folder: Path
+    failure: str | None = None
 
 
 class Gather(Callback):
@@ -56,21 +60,41 @@ class Gather(Callback):
     """
 
     exit_code: ClassVar[int] = 0
+    _sweep: ClassVar[DictConfig | None] = None
 
     def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
         """Keeps the exit code that the one job returned."""
         Gather.exit_code = job_return.return_value or 0
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Keeps the configuration, for a sweep whose launcher gives up."""
+        Gather._sweep = config
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Reads the jobs' folders, because a launcher may have run them in other processes."""
         # Hydra only logs what a callback raises: until all is read, the sweep has not succeeded.
-        Gather.exit_code = CRASHED
+        Gather.exit_code, Gather._sweep = CRASHED, None
+        if not ranks().leads:
+            return
         folder = Path(config.hydra.sweep.dir)
         jobs = read_jobs(folder)
         Gather.exit_code = max((job.exit_code for job in jobs), default=CRASHED)
+        for job in jobs:
+            if job.failure:
+                print(f"error: {_label(job)}: {job.failure}", file=sys.stderr)
         write_csv(folder / "sweep.csv", jobs)
         show(sweep_table(f"{len(jobs)} jobs", jobs))
         print(folder.resolve())
+
+    @classmethod
+    def abandon(cls, reason: str) -> bool:
+        """Ends the sweep that a launcher gave up; returns whether there is one."""
+        if cls._sweep is None:
+            return False
+        print(f"error: {reason}", file=sys.stderr)
+        cls().on_multirun_end(cls._sweep)
+        cls.exit_code = max(cls.exit_code, CRASHED)
+        return True
 
 
 def read_jobs(folder: Path) -> list[JobResult]:
@@ -83,13 +107,24 @@ def _read_job(folder: Path) -> JobResult:
     hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
     parts = (str(line).lstrip("+").partition("=") for line in hydra.overrides.task)
     overrides = {key: value for key, _, value in parts}
-    return JobResult(
-        int(hydra.job.num),
-        overrides,
-        int(_read(folder / "status.json").get("exit_code", CRASHED)),
-        _read(folder / "summary.json"),
-        folder,
-    )
+    status, summary = _read(folder / "status.json"), _read(folder / "summary.json")
+    code = int(status.get("exit_code", CRASHED))
+    failure = _failure(status, summary) if code else None
+    return JobResult(int(hydra.job.num), overrides, code, summary, folder, failure)
+
+
+def _failure(status: Mapping[str, Any], summary: Mapping[str, Any]) -> str | None:
+    """What a job that ran in another process has not been able to say."""
+    if not status:
+        return "it was stopped before its end"
+    if status.get("said", True):  # unless a run of an older version left it
+        return None
+    return status["message"] or f"{summary['failed']} of {summary['total']} examples failed"
+
+
+def _label(job: JobResult) -> str:
+    overrides = ", ".join(f"{key}={value}" for key, value in job.overrides.items())
+    return f"job {job.number} ({overrides})"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from wandb import Run
 
 MODES = ("online", "offline", "disabled")
+CHARTS = (
+    ("PSNR against iterations", "iterations", "psnr"),
+    ("residual against iterations", "iterations", "residual"),
+    ("PSNR against guidance", "guidance", "psnr"),
+    ("PSNR against seconds", "seconds_per_image", "psnr"),
+)
+"""Title, axis and metric of charts with one point a run: FPI's Fig. 3 and Fig. 5."""
+LINES = "wandb/line/v0"  # W&B's own chart of lines
+PICTURES = "examples"  # key of the table of pictures
 PATIENCE = 30.0  # seconds to wait for the server before the run is tracked offline
 
 
@@ -30,7 +39,8 @@ class Tracking:
         project: W&B project.
         entity: W&B team or user; None for the default one.
         images: Number of examples in the table of pictures.
-        axes: Keys of the configuration that a sweep may vary and a chart have as its axis.
+        axes: Keys of the configuration that a sweep may vary, and metrics: what charts over runs
+            have as their axis.
     """
 
     mode: str = "offline"
@@ -107,10 +117,12 @@ class Tracker:
     def finish(
         self, summary: Mapping[str, Any], config: Mapping[str, Any], folder: RunFolder
     ) -> None:
-        """Shows the means, a point on each axis, the mean series and the table of pictures."""
+        """Shows the means, a point on each axis and chart, the mean series and the pictures."""
         means = {k: v["mean"] for k, v in summary.items() if is_interval(v)}
         self.exit_code = int(summary["failed"] > 0)
-        self._attempt(lambda run: run.log(_points(means, config, self._settings.axes)))
+        places = _places(means, config, self._settings.axes)
+        self._attempt(lambda run: run.log(_points(means, places)))
+        self._attempt(lambda run: run.log(_charts(str(summary.get("inverter")), means | places)))
         for point in _steps(folder.rows):
             self._attempt(lambda run, point=point: run.log(point))
         if self._settings.images:
@@ -202,17 +214,44 @@ def _define(run: Run, axes: Sequence[str]) -> None:
         run.define_metric(f"by_{name}/*", step_metric=name, summary="none")
 
 
-def _points(
+def _places(
     means: Mapping[str, float | None], config: Mapping[str, Any], axes: Sequence[str]
 ) -> dict[str, float]:
-    """Each mean once per axis, with the axis itself: a sweep's group then draws the curve."""
-    points: dict[str, float] = {}
+    """Where the run lies on each axis: its setting, or else its mean."""
+    found = {}
     for key in axes:
-        name, value = _axis_name(key), _select(config, key)
-        if isinstance(value, (int, float)):
-            points[name] = value
-            points |= {f"by_{name}/{k}": v for k, v in means.items() if v is not None}
+        setting = _select(config, key)
+        found[_axis_name(key)] = means.get(key) if setting is None else setting
+    return {name: value for name, value in found.items() if isinstance(value, (int, float))}
+
+
+def _points(means: Mapping[str, float | None], places: Mapping[str, float]) -> dict[str, float]:
+    """Each mean once per axis, with the axis itself: a sweep's group then draws the curve."""
+    points = dict(places)
+    for axis in places:
+        points |= {f"by_{axis}/{k}": v for k, v in means.items() if v is not None}
     return points
+
+
+def chart_key(axis: str, metric: str) -> str:
+    """The key of a chart; that of its table ends in ``_table``."""
+    return f"charts/{metric}_by_{axis}"
+
+
+def _charts(inverter: str, values: Mapping[str, float | None]) -> dict[str, Any]:
+    """A point on each chart that W&B draws over all runs in view, a line an inverter."""
+    import wandb
+
+    charts = {}
+    for title, axis, metric in CHARTS:
+        point = [values.get(axis), values.get(metric)]
+        if None not in point:
+            table = wandb.Table(["inverter", axis, metric], [[inverter, *point]])
+            fields = {"x": axis, "y": metric, "stroke": "inverter"}
+            charts[chart_key(axis, metric)] = wandb.plot_table(
+                LINES, table, fields, {"title": title}
+            )
+    return charts
 
 
 def _axis_name(key: str) -> str:
@@ -254,7 +293,7 @@ def _pictures(folder: RunFolder, limit: int) -> dict[str, Any]:
         files = {name: str(folder.picture(row["id"], name)) for name in row["images"]}
         pictures = [wandb.Image(files[name]) if name in files else None for name in names]
         table.add_data(row["id"], row["prompt"], *pictures, *(row.get(name) for name in metrics))
-    return {"examples": table} if rows else {}
+    return {PICTURES: table} if rows else {}
 
 
 def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:

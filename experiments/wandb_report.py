@@ -1,0 +1,127 @@
+"""Writes a W&B Report of runs that were sent there: FPI's Fig. 3 and Fig. 5, steps, pictures.
+
+``python experiments/wandb_report.py <team>/<project> [--group <experiment or sweep>]``, after
+``wandb login`` and, for runs tracked offline, ``wandb sync``. Needs the package wandb-workspaces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fpinv.errors import UserError
+from fpinv.explanation import explain
+from fpinv.tracking import CHARTS, LINES, PICTURES, chart_key
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2 import Report, Runset
+
+STEPS = ("residual", "iterations")
+MEANS = ("psnr", "gap", "latent_psnr", "residual", "nfe_calls", "seconds_per_image")
+
+
+def _library() -> Any:  # noqa: ANN401
+    """The public API of W&B Reports.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as library
+    except ImportError:
+        raise UserError(
+            "W&B Reports are written by a package of their own: pip install wandb-workspaces"
+        ) from None
+    return library
+
+
+def charts() -> list[Any]:
+    """Fig. 3 and Fig. 5: a point a run, a line an inverter."""
+    wr = _library()
+    return [
+        wr.CustomChart(
+            query={"summaryTable": {"tableKey": f"{chart_key(axis, metric)}_table"}},
+            chart_name=LINES,
+            chart_fields={"x": axis, "y": metric, "stroke": "inverter"},
+            chart_strings={"title": title},
+        )
+        for title, axis, metric in CHARTS
+    ]
+
+
+def curves() -> list[Any]:
+    """Along the sampling grid, a line a run."""
+    wr = _library()
+    return [
+        wr.LinePlot(title=f"{name} along the grid", x="step/index", y=[f"step/{name}"], log_y=True)
+        for name in STEPS
+    ]
+
+
+def bars() -> list[Any]:
+    """Means over the examples, a bar a run."""
+    wr = _library()
+    return [wr.BarPlot(title=name, metrics=[name]) for name in MEANS]
+
+
+def report(entity: str, project: str, group: str | None) -> Report:
+    """The report, which is not sent yet.
+
+    Arguments:
+        entity: W&B team or user.
+        project: W&B project.
+        group: The experiment or sweep; None for all runs of the project.
+    """
+    wr = _library()
+
+    def grid(panels: Sequence[Any]) -> Any:  # noqa: ANN401
+        return wr.PanelGrid(runsets=[_runs(entity, project, group)], panels=list(panels))
+
+    return wr.Report(
+        project=project,
+        entity=entity,
+        title=f"Inversion: {group or project}",
+        description="Accuracy against iterations, guidance and time, and what came back.",
+        width="fluid",
+        blocks=[
+            *(wr.H2("Accuracy and its cost"), grid(charts())),
+            *(wr.H2("Along the sampling grid"), grid(curves())),
+            *(wr.H2("Means over the examples"), grid(bars())),
+            wr.H2("Pictures"),
+            wr.WeaveBlockSummaryTable(entity, project, PICTURES),
+        ],
+    )
+
+
+def _runs(entity: str, project: str, group: str | None) -> Runset:
+    wr = _library()
+    filters = f"Group = '{group}'" if group else ""
+    return wr.Runset(entity=entity, project=project, name=group or project, filters=filters)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Sends the report; prints its address."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("project", help="<team or user>/<project>")
+    parser.add_argument("--group", help="an experiment, or a sweep's folder name or id")
+    given = parser.parse_args(arguments)
+    entity, _, project = given.project.partition("/")
+    try:
+        if not entity or not project:
+            raise UserError(f"{given.project}: name it as <team or user>/<project>")
+        made = report(entity, project, given.group)
+        made.save()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:  # the network's and the account's, of many kinds
+        print(f"error: the report was not saved ({explain(error)})", file=sys.stderr)
+        return 1
+    print(made.url)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
