@@ -3,7 +3,8 @@
 # INVERTERS="ddim fpi" run.sh leaves the others out.
 source "$(dirname "$0")/../sweeps.sh"
 
-inverters=${INVERTERS:-ddim fpi auto}
+all="ddim fpi auto"
+inverters=${INVERTERS:-$(by_scale fpi "$all" "$all")}
 sweeps "$@" <<END
 0_plain task.centroid=null task.seedselect=null
 1_seedselect task.centroid=null task/seedselect=from_noise

@@ -3,9 +3,10 @@
 # INVERTERS="ddim fpi" run.sh leaves the others out.
 source "$(dirname "$0")/../sweeps.sh"
 
-path="task.mode=path task.real=5 limit=$(by_scale 2 36 1000)"
-centroid="task.mode=centroid task.real=1 limit=$(by_scale 2 72 1000)"
-inverters=${INVERTERS:-ddim ife fpi auto}
+path="task.mode=path task.real=5 limit=$(by_scale 1 36 1000)"
+centroid="task.mode=centroid task.real=1 limit=$(by_scale 1 72 1000)"
+all="ddim ife fpi auto"
+inverters=${INVERTERS:-$(by_scale "ddim fpi" "$all" "$all")}
 # What was inverted for one way between seeds is taken for the others.
 for inverter in $inverters; do
     echo "path/$inverter $path inverter=$inverter task/path=nao inversions=true"
