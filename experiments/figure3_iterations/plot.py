@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import Column, block, grounds, label, mean, setting, shared
+from fpinv.tables import Column, block, grounds, label, latent, mean, setting, shared
 
 ITERATIONS = "inverter.iterations"
 FLOOR = 1e-5
@@ -118,7 +118,7 @@ def draw_psnr(axes: Axes, jobs: Sequence[Job]) -> None:
     axes.set_xlabel("iterations")
     axes.set_ylabel("PSNR of the image, dB", color="C0")
     right = axes.twinx()
-    right.plot(at, [mean(job, "latent_psnr") for job in jobs], "s:", ms=3, color="C1")
+    right.plot(at, [latent(job) for job in jobs], "s:", ms=3, color="C1")
     right.plot([], [], "s:", ms=3, color="C1", label="latent")
     right.set_ylabel("of the latent, dB", color="C1")
     lines = [*axes.get_lines(), right.get_lines()[0]]

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import grounds, label, markdown, mean, setting
+from fpinv.tables import grounds, label, latent, markdown, mean, setting
 
 GOAL = 40.0
 """dB of the latent: an error of one per cent, which no picture shows."""
@@ -34,11 +34,6 @@ def cost(job: Job) -> float:
     """Evaluations of the inversion a step, in network rows of the guided network."""
     each = 1 if job.summary["guidance"] == 1 else 2
     return mean(job, "nfe_rows") / each / int(job.summary["steps"])
-
-
-def latent(job: Job) -> float:
-    """dB of the reconstructed latent, mean over the images."""
-    return mean(job, "latent_psnr")
 
 
 def families(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -72,7 +67,7 @@ def cheapest(jobs: Sequence[Job]) -> list[list[str]]:
         [
             label(job, SETTINGS),
             f"{cost(job):.2f}",
-            f"{latent(job):.1f}",
+            f"{latent(job):.1f}".replace("inf", "∞"),
             f"{mean(job, 'gap'):.3f}",
             "no" if failed else "yes",
         ]
@@ -94,19 +89,23 @@ def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
     colours = {name: matplotlib.colormaps["tab20"](k) for k, name in enumerate(names)} | {
         "auto": "black"
     }
-    figure = Figure(figsize=(3.4 * len(grids), 2.7 * len(guidances)))
+    size = (3.4 * len(grids), 2.7 * len(guidances))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(guidances), len(grids), squeeze=False)
     for jobs in all_grounds:
         guidance, steps = ground(jobs[0])
         draw(axes[guidances.index(guidance)][grids.index(steps)], jobs, colours)
+    for panel in axes.flat:
+        panel.set_visible(panel.has_data())
     for row in axes:
         row[0].set_ylabel("latent, dB", fontsize=8)
     for panel in axes[-1]:
         panel.set_xlabel("evaluations a step, to invert", fontsize=8)
     lines = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
     lines = {name: lines[name] for name in names}
-    figure.legend(lines.values(), lines, loc="outside lower center", ncols=8, fontsize=8)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.legend(
+        lines.values(), lines, loc="outside lower center", ncols=min(8, 3 * len(grids)), fontsize=8
+    )
     return figure
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import Column, grounds, markdown, mean
+from fpinv.tables import Column, grounds, latent, markdown, mean
 
 GAP = Column("gap to the ceiling, dB", ("gap",), 2)
-LATENT = Column("latent, dB", ("latent_psnr",), 1)
+LATENT = Column("latent, dB", ("latent_psnr",), 1, absent="∞")
 CAP = 75.0
 """dB above which points are drawn at the edge: exact up to rounding."""
 
@@ -50,7 +50,7 @@ def draw(jobs: Sequence[Job]) -> Figure:
     for k, same in enumerate(families(jobs)):
         ws, style = [guidance(job) for job in same], {"ms": 4, "color": f"C{k}"}
         left.plot(ws, [mean(job, "gap") for job in same], "o-", **style)
-        latents = [min(mean(job, "latent_psnr"), CAP) for job in same]
+        latents = [min(latent(job), CAP) for job in same]
         right.plot(ws, latents, "o-", label=same[0].summary["inverter"], **style)
     left.set_ylabel("gap to the VAE's ceiling, dB")
     right.set_ylabel("latent, dB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,6 +59,11 @@ class Column:
 def mean(job: Job, metric: str) -> float:
     """The mean of a metric over the job's examples."""
     return float(job.summary[metric]["mean"])
+
+
+def latent(job: Job) -> float:
+    """Mean dB of the reconstructed latent; infinite where every image came back exactly."""
+    return math.inf if job.summary["latent_psnr"] is None else mean(job, "latent_psnr")
 
 
 def ground(job: Job) -> tuple[int, float, str]:
