@@ -7,6 +7,7 @@ terminal and the tracking. They meet at the stages of a job (:meth:`Ranks.first`
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,6 +129,8 @@ def ranks() -> Ranks:
     import torch.distributed as dist
 
     dist.init_process_group("gloo", timeout=PATIENCE)
+    # left to the end of the interpreter, its threads may abort the process instead
+    atexit.register(dist.destroy_process_group)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     return Ranks(dist.get_rank(), dist.get_world_size())
