@@ -18,19 +18,25 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import Column, block, grounds, label, latent, mean, setting, shared
+from fpinv.tables import (
+    CALLS,
+    GAP,
+    LATENT,
+    PSNR,
+    block,
+    grounds,
+    label,
+    latent,
+    mean,
+    setting,
+    shared,
+)
 
 ITERATIONS = "inverter.iterations"
 FLOOR = 1e-5
 """Residual below which rounding says what the next one is."""
 
-CEILING = Column("ceiling", ("ceiling_psnr",), 2)
-COLUMNS = (
-    Column("PSNR, dB", ("psnr",), 2),
-    Column("gap to the ceiling, dB", ("gap",), 3),
-    Column("latent, dB", ("latent_psnr",), 1),
-    Column("calls", ("nfe_calls",), 0),
-)
+COLUMNS = (PSNR, GAP, LATENT, CALLS)
 
 
 def traced(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def contraction(job: Job) -> str:
 
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground, and what the longest says of contraction."""
-    head = shared(jobs[0], CEILING)
+    head = shared(jobs[0])
     rows = block(head, jobs, COLUMNS, lambda job: label(job, (ITERATIONS,)))
     return f"{rows}\n\n{contraction(jobs[-1])}" if iterations(jobs[-1]) > 1 else rows
 

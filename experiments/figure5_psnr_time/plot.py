@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import Column, block, mean, shared
+from fpinv.tables import GAP, LATENT, PSNR, Column, block, mean, shared
 
-CEILING = Column("ceiling", ("ceiling_psnr",), 2)
 COLUMNS = (
-    Column("PSNR, dB", ("psnr",), 2),
-    Column("gap to the ceiling, dB", ("gap",), 3),
-    Column("latent, dB", ("latent_psnr",), 1),
+    PSNR,
+    GAP,
+    LATENT,
     Column("s/image", ("seconds_per_image",), 2),
     Column("rows to invert", ("nfe_rows",), 0),
     Column("numbers stored beside z_N", ("stored_numbers",), 0),
@@ -53,7 +52,7 @@ def draw(jobs: Sequence[Job]) -> Figure:
 def make(jobs: Sequence[Job]) -> Results:
     """The picture, and its numbers with the memory that each needs."""
     jobs = sorted(jobs, key=lambda job: mean(job, "seconds_per_image"))
-    head = f"{shared(jobs[0], CEILING)}; batches of {jobs[0].summary['batch_size']}"
+    head = f"{shared(jobs[0])}; batches of {jobs[0].summary['batch_size']}"
     shown = "![PSNR against seconds an image](psnr_time.png)"
     return Results(f"{shown}\n\n{block(head, jobs, COLUMNS)}", {"psnr_time.png": draw(jobs)})
 

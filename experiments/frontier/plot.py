@@ -14,14 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import grounds, label, latent, markdown, mean, setting
+from fpinv.tables import CAP, grounds, label, latent, markdown, mean, setting
 
 GOAL = 40.0
 """dB of the latent: an error of one per cent, which no picture shows."""
 
 SETTINGS = ("inverter.iterations", "inverter.accuracy")
-CAP = 75.0
-"""dB above which points are drawn at the edge: exact up to rounding."""
 HEADINGS = ("inverter", "evaluations a step", "latent, dB", "gap, dB", f"{GOAL:g} dB")
 
 

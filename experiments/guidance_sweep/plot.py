@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import Column, grounds, latent, markdown, mean
+from fpinv.tables import CAP, Column, grounds, latent, markdown, mean
 
 GAP = Column("gap to the ceiling, dB", ("gap",), 2)
 LATENT = Column("latent, dB", ("latent_psnr",), 1, absent="∞")
-CAP = 75.0
-"""dB above which points are drawn at the edge: exact up to rounding."""
 
 
 def guidance(job: Job) -> float:

@@ -10,15 +10,14 @@ import sys
 from collections.abc import Sequence
 
 from fpinv.results import Job
-from fpinv.tables import Column, block, by_ground, label, mean, shared
+from fpinv.tables import LATENT, PSNR, Column, block, by_ground, label, mean, shared
 
 SETTINGS = ("inverter.variant", "inverter.iterations")
-CEILING = Column("ceiling", ("ceiling_psnr",), 2)
 COLUMNS = (
     Column("perceptual distance", ("lpips_alex", "features_scenes"), 4),
     Column("SSIM", ("ssim",), 4),
-    Column("PSNR, dB", ("psnr",), 2),
-    Column("latent, dB", ("latent_psnr",), 1),
+    PSNR,
+    LATENT,
     Column("NFE", ("nfe_calls",), 0),
     Column("s/image", ("seconds_per_image",), 2, interval=False),
 )
@@ -27,7 +26,7 @@ COLUMNS = (
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground."""
     jobs = sorted(jobs, key=lambda job: mean(job, "nfe_calls"))
-    return block(shared(jobs[0], CEILING), jobs, COLUMNS, lambda job: label(job, SETTINGS))
+    return block(shared(jobs[0]), jobs, COLUMNS, lambda job: label(job, SETTINGS))
 
 
 experiment = by_ground(table)

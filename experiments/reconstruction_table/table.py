@@ -10,23 +10,16 @@ import sys
 from collections.abc import Sequence
 
 from fpinv.results import Job
-from fpinv.tables import Column, block, by_ground, label, mean, shared
+from fpinv.tables import CALLS, GAP, LATENT, PSNR, block, by_ground, label, mean, shared
 
-COLUMNS = (
-    Column("PSNR, dB", ("psnr",), 2),
-    Column("gap to the ceiling, dB", ("gap",), 3),
-    Column("latent, dB", ("latent_psnr",), 1),
-    Column("calls", ("nfe_calls",), 0),
-)
-CEILING = Column("ceiling", ("ceiling_psnr",), 2)
+COLUMNS = (PSNR, GAP, LATENT, CALLS)
 SETTINGS = ("inverter.label", "inverter.variant", "inverter.iterations")
 
 
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground, the cheapest first."""
     jobs = sorted(jobs, key=lambda job: mean(job, "nfe_calls"))
-    head = shared(jobs[0], CEILING)
-    return block(head, jobs, COLUMNS, lambda job: label(job, SETTINGS))
+    return block(shared(jobs[0]), jobs, COLUMNS, lambda job: label(job, SETTINGS))
 
 
 experiment = by_ground(table)

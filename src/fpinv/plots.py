@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import fill
@@ -41,7 +42,7 @@ class Shown:
     name: str
     metric: str = ""
 
-    @property
+    @cached_property
     def examples(self) -> dict[str, Mapping[str, Any]]:
         """The examples with that picture, by id."""
         return {e["id"]: e for e in self.job.examples if self.name in e["images"]}

@@ -56,6 +56,16 @@ class Column:
         return f"{value * self.factor:.{self.digits}f}"
 
 
+PSNR = Column("PSNR, dB", ("psnr",), 2)
+GAP = Column("gap to the ceiling, dB", ("gap",), 3)
+LATENT = Column("latent, dB", ("latent_psnr",), 1)
+CALLS = Column("calls", ("nfe_calls",), 0)
+CEILING = Column("ceiling", ("ceiling_psnr",), 2)
+
+CAP = 75.0
+"""dB of a latent above which points are drawn at the edge: exact up to rounding."""
+
+
 def mean(job: Job, metric: str) -> float:
     """The mean of a metric over the job's examples."""
     return float(job.summary[metric]["mean"])
@@ -86,7 +96,7 @@ def setting(job: Job) -> str:
     return f"w = {job.summary['guidance']:g}, N = {job.summary['steps']}"
 
 
-def shared(job: Job, ceiling: Column) -> str:
+def shared(job: Job, ceiling: Column = CEILING) -> str:
     """What a reconstruction shares with those on its ground: setting, images, VAE's ceiling."""
     n, dataset, device = (job.summary[key] for key in ("n", "dataset", "device"))
     return f"{setting(job)}, n = {n}, {dataset}, {device}; ceiling {ceiling.cell(job)} dB"
