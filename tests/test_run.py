@@ -100,7 +100,7 @@ USER_ERRORS = {
     "limit=0": ["limit=0", "at least 1"],
     "batch_size=0": ["batch_size=0", "at least 1"],
     "seed=-1": ["seed=-1"],
-    "precision=fp8": ["precision=fp8", "fp32 or fp16 or bf16"],
+    "precision=fp8": ["precision=fp8", "fp32 or tf32 or fp16 or bf16"],
     "dataset.root=/nowhere": ["/nowhere", "check dataset.root"],
     "dataset.size=0": ["has no examples"],
     "dataset.size=???": ["dataset.size=<value>"],

@@ -288,6 +288,24 @@ def test_half_precision_keeps_latents_in_float32(model, precision):
     assert 0 < (ours - full).norm() < 0.1 * full.norm()
 
 
+@pytest.fixture
+def rounding():
+    """The switches of TF32, put back afterwards."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    yield lambda: [backend.allow_tf32 for backend in backends]
+    for backend, allowed in zip(backends, before, strict=True):
+        backend.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
+def test_products_are_rounded_only_when_asked(folders, rounding, precision):
+    """Torch rounds those of convolutions to TF32 otherwise."""
+    torch.backends.cudnn.allow_tf32 = True
+    load(folders["sd15"], precision=precision)
+    assert rounding() == [precision == "tf32"] * 2
+
+
 def test_weights_stored_in_half_precision_are_loaded_in_the_precision_asked(folders, tmp_path):
     load(folders["sd15"], precision="fp16").pipeline.save_pretrained(tmp_path / "half")
     model = load(tmp_path / "half")
