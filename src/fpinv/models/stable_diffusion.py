@@ -42,6 +42,8 @@ DTYPES = {
 }
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 HUB_TIMEOUT = 5.0
+PIXELS = 512**2
+"""What the VAE takes at a time on a GPU, where one small image would not fill it."""
 
 
 class StableDiffusion:
@@ -51,7 +53,8 @@ class StableDiffusion:
     grid that inversion needs: leading spacing, offset 1, clean end at the first noise level.
 
     The VAE always runs in float32: half precision costs it more than an inverter loses, and that
-    of XL overflows. It takes images one at a time, so that results do not depend on the batch.
+    of XL overflows. It takes images one at a time, so that results do not depend on the batch nor
+    memory on its size; small ones on a GPU as many at a time as 512 px images have pixels.
     The text encoders and the UNet run in ``precision``; latents are float32 throughout.
 
     Parameters are frozen, so nothing is recorded for a gradient unless an input asks for one:
@@ -155,14 +158,23 @@ class StableDiffusion:
         The posterior's mode, not a sample, so that the latent of an image is one thing.
         """
         scale, shift = self._scaling
-        pixels = images.to(self.device, torch.float32)
-        return (self.pipeline.vae.encode(pixels).latent_dist.mode() - shift) * scale
+        pixels = images.to(self.device, torch.float32).split(self._together)
+        encoded = [self.pipeline.vae.encode(part).latent_dist.mode() for part in pixels]
+        return (torch.cat(encoded) - shift) * scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W), clamped to [-1, 1], of latents (B, C, H/f, W/f)."""
         scale, shift = self._scaling
-        z = latents.to(self.device, torch.float32) / scale + shift
-        return self.pipeline.vae.decode(z, return_dict=False)[0].clamp(-1, 1)
+        z = (latents.to(self.device, torch.float32) / scale + shift).split(self._together)
+        decoded = [self.pipeline.vae.decode(part, return_dict=False)[0] for part in z]
+        return torch.cat(decoded).clamp(-1, 1)
+
+    @property
+    def _together(self) -> int:
+        """Images that the VAE takes at a time."""
+        if self.device.type == "cpu":
+            return 1
+        return max(1, PIXELS // self.image_size**2)
 
     def embed(self, prompts: list[str]) -> Embedding:
         """Embeddings of prompts, B rows, as the stock pipeline makes them.
@@ -373,7 +385,6 @@ def _load(
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
-    pipeline.vae.enable_slicing()
     if attention_slicing:
         pipeline.enable_attention_slicing()
     if gradient_checkpointing:
