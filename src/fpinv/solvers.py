@@ -277,8 +277,8 @@ class LeastSquares:
         memory: Number of remembered curvature pairs.
     """
 
-    iterations: int = 40
-    memory: int = 8
+    iterations: int = 80
+    memory: int = 24
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
@@ -317,9 +317,12 @@ def _half_square(f: Equation, x: Tensor, rows: Tensor | None) -> tuple[Tensor, T
     """Half the squared residual of each sample, (B,), and its gradient."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        half = f(x, rows).flatten(1).square().sum(1) / 2
-        (slope,) = torch.autograd.grad(half.sum(), x)
-    return half.detach(), slope
+        off = f(x, rows)
+        size = rms(off.detach()).clamp_min(torch.finfo(torch.float32).tiny)
+        # Of unit size on its way back through a network that may run in half precision.
+        (slope,) = torch.autograd.grad(off, x, off.detach() / per_sample(size, off))
+    half = off.detach().flatten(1).square().sum(1) / 2
+    return half, per_sample(size, slope) * slope
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def test_descents_are_counted_and_bounded_and_bring_images_closer():
     before = d.rows
     found = Auto(descents=20).invert(d, z, c)
     assert d.rows - before == found.rows.sum() == 2 * found.calls.sum()
-    assert 12 < found.iterations.max() <= 12 + 20 + 80
+    assert 12 < found.iterations.max() <= 12 + 20 + 2 * 80
     errors = rms(sample(d, found.noise, c) - z) / rms(z)
     assert errors.log().mean() < without.log().mean() - 0.5
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -85,16 +85,18 @@ class Auto(DDIMSampling):
     the residual that counts but what becomes of the image: there the same is then minimised with
     j the highest index that the sampler does bring back as it should. The first ends where the
     error to be expected at z_0 of it has half the square of the accepted one, the second where it
-    adds that to the square of what was left already.
+    adds that to the square of what was left already. Least squares have many local minima there:
+    where Anderson's best point does not lead to a good one, a descent from the step's start is
+    tried as well, and the better of the two is taken.
 
     **Check.** Where the errors left are more than ten times the accepted one all the same, the
     sample is sampled back, and so is its DDIM inversion; it keeps the one with the smaller error.
 
-    NFE: between N and K N; more for a step that the iteration did not solve, at most L, above
-    another without a solution at most 5 L (for i - j > 4 L: L + i - j); and 3 N more for samples
-    that are checked. A gradient with respect to j takes i - j evaluations, which count as any
-    other; its backward pass, about twice their time, is not counted, and their activations are
-    held for it all at once.
+    NFE: between N and K N; more for a step that the iteration did not solve, at most 2 L, above
+    another without a solution at most 9 L (for i - j > 4 L: L + 2 (i - j)); and 3 N more for
+    samples that are checked. A gradient with respect to j takes i - j evaluations, which count as
+    any other; its backward pass, about twice their time, is not counted, and their activations
+    are held for it all at once.
     Stores: nothing beyond z_N. The record of a step that descended has the error at z_0 that was
     found there, relative to its latent, in place of the residual.
 
@@ -108,7 +110,7 @@ class Auto(DDIMSampling):
         accuracy: Acceptable error of the reconstructed latent, in dB below its power: 40 is one
             per cent. An aim rather than a bound, since ratio and stretch are predictions.
         iterations: Evaluations K of a step at most.
-        descents: Evaluations L with a gradient that an unsolved step may take besides; 0 for none.
+        descents: Gradients L that a descent of an unsolved step may take; 0 for no descents.
         acceleration: How the next iterate is made.
 
     Raises:
@@ -117,7 +119,7 @@ class Auto(DDIMSampling):
 
     accuracy: float = 40.0
     iterations: int = 12
-    descents: int = 40
+    descents: int = 80
     acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
 
     def __post_init__(self) -> None:
@@ -161,12 +163,24 @@ class Auto(DDIMSampling):
         return Inversion(noise, calls, cost, found.residual, found.iterations, found.converged)
 
 
-class _Target(NamedTuple):
+@dataclass(frozen=True)
+class _Target:
     """Latents at grid index ``index`` whose errors are yet to grow by ``gain``, (B,)."""
 
     latent: Tensor
     gain: Tensor
     index: int
+
+    def __getitem__(self, rows: Tensor) -> _Target:
+        return _Target(self.latent[rows], self.gain[rows], self.index)
+
+
+def _better(found: Solution, again: Solution, rows: Tensor) -> Solution:
+    """``found``, where its samples ``rows`` are ``again``'s if those have the smaller residual."""
+    value, residual = found.value.clone(), found.residual.clone()
+    better = again.residual < residual[rows]
+    value[rows[better]], residual[rows[better]] = again.value[better], again.residual[better]
+    return replace(found, value=value, residual=residual)
 
 
 class _Climb:
@@ -209,7 +223,7 @@ class _Climb:
         error = torch.hypot(self.error, left)
         for j in self.foot[~solved].unique().tolist() if self.inverter.descents else ():
             rows = (~solved & (self.foot == j)).nonzero().squeeze(1)
-            found, cost = self._descend(best.value[rows], z, rows, i, j)
+            found, cost = self._descend((best.value[rows], best.first[rows]), z, rows, i, j)
             best.replace(rows, found, cost)
             error[rows] = found.residual
             higher[rows] = solved[rows] = found.residual <= HALF * self.accepted[rows]
@@ -228,8 +242,8 @@ class _Climb:
         if i <= EARLY:
             self.ratio = torch.ones_like(self.ratio)
         stretch = (1 - weight * self.slope).abs() / a
-        history, best = History(self.inverter.acceleration), _Best(z)
         x, unit = self._start(before, z, i), torch.ones_like(self.budget)
+        history, best = History(self.inverter.acceleration), _Best(x)
         rows, active = None, torch.arange(len(z), device=z.device)
         last: tuple[Tensor, ...] = ()
         for k in range(self.inverter.iterations):
@@ -258,33 +272,39 @@ class _Climb:
         return best, tolerance
 
     def _descend(
-        self, start: Tensor, z: Tensor, rows: Tensor, i: int, j: int
+        self, starts: Sequence[Tensor], z: Tensor, rows: Tensor, i: int, j: int
     ) -> tuple[Solution, Tensor]:
-        """Brings samples ``rows`` back to ``z`` at i - 1, then to ``goal`` at j; with its cost.
+        """Brings samples ``rows`` back to ``goal`` at j, from the best of ``starts``; its cost.
 
-        The residuals are those at z_0.
+        The first start is brought back to ``z`` at i - 1 before, where that is not j. The
+        residuals are those at z_0.
         """
         most, near = self.inverter.descents, HALF * self.accepted[rows]
-        target = _Target(z[rows], self.below[rows], i - 1)
-        found = self._approach(start, target, near, rows, i, most)
-        cost = found.steps
-        if j == i - 1:
-            return found, cost
-        most, near = max(1, JOINT * most // (i - j)), torch.hypot(near, self.error[rows])
-        target = _Target(self.goal[rows], self.foot_gain[rows], j)
-        found = self._approach(found.value, target, near, rows, i, most)
-        return found, cost + (i - j) * found.steps
+        (point, other), cost = starts, torch.zeros_like(rows)
+        if j < i - 1:
+            home = _Target(z[rows], self.below[rows], i - 1)
+            nearby = self._approach(point, home, near, rows, i, most)
+            point, cost = nearby.value, nearby.steps
+            most, near = max(1, JOINT * most // (i - j)), torch.hypot(near, self.error[rows])
+        goal = _Target(self.goal[rows], self.foot_gain[rows], j)
+        found = self._approach(point, goal, near, rows, i, most)
+        cost = cost + (i - j) * found.steps
+        left = (found.residual > near).nonzero().squeeze(1)
+        if len(left):
+            again = self._approach(other[left], goal[left], near[left], rows[left], i, most)
+            cost[left] += (i - j) * again.steps
+            found = _better(found, again, left)
+        return found, cost
 
     def _approach(
         self, start: Tensor, target: _Target, near: Tensor, rows: Tensor, i: int, most: int
     ) -> Solution:
         """Minimises how far the samples ``rows`` of ``start`` at i come back from ``target``."""
-        latent, gain, j = target
 
         def miss(x: Tensor, some: Tensor | None) -> Tensor:
-            own = slice(None) if some is None else some
-            off = sample(self.denoiser, x, self.condition[rows[own]], i, j) - latent[own]
-            return per_sample(gain[own], off) * off
+            aim, own = (target, rows) if some is None else (target[some], rows[some])
+            off = sample(self.denoiser, x, self.condition[own], i, target.index) - aim.latent
+            return per_sample(aim.gain, off) * off
 
         return LeastSquares(most)(miss, start, near)
 
@@ -304,11 +324,11 @@ class _Climb:
 
 
 class _Best:
-    """Of each sample the point of least residual so far, and the iterate that came last."""
+    """Of each sample the point of least residual, the iterate that came last and the first."""
 
-    def __init__(self, z: Tensor) -> None:
-        self.point, self.following = z.clone(), z.clone()
-        self.least, self.made_from, self.predicted = z.new_full((3, len(z)), math.inf)
+    def __init__(self, first: Tensor) -> None:
+        self.first, self.point, self.following = first, first.clone(), first.clone()
+        self.least, self.made_from, self.predicted = first.new_full((3, len(first)), math.inf)
         self.steps = torch.zeros_like(self.least, dtype=torch.long)
 
     def offer(self, rows: Tensor, x: Tensor, r: Tensor, following: Tensor, left: Tensor) -> None:
