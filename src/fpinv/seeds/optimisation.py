@@ -33,6 +33,19 @@ class Found:
     losses: Sequence[Sequence[float]] = field(default_factory=list)
     stalled: Sequence[bool] = field(default_factory=list)
 
+    def __getitem__(self, rows: slice) -> Found:
+        """The search of some samples."""
+        return Found(self.seeds[rows], self.losses[rows], self.stalled[rows])
+
+    @staticmethod
+    def cat(parts: Sequence[Found]) -> Found:
+        """Several searches of one kind, in order, as one."""
+        return Found(
+            torch.cat([part.seeds for part in parts]),
+            [losses for part in parts for losses in part.losses],
+            [stalled for part in parts for stalled in part.stalled],
+        )
+
 
 @dataclass(frozen=True)
 class Minimum:

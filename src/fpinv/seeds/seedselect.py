@@ -35,6 +35,12 @@ class Target:
         """The targets of some seeds."""
         return Target(self.embedding[rows], self.latent[rows])
 
+    @staticmethod
+    def cat(parts: Sequence[Target]) -> Target:
+        """Several targets, in order, as one."""
+        embedding = torch.cat([part.embedding for part in parts])
+        return Target(embedding, torch.cat([part.latent for part in parts]))
+
 
 @dataclass(frozen=True)
 class SeedSelect:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from itertools import accumulate, pairwise
-from typing import Literal, get_args
+from itertools import accumulate, chain, islice, pairwise
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -19,13 +20,23 @@ from fpinv.denoiser import Condition
 from fpinv.errors import UserError
 from fpinv.inversion import DDIMSampling, Inversion, Inverter, sample
 from fpinv.models.model import Model
+from fpinv.records import Record
 from fpinv.seeding import normal
-from fpinv.tasks.batching import Stopwatch, open_pixels, over_steps, saved_inversion, warm_up
+from fpinv.tasks.batching import (
+    Stopwatch,
+    diverged,
+    open_pixels,
+    over_steps,
+    saved_inversion,
+    warm_up,
+)
 from fpinv.tasks.task import Settings
 
 Prompting = Literal["class", "own"]
 """``class``: everything under the prompt of the class. ``own``: each image is inverted under its
 own caption, and what becomes of a set is sampled under that of its first image."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -45,13 +56,15 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Seeds:
-    """The seeds of B images, and what finding them cost.
+    """The seeds of a group's B members, and what finding them cost.
 
     Arguments:
-        inversion: Of the images.
+        loaded: The group.
+        inversion: Of its members.
         seconds: Time an image.
     """
 
+    loaded: Loaded
     inversion: Inversion
     seconds: float
 
@@ -59,15 +72,6 @@ class Seeds:
     def noise(self) -> Tensor:
         """The latents z_N (B, C, h, w)."""
         return self.inversion.noise
-
-    def __getitem__(self, rows: slice) -> Seeds:
-        """The seeds of some images."""
-        return Seeds(self.inversion[rows], self.seconds)
-
-    @property
-    def finite(self) -> bool:
-        """Whether no inversion diverged."""
-        return bool(self.noise.isfinite().all())
 
     @property
     def costs(self) -> dict[str, float | None]:
@@ -78,6 +82,15 @@ class Seeds:
             "nfe_calls": self.inversion.calls.double().mean().item(),
             "seconds_invert": self.seconds,
         }
+
+
+def past_errors(
+    items: Sequence[Any], work: Callable[[list[Any]], Iterable[Result | UserError]]
+) -> list[Result | UserError]:
+    """What ``work`` makes of all items but the errors, together; those stay where they are."""
+    sound = [item for item in items if not isinstance(item, UserError)]
+    made = iter(work(sound) if sound else ())
+    return [item if isinstance(item, UserError) else next(made) for item in items]
 
 
 @dataclass(frozen=True)
@@ -102,10 +115,40 @@ class Bench:
         """A stopwatch at zero."""
         return Stopwatch(self.model)
 
-    def batches(self, count: int) -> Iterator[slice]:
-        """Consecutive rows of ``count`` images."""
-        size = self.settings.batch_size
+    def room(self, images: int) -> int:
+        """How many things of so many images each go together: at least one."""
+        return max(1, self.settings.batch_size // images)
+
+    def batches(self, count: int, images: int = 1) -> Iterator[slice]:
+        """Consecutive rows of ``count`` things of so many images each."""
+        size = self.room(images)
         return (slice(k, k + size) for k in range(0, count, size))
+
+    def records(
+        self,
+        groups: Iterable[Group],
+        size: int,
+        *stages: Callable[[Bench, list[Any]], Iterable[Any]],
+    ) -> Iterator[Record]:
+        """One record a group, in order.
+
+        A group that cannot be read, or of which a stage makes an error, has that in its record and
+        is in no further stage; the others do not notice.
+
+        Arguments:
+            groups: The groups.
+            size: How many of them go together.
+            stages: Each takes what that before it made of the groups, at first :class:`Loaded`;
+                the last makes records.
+        """
+        rest = iter(groups)
+        while batch := list(islice(rest, size)):
+            results: list[Any] = [self.load(group) for group in batch]
+            for stage in stages:
+                results = past_errors(results, partial(stage, self))
+            for group, result in zip(batch, results, strict=True):
+                failed = isinstance(result, UserError)
+                yield Record(group.id, group.prompt, error=str(result)) if failed else result
 
     def load(self, group: Group) -> Loaded | UserError:
         """The pixels of a group, or why an image of it cannot be read."""
@@ -128,23 +171,27 @@ class Bench:
         """The condition of prompts at the run's guidance."""
         return self.model.condition(list(prompts), self.settings.guidance)
 
-    def invert(self, loaded: Sequence[Loaded]) -> list[Seeds]:
-        """The seeds of each group's members."""
-        if not loaded:
-            return []
+    def invert(self, loaded: Sequence[Loaded]) -> list[Seeds | UserError]:
+        """The seeds of each group's members, inverted together, or that one diverged."""
         members = [(one.group, member) for one in loaded for member in one.group.members]
         images = torch.cat([one.members for one in loaded])
         prompts = [self.prompt(group, [member]) for group, member in members]
-        found = self._invert(images, [member.id for _, member in members], prompts)
-        ends = list(accumulate(len(one.members) for one in loaded))
-        return [found[slice(*part)] for part in pairwise([0, *ends])]
+        found, seconds = self._invert(images, [member.id for _, member in members], prompts)
+        parts = rows_of([len(one.members) for one in loaded])
+        return [
+            self._finite(Seeds(one, found[rows], seconds), found.noise[rows])
+            for one, rows in zip(loaded, parts, strict=True)
+        ]
+
+    def _finite(self, result: Result, values: Tensor) -> Result | UserError:
+        return result if values.isfinite().all() else UserError(diverged(self.model))
 
     def name(self, group: Group) -> str:
         """The name of what :meth:`invert` makes of a group: of all that it depends on."""
         asked = [(member.id, self.prompt(group, [member])) for member in group.members]
         return f"{group.id}-{sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
 
-    def load_seeds(self, folder: str, group: Group) -> Seeds | UserError:
+    def load_seeds(self, folder: str, loaded: Loaded) -> Seeds | UserError:
         """The seeds of a group that another run kept, or why they are of no use here."""
         wanted = {
             "model": self.model.name,
@@ -152,33 +199,48 @@ class Bench:
             "guidance": self.settings.guidance,
         }
         try:
-            found = saved_inversion(folder, self.name(group), self.model.device, wanted)
+            found = saved_inversion(folder, self.name(loaded.group), self.model.device, wanted)
         except UserError as error:
             return error
-        return Seeds(found, seconds=0.0)
+        return self._finite(Seeds(loaded, found, seconds=0.0), found.noise)
 
-    def _invert(self, images: Tensor, ids: Sequence[str], prompts: Sequence[str]) -> Seeds:
+    def _invert(
+        self, images: Tensor, ids: Sequence[str], prompts: Sequence[str]
+    ) -> tuple[Inversion, float]:
+        """The inversions of images, and the time of one."""
         model, steps = self.model, self.settings.steps
         condition, watch = self.condition(prompts), self.stopwatch()
-        z0 = model.encode(images)
         noise = normal(model.latent_shape, self.settings.seed, ids, "adjustment", model.device)
         found = []
         for rows in self.batches(len(images)):
             denoiser, asked = model.denoiser(steps), condition[rows]
-            warm_up(model, z0[rows], asked, steps)
+            z0 = model.encode(images[rows])
+            warm_up(model, z0, asked, steps)
             with watch.running():
-                adjusted = self.adjustment(denoiser, z0[rows], asked, noise[rows])
+                adjusted = self.adjustment(denoiser, z0, asked, noise[rows])
                 found.append(self.inverter.invert(denoiser, adjusted, asked))
-        return Seeds(Inversion.cat(found), watch.seconds / len(images))
+        return Inversion.cat(found), watch.seconds / len(images)
 
     @torch.no_grad()
-    def sample(self, noise: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1] of seeds (B, C, h, w)."""
-        condition, images = self.condition(prompts), []
+    def sample(
+        self, seeds: Sequence[Tensor], prompts: Sequence[Sequence[str]]
+    ) -> list[Tensor | UserError]:
+        """Images (B, 3, H, W) in [-1, 1] of sets of seeds (B, C, h, w), all sampled together.
+
+        For a set of which one is not finite, an error that says so.
+        """
+        noise, images = torch.cat(list(seeds)), []
+        condition = self.condition(list(chain.from_iterable(prompts)))
         for rows in self.batches(len(noise)):
             denoiser = self.model.denoiser(self.settings.steps)
             images.append(self.model.decode(sample(denoiser, noise[rows], condition[rows])))
-        return torch.cat(images)
+        parts = torch.cat(images).split([len(one) for one in seeds])
+        return [self._finite(part, part) for part in parts]
+
+
+def rows_of(lengths: Sequence[int]) -> list[slice]:
+    """Where each of several parts of these lengths is in their concatenation."""
+    return [slice(*ends) for ends in pairwise(accumulate(lengths, initial=0))]
 
 
 def require_seed(inverter: Inverter) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -20,8 +19,9 @@ from fpinv.inversion import Inverter
 from fpinv.models.model import Model
 from fpinv.records import Record
 from fpinv.seeds.centroids import Centroid, NAOCentroid
+from fpinv.seeds.optimisation import Found
 from fpinv.seeds.paths import NAOPath, Path
-from fpinv.tasks.batching import diverged, require_inversions
+from fpinv.tasks.batching import require_inversions
 from fpinv.tasks.bench import Bench, Loaded, Seeds, require_seed
 from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
@@ -30,8 +30,27 @@ Mode = Literal["path", "centroid"]
 
 
 @dataclass(frozen=True)
+class _Way:
+    """The path between the seeds of a group's members, or their centroid as the only point.
+
+    Arguments:
+        ends: The seeds of the members.
+        seeds: The points (P, C, h, w).
+        losses: Of the search, by name, where there was one.
+        seconds: Time of the search.
+    """
+
+    ends: Seeds
+    seeds: Tensor
+    losses: Mapping[str, Sequence[float]]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Interpolation(JudgedTask):
     """Invert images of one class, go from seed to seed or to their centroid, and sample there.
+
+    As many groups as the batch size says are inverted, searched and sampled together.
 
     ``path``: pairs of images; the points between the ends are judged, the ends are only shown.
     ``centroid``: sets of ``size`` images, one result each.
@@ -98,67 +117,62 @@ class Interpolation(JudgedTask):
         """
         require_seed(inverter)
         bench = self.bench(model, inverter, settings)
-        groups = iter(examples)
-        while batch := list(islice(groups, settings.batch_size)):
-            loaded = [bench.load(group) for group in batch]
-            seeds = self._seeds(bench, [one for one in loaded if isinstance(one, Loaded)])
-            for group, one in zip(batch, loaded, strict=True):
-                found = next(seeds) if isinstance(one, Loaded) else one
-                if isinstance(one, Loaded) and isinstance(found, Seeds):
-                    yield self._record(bench, one, found)
-                else:
-                    yield Record(group.id, group.prompt, error=str(found))
+        stages = (self._inverted, self._ways, self._records)
+        return bench.records(examples, settings.batch_size, *stages)
 
-    def _seeds(self, bench: Bench, loaded: Sequence[Loaded]) -> Iterator[Seeds | UserError]:
+    def _inverted(self, bench: Bench, loaded: Sequence[Loaded]) -> list[Seeds | UserError]:
         """The seeds of each group's members, inverted together or taken from a folder."""
         if self.inversions is None:
-            yield from bench.invert(loaded)
-        else:
-            for one in loaded:
-                yield bench.load_seeds(self.inversions, one.group)
+            return bench.invert(loaded)
+        return [bench.load_seeds(self.inversions, one) for one in loaded]
 
-    def _record(self, bench: Bench, loaded: Loaded, inverted: Seeds) -> Record:
+    def _ways(self, bench: Bench, ends: Sequence[Seeds]) -> list[_Way]:
+        watch = bench.stopwatch()
+        with watch.running():
+            found = self._seek(torch.stack([one.noise for one in ends]))
+        seconds = watch.seconds / len(ends)
+        losses = [{"loss": curve} for curve in found.losses] or [{}] * len(ends)
+        return [_Way(*way, seconds) for way in zip(ends, found.seeds, losses, strict=True)]
+
+    def _seek(self, seeds: Tensor) -> Found:
+        """Paths (B, points, C, h, w) or centroids (B, 1, C, h, w) of sets (B, K, C, h, w)."""
+        if self.mode == "path":
+            return self.path(seeds[:, 0], seeds[:, 1], self.points)
+        found = self.centroid(seeds)
+        return replace(found, seeds=found.seeds.unsqueeze(1))
+
+    def _records(self, bench: Bench, ways: Sequence[_Way]) -> Iterator[Record | UserError]:
+        seeds = [way.seeds for way in ways]
+        groups = [way.ends.loaded.group for way in ways]
+        prompts = [[bench.prompt(one, one.members)] * len(seeds[0]) for one in groups]
+        watch = bench.stopwatch()
+        with watch.running():
+            sampled = bench.sample(seeds, prompts)
+        seconds = watch.seconds / sum(map(len, seeds))
+        for way, images in zip(ways, sampled, strict=True):
+            failed = isinstance(images, UserError)
+            yield images if failed else self._record(bench, way, images, seconds)
+
+    def _record(self, bench: Bench, way: _Way, images: Tensor, seconds: float) -> Record:
+        loaded = way.ends.loaded
         group = loaded.group
-        failed = Record(group.id, group.prompt, error=diverged(bench.model))
-        if not inverted.finite:
-            return failed
-        seeking, sampling = bench.stopwatch(), bench.stopwatch()
-        with seeking.running():
-            seeds, losses = self._seek(inverted.noise)
-        with sampling.running():
-            prompt = bench.prompt(group, group.members)
-            images = bench.sample(seeds, [prompt] * len(seeds))
-        if not images.isfinite().all():
-            return failed
         inner = slice(1, -1) if self.mode == "path" else slice(None)
         return Record(
             group.id,
             group.prompt,
             {
                 **self.judge.accuracy(images[inner], group.category),
-                "norm_ratio": metrics.norm_ratio(seeds[inner]).mean().item(),
-                **inverted.costs,
-                "seconds_seeds": seeking.seconds,
-                "seconds_sample": sampling.seconds / len(images),
+                "norm_ratio": metrics.norm_ratio(way.seeds[inner]).mean().item(),
+                **way.ends.costs,
+                "seconds_seeds": way.seconds,
+                "seconds_sample": seconds,
             },
-            {"norm": metrics.norm_ratio(seeds).tolist(), **losses},
+            {"norm": metrics.norm_ratio(way.seeds).tolist(), **way.losses},
             {"strip": self._strip(loaded.members, images)},
-            inversion=inverted.inversion,
+            inversion=way.ends.inversion,
             image=bench.name(group),
             arrays=self.judge.arrays(images[inner], loaded.real, group.category),
         )
-
-    def _seek(self, seeds: Tensor) -> tuple[Tensor, dict[str, Sequence[float]]]:
-        """The path (points, C, h, w) between two seeds, or the centroid (1, C, h, w) of many.
-
-        With the losses of the search, where there was one.
-        """
-        if self.mode == "path":
-            found = self.path(seeds[:1], seeds[1:], self.points)
-        else:
-            found = self.centroid(seeds.unsqueeze(0))
-        path = found.seeds.view(-1, *seeds.shape[1:])
-        return path, {"loss": found.losses[0]} if found.losses else {}
 
     def _strip(self, members: Tensor, images: Tensor) -> Image.Image:
         """The path between its two originals, or the set and then its centroid."""

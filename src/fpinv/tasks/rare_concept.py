@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fpinv import metrics
 from fpinv.datasets.example import Dataset, Example
-from fpinv.datasets.groups import Groups, subsets
+from fpinv.datasets.groups import Group, Groups, subsets
 from fpinv.errors import UserError
 from fpinv.images import sheet
 from fpinv.inversion import Inverter
@@ -21,18 +21,33 @@ from fpinv.records import Record
 from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
 from fpinv.seeds.optimisation import Found
-from fpinv.seeds.seedselect import SeedSelect
-from fpinv.tasks.batching import diverged
-from fpinv.tasks.bench import Bench, Loaded, require_seed
+from fpinv.seeds.seedselect import SeedSelect, Target
+from fpinv.tasks.bench import Bench, Loaded, Seeds, past_errors, require_seed, rows_of
 from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The seeds of a class's images before they are optimised.
+
+    Arguments:
+        loaded: The class.
+        found: A seed an image.
+        seconds: Time an image.
+    """
+
+    loaded: Loaded
+    found: Found
+    seconds: float
 
 
 @dataclass(frozen=True)
 class RareConcept(JudgedTask):
     """K references of a class -> invert -> centroid -> optimise the seed -> image.
 
-    Every image of a class comes from a set of K references of its own. Both stages may be left
+    Every image of a class comes from a set of K references of its own; as many classes go together
+    as fill a batch with their images. Both stages may be left
     out, which gives the rows of the paper's table and their baselines:
 
     ==========  ===========  ===================================================
@@ -100,81 +115,101 @@ class RareConcept(JudgedTask):
         if self.centroid is not None:
             require_seed(inverter)
         bench = self.bench(model, inverter, settings)
-        for group in examples:
-            loaded = bench.load(group)
-            if isinstance(loaded, UserError):
-                yield Record(group.id, group.prompt, error=str(loaded))
-            else:
-                yield self._record(bench, loaded)
+        return bench.records(examples, bench.room(self.images), self._starts, self._records)
 
-    def _record(self, bench: Bench, loaded: Loaded) -> Record:
-        group, sets = loaded.group, self._sets(loaded, bench.settings.seed)
-        prompts = [bench.prompt(group, [group.members[k] for k in chosen]) for chosen in sets]
-        initial, optimising = bench.stopwatch(), bench.stopwatch()
-        with initial.running():
-            start = self._start(bench, loaded, sets)
-        failed = Record(group.id, group.prompt, error=diverged(bench.model))
-        if start is None:
-            return failed
-        references = loaded.members[torch.tensor(sets)]
-        with optimising.running():
-            found = self._optimised(bench, references, start, prompts)
-        images = bench.sample(found.seeds, prompts)
-        if not images.isfinite().all():
-            return failed
+    def _starts(self, bench: Bench, loaded: Sequence[Loaded]) -> list[_Start | UserError]:
+        watch = bench.stopwatch()
+        with watch.running():
+            found = self._initial(bench, loaded)
+        seconds = watch.seconds / (len(loaded) * self.images)
+        return [
+            seeds if isinstance(seeds, UserError) else _Start(one, seeds, seconds)
+            for one, seeds in zip(loaded, found, strict=True)
+        ]
+
+    def _initial(self, bench: Bench, loaded: Sequence[Loaded]) -> Sequence[Found | UserError]:
+        """A seed an image of each class, or that an inversion diverged."""
+        if self.centroid is None:
+            return [self._random(bench, one.group) for one in loaded]
+        centroid, seed = self.centroid, bench.settings.seed
+
+        def centroids(inverted: Sequence[Seeds]) -> list[Found]:
+            return [centroid(one.noise[self._sets(one.loaded.group, seed)]) for one in inverted]
+
+        return past_errors(bench.invert(loaded), centroids)
+
+    def _random(self, bench: Bench, group: Group) -> Found:
+        ids = [f"{group.id}/{k}" for k in range(self.images)]
+        model, seed = bench.model, bench.settings.seed
+        return Found(normal(model.latent_shape, seed, ids, "seed", model.device))
+
+    def _sets(self, group: Group, seed: int) -> Tensor:
+        """The numbers (images, K) of the members that each image has as references."""
+        endless = subsets(len(group.members), self.references, seed, group.id)
+        return torch.tensor(list(islice(endless, self.images)))
+
+    def _references(self, bench: Bench, loaded: Loaded) -> Tensor:
+        """Those of each image: (images, K, 3, H, W)."""
+        return loaded.members[self._sets(loaded.group, bench.settings.seed)]
+
+    def _prompts(self, bench: Bench, group: Group) -> list[str]:
+        """What each image is asked for."""
+        sets = self._sets(group, bench.settings.seed).tolist()
+        return [bench.prompt(group, [group.members[k] for k in chosen]) for chosen in sets]
+
+    def _records(self, bench: Bench, starts: Sequence[_Start]) -> Iterator[Record | UserError]:
+        prompts = [self._prompts(bench, start.loaded.group) for start in starts]
+        watch = bench.stopwatch()
+        with watch.running():
+            optimised = self._optimised(bench, starts, prompts)
+        seconds = watch.seconds / (len(starts) * self.images)
+        sampled = bench.sample([found.seeds for found in optimised], prompts)
+        for start, found, images in zip(starts, optimised, sampled, strict=True):
+            failed = isinstance(images, UserError)
+            yield images if failed else self._record(bench, start, found, images, seconds)
+
+    def _record(
+        self, bench: Bench, start: _Start, found: Found, images: Tensor, seconds: float
+    ) -> Record:
+        group, references = start.loaded.group, self._references(bench, start.loaded)
         return Record(
             group.id,
             group.prompt,
             {
                 **self.judge.accuracy(images, group.category),
-                "seconds_init": initial.seconds / len(sets),
-                "seconds_opt": optimising.seconds / len(sets),
+                "seconds_init": start.seconds,
+                "seconds_opt": seconds,
                 "norm_ratio": metrics.norm_ratio(found.seeds).mean().item(),
                 "loss_start": _mean([losses[0] for losses in found.losses]),
                 "loss_end": _mean([min(losses) for losses in found.losses]),
             },
-            {**_curves("centroid", start), **_curves("seedselect", found)},
+            {**_curves("centroid", start.found), **_curves("seedselect", found)},
             {"sheet": sheet(*torch.cat([references, images.unsqueeze(1)], 1))},
-            arrays=self.judge.arrays(images, loaded.real, group.category),
+            arrays=self.judge.arrays(images, start.loaded.real, group.category),
         )
 
-    def _sets(self, loaded: Loaded, seed: int) -> list[tuple[int, ...]]:
-        """The numbers of the members that each image has as references."""
-        group = loaded.group
-        endless = subsets(len(group.members), self.references, seed, group.id)
-        return list(islice(endless, self.images))
-
-    def _start(
-        self, bench: Bench, loaded: Loaded, sets: Sequence[tuple[int, ...]]
-    ) -> Found | None:
-        """A seed an image, before it is optimised; None where an inversion diverged."""
-        if self.centroid is None:
-            ids = [f"{loaded.group.id}/{k}" for k in range(len(sets))]
-            model, seed = bench.model, bench.settings.seed
-            return Found(normal(model.latent_shape, seed, ids, "seed", model.device))
-        (seeds,) = bench.invert([loaded])
-        return self.centroid(seeds.noise[torch.tensor(sets)]) if seeds.finite else None
-
     def _optimised(
-        self, bench: Bench, references: Tensor, start: Found, prompts: Sequence[str]
-    ) -> Found:
-        """The seeds after SeedSelect, as many at a time as the batch size says."""
+        self, bench: Bench, starts: Sequence[_Start], prompts: Sequence[Sequence[str]]
+    ) -> list[Found]:
+        """The seeds of each class after SeedSelect, those of all classes together."""
         if self.seedselect is None:
-            return Found(start.seeds)
-        model, condition = bench.model, bench.condition(prompts)
-        target = self.seedselect.target(model, references)
-        parts = [
-            self.seedselect(
-                model,
-                model.denoiser(bench.settings.steps),
-                start.seeds[rows],
-                condition[rows],
-                target[rows],
-            )
-            for rows in bench.batches(len(prompts))
-        ]
-        losses = [curve for part in parts for curve in part.losses]
-        return Found(torch.cat([part.seeds for part in parts]), losses)
+            return [Found(start.found.seeds) for start in starts]
+        model, select = bench.model, self.seedselect
+        condition = bench.condition(list(chain.from_iterable(prompts)))
+        target = Target.cat([self._target(bench, select, start.loaded) for start in starts])
+        seeds = torch.cat([start.found.seeds for start in starts])
+        parts = []
+        for rows in bench.batches(len(seeds)):
+            denoiser = model.denoiser(bench.settings.steps)
+            parts.append(select(model, denoiser, seeds[rows], condition[rows], target[rows]))
+        found = Found.cat(parts)
+        return [found[rows] for rows in rows_of([len(one) for one in prompts])]
+
+    def _target(self, bench: Bench, select: SeedSelect, loaded: Loaded) -> Target:
+        """What the images of a class should be like."""
+        references = self._references(bench, loaded)
+        parts = bench.batches(*references.shape[:2])
+        return Target.cat([select.target(bench.model, references[rows]) for rows in parts])
 
 
 def _mean(values: Sequence[float]) -> float | None:
