@@ -168,6 +168,41 @@ class ToyModel:
         return denoiser(steps, self.prediction, self.scale)
 
 
+class Counted(ToyModel):
+    """Keeps how many images each call of a network has: its denoiser, encoder and decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.denoised: list[int] = []
+        self.coded: list[int] = []
+
+    def encode(self, images: Tensor) -> Tensor:
+        self.coded.append(len(images))
+        return super().encode(images)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.coded.append(len(latents))
+        return super().decode(latents)
+
+    def denoiser(self, steps: int) -> Denoiser:
+        found = super().denoiser(steps)
+
+        def network(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
+            self.denoised.append(len(z))
+            return found.network(z, t, embedding)
+
+        return Denoiser(network, found.schedule, dtype=torch.float64)
+
+
+class NothingBright(ToyModel):
+    """A decoder that fails at bright images alone."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        images = super().decode(latents)
+        images[images.mean((1, 2, 3)) > 0.2] = torch.nan
+        return images
+
+
 class Overflowing(ToyModel):
     """A network in half precision whose output leaves its range."""
 

@@ -109,12 +109,25 @@ def test_every_path_shows_its_norms_and_the_norm_aware_one_its_losses():
     assert inner["NAOPath"] < min(inner["Linear"], inner["Slerp"])
 
 
-@pytest.mark.parametrize("batch_size", [1, 5])
-def test_results_do_not_depend_on_the_batch(batch_size):
-    for one, other in zip(run(), run(batch_size=batch_size), strict=True):
-        for name in ("norm_ratio", "nfe_calls"):
-            assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-4)
-        assert torch.allclose(one.arrays["generated"], other.arrays["generated"], atol=1e-4)
+@pytest.mark.parametrize("change", [{"path": NAOPath(resolution=7)}, {"mode": "centroid"}])
+def test_results_do_not_depend_on_the_batch(change):
+    alone, *others = (run(task(**change), batch_size=size) for size in (1, 2, 5))
+    for records in others:
+        for one, other in zip(alone, records, strict=True):
+            for name in ("norm_ratio", "nfe_calls"):
+                assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-4)
+            assert torch.allclose(one.arrays["generated"], other.arrays["generated"], atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["path", "centroid"])
+def test_groups_fill_the_batches_and_none_has_more(mode):
+    model = toy.Counted()
+    records = run(task(mode=mode, points=4, size=2), model=model, inverter=DDIM(), batch_size=3)
+    images = 3 * (4 if mode == "path" else 1)
+    # six members: a call to warm up and five steps; then the sampling
+    assert model.denoised == [3] * (2 * 6 + images // 3 * 5)
+    assert model.coded == [3] * (2 + images // 3)
+    assert len({record.metrics["seconds_sample"] for record in records}) == 1
 
 
 def test_an_unreadable_image_fails_its_pair_alone():
@@ -137,8 +150,18 @@ def test_a_diverged_inversion_fails_its_pair_alone():
             found.noise[z0.mean((1, 2, 3)) > 0.2] = torch.nan
             return found
 
-    records = run(inverter=Diverging())
-    assert records[0].error is None and "diverged" in records[1].error
+    records = run(inverter=Diverging(), batch_size=3)
+    assert [r.error is None for r in records] == [True, False, True]
+    assert "diverged" in records[1].error
+
+
+@pytest.mark.parametrize("mode", ["path", "centroid"])
+def test_images_that_are_not_finite_fail_their_group_alone(mode):
+    records = run(task(mode=mode), model=toy.NothingBright(), batch_size=3)
+    assert [r.error is None for r in records] == [True, False, True]
+    assert "what it samples is not finite" in records[1].error
+    for one, other in zip(records, run(task(mode=mode), batch_size=3), strict=True):
+        assert one.error or torch.equal(one.arrays["generated"], other.arrays["generated"])
 
 
 @pytest.mark.parametrize("inverter", [DDIM(), EXACT])

@@ -80,11 +80,43 @@ def test_random_seeds_depend_on_the_run_the_class_and_the_image_alone():
     assert not torch.allclose(run(seed=1)[0].arrays["generated"], generated)
 
 
-@pytest.mark.parametrize("row", ["centroid", "both"])
+@pytest.mark.parametrize("row", ROWS)
 def test_results_do_not_depend_on_the_batch(row):
     rare = task(**ROWS[row])
-    for a, b in zip(run(rare), run(rare, batch_size=7), strict=True):
-        assert torch.allclose(a.arrays["generated"], b.arrays["generated"], atol=1e-3)
+    alone, *others = (run(rare, batch_size=size) for size in (1, 7, 9))
+    for records in others:
+        for a, b in zip(alone, records, strict=True):
+            assert torch.allclose(a.arrays["generated"], b.arrays["generated"], atol=1e-5)
+            for name in a.series:
+                assert a.series[name] == pytest.approx(b.series[name], rel=1e-5)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_classes_fill_the_batches_and_none_has_more(row):
+    model = toy.Counted()
+    records = run(task(**ROWS[row]), model=model, limit=2, batch_size=6)
+    assert set(model.denoised) == set(model.coded) == {6}
+    for name in ("seconds_init", "seconds_opt"):
+        assert len({record.metrics[name] for record in records}) == 1
+
+
+def test_a_class_of_more_images_than_a_batch_is_split():
+    model = toy.Counted()
+    run(task(**ROWS["both"]), model=model, batch_size=2)
+    assert set(model.denoised) == set(model.coded) == {1, 2}
+
+
+def test_classes_with_sets_of_different_sizes_go_together():
+    class Uneven(Shades):
+        @property
+        def categories(self):
+            dark, *others = super().categories
+            return [dataclasses.replace(dark, images=dark.images[:3]), *others]
+
+    rare = task(references=5, **ROWS["both"])
+    alone, together = (run(rare, Uneven(), batch_size=size) for size in (1, 9))
+    for a, b in zip(alone, together, strict=True):
+        assert torch.allclose(a.arrays["generated"], b.arrays["generated"], atol=1e-5)
 
 
 def test_a_class_with_too_few_images_makes_do():
@@ -107,9 +139,17 @@ def test_failures_cost_one_class():
             found.noise[z0.mean((1, 2, 3)) > 0.2] = torch.nan
             return found
 
-    records = run(task(centroid=FrechetMean()), Broken(), inverter=Diverging())
+    records = run(task(centroid=FrechetMean()), Broken(), inverter=Diverging(), batch_size=9)
     assert "odd header" in records[0].error and "diverged" in records[1].error
     assert records[2].error is None
+
+
+def test_images_that_are_not_finite_fail_their_class_alone():
+    rare = task(centroid=FrechetMean())
+    records = run(rare, model=toy.NothingBright(), batch_size=9)
+    assert [r.error is None for r in records] == [True, False, True]
+    for one, other in zip(records, run(rare, batch_size=9), strict=True):
+        assert one.error or torch.equal(one.arrays["generated"], other.arrays["generated"])
 
 
 @pytest.mark.parametrize("row", ROWS)
