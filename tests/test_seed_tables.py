@@ -43,8 +43,8 @@ def test_table_3_has_a_row_a_cell_and_pairs_the_examples(paths):
 
 
 def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
-    def rare(few):
-        times = {"seconds_init": 2.0, "seconds_opt": 3.0}
+    def rare(few, initial=2.0):
+        times = {"seconds_init": initial, "seconds_opt": 3.0}
         bins = {"many": 1.0, "few": few}
         return [
             Record(b, b, {"accuracy": a, f"accuracy_{b}": a, **times}) for b, a in bins.items()
@@ -60,6 +60,12 @@ def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
     assert "| NAO (fpi) + SeedSelect (5) | 100.0" in printed and "| 2 ± 0 | 3 ± 0 |" in printed
     low, high = printed.split("- NAO (fpi) + SeedSelect (5): 40.0 [")[1].split("]")[0].split(", ")
     assert 15 < float(low) < 30 and 50 < float(high) < 65
+    # T_init of a row that took another's inversions is that of the other.
+    task = nao | select | {"inversions": "somewhere"}
+    more = tmp_path / "more"
+    finish(more / "0" / "0", rare(0.6, 0.01), config={"task": task}, pooled=POOLED)
+    finish(more / "1" / "0", rare(0.4, 7.0), config={"task": nao}, pooled=POOLED)
+    assert both_ways(table2, more).count("| 7 ± 0 | 3 ± 0 |") == 2
 
 
 def test_figure_15_has_a_strip_a_run_and_names_what_lacks(paths, tmp_path, capsys):

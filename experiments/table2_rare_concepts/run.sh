@@ -8,7 +8,11 @@ inverters=${INVERTERS:-$(by_scale fpi "$all" "$all")}
 sweeps "$@" <<END
 0_plain task.centroid=null task.seedselect=null
 1_seedselect task.centroid=null task/seedselect=from_noise
-2_nao inverter=${inverters// /,} task.seedselect=null
-3_nao_seedselect inverter=${inverters// /,}
 END
+for inverter in $inverters; do
+    echo "2_nao/$inverter inverter=$inverter task.seedselect=null inversions=true"
+done | sweeps "$@"
+for inverter in $inverters; do # what was inverted for the centroid alone is taken
+    echo "3_nao_seedselect/$inverter inverter=$inverter task.inversions=$out/2_nao/$inverter/0"
+done | sweeps "$@"
 "$python" experiments/table2_rare_concepts/table.py "$out"

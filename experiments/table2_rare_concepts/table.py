@@ -79,7 +79,7 @@ def table(rows: Sequence[Row]) -> str:
     summary = rows[0].job.summary
     head = f"{setting(rows[0].job)}, {summary['model']}, "
     head += f"{rows[0].images} images of each class, FID of {summary['features']} features"
-    lines = [head, "", markdown(["seeds", *HEADINGS], [_cells(row) for row in rows])]
+    lines = [head, "", markdown(["seeds", *HEADINGS], [_cells(row, rows) for row in rows])]
     base = next((row for row in rows if row.name == BASE), None)
     if base is not None and base.bins["few"]:
         lines += ["", f"In the bin Few, points over {BASE}:", ""]
@@ -88,9 +88,21 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> list[str]:
-    measured = [row.job.summary[name] for name in ("fid", "seconds_init", "seconds_opt")]
-    return [row.name, *map(row.accuracy, MEASURES), *map(interval, measured)]
+def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
+    fid, optimising = (row.job.summary[name] for name in ("fid", "seconds_opt"))
+    initial = _inverted(row, rows).job.summary["seconds_init"]
+    measured = [interval(value) for value in (fid, initial, optimising)]
+    devices = {other.job.summary["device"] for other in rows}
+    name = row.name if len(devices) == 1 else f"{row.name}, {row.job.summary['device']}"
+    return [name, *map(row.accuracy, MEASURES), *measured]
+
+
+def _inverted(row: Row, rows: Sequence[Row]) -> Row:
+    """The row whose inversions a row took, for the time that they cost; itself if its own."""
+    if row.job.settings["task.inversions"] is None:
+        return row
+    start = row.name.partition(" + ")[0]
+    return next((other for other in rows if other.name == start), row)
 
 
 def make(jobs: Sequence[Job]) -> Results:
@@ -100,7 +112,7 @@ def make(jobs: Sequence[Job]) -> Results:
 
 experiment = Experiment(
     make,
-    settings=("task.centroid", "task.seedselect.iterations", "task.images"),
+    settings=("task.centroid", "task.seedselect.iterations", "task.images", "task.inversions"),
     examples=tuple(MEASURES.values()),
 )
 

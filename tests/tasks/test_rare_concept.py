@@ -13,6 +13,7 @@ from fpinv.errors import UserError
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.records import RunFolder
 from fpinv.seeds.centroids import FrechetMean, NAOCentroid
 from fpinv.seeds.prior import NormPrior
 from fpinv.seeds.seedselect import SeedSelect
@@ -69,6 +70,21 @@ def test_nothing_is_inverted_without_a_centroid():
             raise AssertionError("was called")
 
     assert all(record.error is None for record in run(inverter=Inverter()))
+
+
+def test_saved_inversions_are_taken_instead_of_inverting_again(tmp_path):
+    class Unused(FixedPoint):
+        def invert(self, *_):
+            raise AssertionError("was called")
+
+    made = run(task(**ROWS["centroid"]))
+    folder = RunFolder(tmp_path)
+    for record in made:
+        folder.append(record, {"model": "toy", "steps": 5, "guidance": 1.0})
+    taken = run(task(**ROWS["both"], inversions=str(tmp_path)), inverter=Unused(3))
+    own = run(task(**ROWS["both"]))
+    for one, other in zip(taken, own, strict=True):
+        assert torch.equal(one.arrays["generated"], other.arrays["generated"])
 
 
 def test_random_seeds_depend_on_the_run_the_class_and_the_image_alone():

@@ -191,6 +191,12 @@ class Bench:
         asked = [(member.id, self.prompt(group, [member])) for member in group.members]
         return f"{group.id}-{sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
 
+    def seeds(self, loaded: Sequence[Loaded], folder: str | None) -> list[Seeds | UserError]:
+        """The seeds of each group's members, inverted together or taken from a run's folder."""
+        if folder is None:
+            return self.invert(loaded)
+        return [self.load_seeds(folder, one) for one in loaded]
+
     def load_seeds(self, folder: str, loaded: Loaded) -> Seeds | UserError:
         """The seeds of a group that another run kept, or why they are of no use here."""
         wanted = {

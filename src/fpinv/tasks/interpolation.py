@@ -21,7 +21,6 @@ from fpinv.records import Record
 from fpinv.seeds.centroids import Centroid, NAOCentroid
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.paths import NAOPath, Path
-from fpinv.tasks.batching import require_inversions
 from fpinv.tasks.bench import Bench, Loaded, Seeds, require_seed
 from fpinv.tasks.judging import ACCURACIES, JudgedTask
 from fpinv.tasks.task import Settings, whole_number
@@ -67,7 +66,6 @@ class Interpolation(JudgedTask):
         centroid: The centroid of a set of seeds.
         points: Seeds on a path, both ends included.
         size: Images of a centroid's set.
-        inversions: Folder of a finished run whose saved inversions are taken; None to invert.
 
     Raises:
         UserError: an argument is not possible.
@@ -88,7 +86,6 @@ class Interpolation(JudgedTask):
     centroid: Centroid = field(default_factory=NAOCentroid)
     points: int = 7
     size: int = 5
-    inversions: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,7 +93,6 @@ class Interpolation(JudgedTask):
             raise UserError(f"task.mode={self.mode} is unknown: choose path or centroid")
         whole_number("task.points", self.points, at_least=3)
         whole_number("task.size", self.size, at_least=1)
-        require_inversions(self.inversions)
 
     @property
     def members(self) -> int:
@@ -121,10 +117,7 @@ class Interpolation(JudgedTask):
         return bench.records(examples, settings.batch_size, *stages)
 
     def _inverted(self, bench: Bench, loaded: Sequence[Loaded]) -> list[Seeds | UserError]:
-        """The seeds of each group's members, inverted together or taken from a folder."""
-        if self.inversions is None:
-            return bench.invert(loaded)
-        return [bench.load_seeds(self.inversions, one) for one in loaded]
+        return bench.seeds(loaded, self.inversions)
 
     def _ways(self, bench: Bench, ends: Sequence[Seeds]) -> list[_Way]:
         watch = bench.stopwatch()

@@ -19,6 +19,7 @@ from fpinv.fidelity import Choice, Features, diversity, features_of, fid
 from fpinv.inversion import Inverter
 from fpinv.metrics import mean_ci95
 from fpinv.models.model import Model
+from fpinv.tasks.batching import require_inversions
 from fpinv.tasks.bench import Bench, Prompting, require_prompting
 from fpinv.tasks.task import Settings, whole_number
 
@@ -82,6 +83,7 @@ class JudgedTask:
         real: Real images of the class that go with each example.
         features: See :func:`~fpinv.fidelity.features_of`.
         adjustment: What is done to encodings before they are inverted.
+        inversions: Folder of a finished run whose saved inversions are taken; None to invert.
 
     Raises:
         UserError: an argument is not possible.
@@ -92,8 +94,10 @@ class JudgedTask:
     real: int = 4
     features: Choice = "auto"
     adjustment: Adjustment = field(default_factory=Unadjusted)
+    inversions: str | None = None
 
     def __post_init__(self) -> None:
+        require_inversions(self.inversions)
         whole_number("task.real", self.real, at_least=0)
         require_prompting(self.prompting)
         self.judge  # noqa: B018 - refuses unknown features now rather than mid-run

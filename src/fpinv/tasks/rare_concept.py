@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.groups import Group, Groups, subsets
 from fpinv.errors import UserError
 from fpinv.images import sheet
-from fpinv.inversion import Inverter
+from fpinv.inversion import Inversion, Inverter
 from fpinv.models.model import Model
 from fpinv.records import Record
 from fpinv.seeding import normal
@@ -34,12 +34,14 @@ class _Start:
     Arguments:
         loaded: The class.
         found: A seed an image.
+        inversion: Of the references, where there was one.
         seconds: Time an image.
     """
 
     loaded: Loaded
     found: Found
-    seconds: float
+    inversion: Inversion | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class RareConcept(JudgedTask):
     """K references of a class -> invert -> centroid -> optimise the seed -> image.
 
     Every image of a class comes from a set of K references of its own; as many classes go together
-    as fill a batch with their images. Both stages may be left
-    out, which gives the rows of the paper's table and their baselines:
+    as fill a batch with their images. Both stages may be left out, which gives the rows of the
+    paper's table and their baselines:
 
     ==========  ===========  ===================================================
     centroid    seedselect   seeds
@@ -122,21 +124,20 @@ class RareConcept(JudgedTask):
         with watch.running():
             found = self._initial(bench, loaded)
         seconds = watch.seconds / (len(loaded) * self.images)
-        return [
-            seeds if isinstance(seeds, UserError) else _Start(one, seeds, seconds)
-            for one, seeds in zip(loaded, found, strict=True)
-        ]
+        return past_errors(found, lambda starts: (replace(s, seconds=seconds) for s in starts))
 
-    def _initial(self, bench: Bench, loaded: Sequence[Loaded]) -> Sequence[Found | UserError]:
+    def _initial(self, bench: Bench, loaded: Sequence[Loaded]) -> list[_Start | UserError]:
         """A seed an image of each class, or that an inversion diverged."""
         if self.centroid is None:
-            return [self._random(bench, one.group) for one in loaded]
+            return [_Start(one, self._random(bench, one.group)) for one in loaded]
         centroid, seed = self.centroid, bench.settings.seed
 
-        def centroids(inverted: Sequence[Seeds]) -> list[Found]:
-            return [centroid(one.noise[self._sets(one.loaded.group, seed)]) for one in inverted]
+        def centroids(inverted: Sequence[Seeds]) -> Iterator[_Start]:
+            for one in inverted:
+                sets = self._sets(one.loaded.group, seed)
+                yield _Start(one.loaded, centroid(one.noise[sets]), one.inversion)
 
-        return past_errors(bench.invert(loaded), centroids)
+        return past_errors(bench.seeds(loaded, self.inversions), centroids)
 
     def _random(self, bench: Bench, group: Group) -> Found:
         ids = [f"{group.id}/{k}" for k in range(self.images)]
@@ -185,6 +186,8 @@ class RareConcept(JudgedTask):
             },
             {**_curves("centroid", start.found), **_curves("seedselect", found)},
             {"sheet": sheet(*torch.cat([references, images.unsqueeze(1)], 1))},
+            inversion=start.inversion,
+            image=bench.name(group),
             arrays=self.judge.arrays(images, start.loaded.real, group.category),
         )
 
