@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Reads the command line; returns its exit code."""
     parser = argparse.ArgumentParser(description="Makes one page on experiments.")
     parser.add_argument("folders", type=Path, nargs="+", help="of runs or of results")
-    parser.add_argument("--out", type=Path, default=Path("outputs/report"), help="less its suffix")
+    parser.add_argument("--out", type=Path, default=Path("outputs/report"), help="names two files")
     given = parser.parse_args(arguments)
     try:
         sections = [collect(folder, EXPERIMENTS) for folder in given.folders]
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for suffix, make in ((".html", page), (".md", markdown)):
-        file = given.out.with_name(given.out.name + suffix)
+        file = given.out.with_name(given.out.name.removesuffix(".html") + suffix)
         write(file, make(sections, file.parent))
         print(file)
     return 0

@@ -91,6 +91,7 @@ USER_ERRORS = {
     "inverter.start=last": ["inverter.start=last", "previous or extrapolated"],
     "inverter.iterations=1,2": ["add -m"],
     "~inverter": ["inverter=<option>"],
+    "inverter=null": ["inverter=null", "the name of one of its options"],
     "guidance=abc": ["guidance=abc", "a finite number"],
     "guidance=nan": ["guidance=nan", "a finite number"],
     "steps=abc": ["steps=abc", "a whole number"],

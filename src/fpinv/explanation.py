@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import singledispatch
 from typing import Any
@@ -44,6 +45,15 @@ def explain(error: BaseException) -> str:
 @explain.register
 def _(error: UserError) -> str:
     return " ".join(str(error).split())
+
+
+@explain.register
+def _(error: ValueError) -> str:
+    text = " ".join(str(error).split())
+    if text.startswith("Config group override must be a string"):
+        given = [part for part in sys.argv[1:] if re.search("=(null|[0-9.]*)$", part)]
+        return f"{' or '.join(given) or text}: a group takes the name of one of its options"
+    return f"ValueError: {text}"
 
 
 @explain.register
