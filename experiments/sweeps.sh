@@ -11,8 +11,8 @@ for argument in "$@"; do
     case $argument in scale=*) scale=${argument#*=} ;; esac
 done
 
-by_scale() { # the size at scale smoke, default and paper
-    case $scale in smoke) echo "$1" ;; paper) echo "$3" ;; *) echo "$2" ;; esac
+by_scale() { # the size at scale smoke, default and paper, and at full where that is another
+    case $scale in smoke) echo "$1" ;; paper) echo "$3" ;; full) echo "${4:-$2}" ;; *) echo "$2" ;; esac
 }
 
 sweeps() { # overrides for all; from the input, a sweep a line: its folder, then its overrides

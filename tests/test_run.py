@@ -237,15 +237,20 @@ def test_an_experiment_may_hold_a_sweep(run: Run, tmp_path: Path):
         assert [row["inverter"] for row in csv.DictReader(file)] == ["ddim", "fpi"]
 
 
-@pytest.mark.parametrize(("scale", "size"), [("smoke", 1), ("default", 2), ("paper", 3)])
-def test_an_experiment_has_a_size_for_each_scale(run: Run, tmp_path: Path, scale: str, size: int):
+@pytest.mark.parametrize(
+    ("scale", "size", "jobs"),
+    [("smoke", 1, 1), ("default", 2, 2), ("paper", 3, 3), ("full", 4, 2)],
+)
+def test_an_experiment_has_a_size_for_each_scale(
+    run: Run, tmp_path: Path, scale: str, size: int, jobs: int
+):
     assert run("experiment=sized", f"scale={scale}") == 0
-    jobs = sorted(tmp_path.glob("outputs/multirun/*/*/summary.json"))
-    found = [json.loads(job.read_text()) for job in jobs]
-    assert [job["guidance"] for job in found] == list(range(1, size + 1))
+    files = sorted(tmp_path.glob("outputs/multirun/*/*/summary.json"))
+    found = [json.loads(file.read_text()) for file in files]
+    assert [job["guidance"] for job in found] == list(range(1, jobs + 1))
     assert {job["total"] for job in found} == {size}
     assert run("experiment=sized", f"scale={scale}", "limit=4", "guidance=7") == 0
-    (again,) = set(tmp_path.glob("outputs/multirun/*/*/summary.json")) - set(jobs)
+    (again,) = set(tmp_path.glob("outputs/multirun/*/*/summary.json")) - set(files)
     assert json.loads(again.read_text())["total"] == 4
 
 

@@ -35,7 +35,7 @@ OPTIONS = {
         "hydra: {mode: MULTIRUN, sweeper: {params: {inverter: 'ddim,fpi'}}}"
     ),
     "experiment/sized": (
-        "# @package _global_\nlimit: ${by_scale:1,2,3}\n"
+        "# @package _global_\nlimit: ${by_scale:1,2,3,4}\n"
         "hydra: {mode: MULTIRUN, sweeper: {params: "
         '{guidance: \'${by_scale:1,"1,2","1,2,3"}\'}}}'
     ),

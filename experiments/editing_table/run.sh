@@ -6,6 +6,6 @@ source "$(dirname "$0")/../sweeps.sh"
 sweeps "$@" <<END
 all
 plain guidance=1 inverter=ddim,edict,fpi,ife,auto
-null_text inverter=null_text limit=$(by_scale 2 50 100)
+null_text inverter=null_text limit=$(by_scale 2 12 100 50)
 END
 "$python" experiments/editing_table/table.py "$out"

@@ -6,10 +6,10 @@ source "$(dirname "$0")/../sweeps.sh"
 fpi="inverter=fpi inverter.iterations"
 aidi="inverter=aidi inverter.iterations"
 auto="inverter=auto inverter.accuracy"
-every="steps=$(by_scale 3 50 50) guidance=3 limit=$(by_scale 1 16 500)"
+every="steps=$(by_scale 3 50 50) guidance=3 limit=$(by_scale 1 4 500 16)"
 # The grid of the implicit methods; at N = 50 and w = 3 the images above serve.
-long="limit=$(by_scale 1 8 100) steps=50"
-short="limit=$(by_scale 1 8 100) steps=$(by_scale 2 10,20 10,20)"
+long="limit=$(by_scale 1 2 100 8) steps=50"
+short="limit=$(by_scale 1 2 100 8) steps=$(by_scale 2 10,20 10,20)"
 all="guidance=1,3,7.5"
 sweeps "$@" <<END
 null_text $every inverter=null_text

@@ -7,9 +7,9 @@ source "$(dirname "$0")/../sweeps.sh"
 # fpi with one iteration is ddim, bit for bit.
 fpi="inverter=fpi inverter.iterations=2,3,5"
 one="inverter=ddim,ife"
-plain="guidance=1 steps=$(by_scale 2 50 50) limit=$(by_scale 2 256 5000)"
-guided="guidance=3 steps=$(by_scale 2 50 50) limit=$(by_scale 2 64 5000)"
-few="steps=$(by_scale 2 10,20 10,20) guidance=$(by_scale 7.5 1,3,7.5 1,3,7.5) limit=$(by_scale 2 8 500)"
+plain="guidance=1 steps=$(by_scale 2 50 50) limit=$(by_scale 2 48 5000 256)"
+guided="guidance=3 steps=$(by_scale 2 50 50) limit=$(by_scale 2 16 5000 64)"
+few="steps=$(by_scale 2 10,20 10,20) guidance=$(by_scale 7.5 1,3,7.5 1,3,7.5) limit=$(by_scale 2 4 500 8)"
 sweeps "$@" <<END
 plain/fpi $plain $fpi
 plain/one $plain $one
@@ -20,6 +20,6 @@ few/one $few $one
 END
 if [ -n "${PHOTOGRAPHS:-}" ]; then
     coco="dataset=coco dataset.root=$PHOTOGRAPHS model=scenes steps=$(by_scale 2 50 50)"
-    sweeps "$@" <<< "photographs $coco guidance=1,3 limit=$(by_scale 2 32 5000) inverter=ddim,ife,fpi"
+    sweeps "$@" <<< "photographs $coco guidance=1,3 limit=$(by_scale 2 8 5000 32) inverter=ddim,ife,fpi"
 fi
 "$python" experiments/reconstruction_table/table.py "$out"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Paths and centroids of seeds by inverter; extra arguments go to run.py.
-# INVERTERS="ddim fpi" run.sh leaves the others out; PAIRS=108 SETS=504 makes the README's table.
+# INVERTERS="ddim fpi" run.sh leaves the others out.
 source "$(dirname "$0")/../sweeps.sh"
 
-path="task.mode=path task.real=5 limit=$(by_scale 1 "${PAIRS:-36}" 1000)"
-centroid="task.mode=centroid task.real=1 limit=$(by_scale 1 "${SETS:-72}" 1000)"
+path="task.mode=path task.real=5 limit=$(by_scale 1 36 1000 108)"
+centroid="task.mode=centroid task.real=1 limit=$(by_scale 1 72 1000 504)"
 all="ddim ife fpi auto"
 inverters=${INVERTERS:-$(by_scale "ddim fpi" "$all" "$all")}
 # What was inverted for one way between seeds is taken for the others.
