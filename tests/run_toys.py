@@ -18,7 +18,7 @@ from fpinv.errors import UserError
 from fpinv.records import Record
 from fpinv.tasks.task import Settings
 
-Precision = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 
 
 @dataclass(frozen=True)
