@@ -20,10 +20,10 @@ from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.solvers import rms
+from fpinv.weights import SCENES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 
-SCENES = "pkg://fpinv.models.scenes"
 STEPS = 20
 GUIDANCE = 3.0
 

@@ -17,9 +17,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from fpinv.weights import local_folder
-
-TOKENIZER = "pkg://fpinv.models.scenes"
+from fpinv.weights import SCENES, local_folder
 
 
 def unet() -> UNet2DConditionModel:
@@ -83,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         vae=autoencoder(),
         text_encoder=text_encoder(),
         tokenizer=CLIPTokenizer.from_pretrained(
-            local_folder(TOKENIZER) / "tokenizer", model_max_length=77
+            local_folder(SCENES) / "tokenizer", model_max_length=77
         ),
         unet=unet(),
         scheduler=scheduler,

@@ -49,11 +49,11 @@ def _(error: UserError) -> str:
 
 @explain.register
 def _(error: ValueError) -> str:
-    text = " ".join(str(error).split())
-    if text.startswith("Config group override must be a string"):
-        given = [part for part in sys.argv[1:] if re.search("=(null|[0-9.]*)$", part)]
-        return f"{' or '.join(given) or text}: a group takes the name of one of its options"
-    return f"ValueError: {text}"
+    named = explain.dispatch(BaseException)(error)
+    if "Config group override must be a string" not in named:
+        return named
+    given = [part for part in sys.argv[1:] if re.search("=(null|[0-9.]*)$", part)]
+    return f"{' or '.join(given) or named}: a group takes the name of one of its options"
 
 
 @explain.register
