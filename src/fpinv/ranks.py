@@ -7,15 +7,16 @@ terminal and the tracking. They meet at the stages of a job (:meth:`Ranks.first`
 
 from __future__ import annotations
 
-import atexit
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from fpinv.errors import UserError
 from fpinv.explanation import Mendable, explain
@@ -129,11 +130,21 @@ def ranks() -> Ranks:
     import torch.distributed as dist
 
     dist.init_process_group("gloo", timeout=PATIENCE)
-    # left to the end of the interpreter, its threads may abort the process instead
-    atexit.register(dist.destroy_process_group)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def leave(code: int) -> NoReturn:
+    """Ends a process of a shared run with this exit code, its output written.
+
+    At once: a thread of gloo that lets go of a Python object while the interpreter is shutting
+    down aborts the process, whatever the run's result.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager
