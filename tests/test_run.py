@@ -133,6 +133,12 @@ def test_the_exit_code_reaches_the_shell(tmp_path: Path):
     )
 
 
+def test_of_numbers_given_to_groups_and_keys_the_groups_are_to_blame(tmp_path: Path):
+    done = subprocess_run(tmp_path, "inverter=3", "steps=2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: inverter=3: a group takes the name of one of its options\n"
+
+
 def test_a_crash_keeps_its_traceback(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run("task.crash=true") == 1
     said, log = capsys.readouterr().err, only_run(tmp_path) / "error.log"

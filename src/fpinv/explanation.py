@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import singledispatch
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import (
@@ -53,6 +54,8 @@ def _(error: ValueError) -> str:
     if "Config group override must be a string" not in named:
         return named
     given = [part for part in sys.argv[1:] if re.search("=(null|[0-9.]*)$", part)]
+    groups = Path(sys.argv[0]).parent / "conf"
+    given = [part for part in given if (groups / part.partition("=")[0]).is_dir()] or given
     return f"{' or '.join(given) or named}: a group takes the name of one of its options"
 
 
