@@ -4,7 +4,7 @@
 source "$(dirname "$0")/../sweeps.sh"
 
 all="ddim fpi auto"
-inverters=${INVERTERS:-$(by_scale fpi "$all" "$all")}
+inverters=${INVERTERS:-$(by_scale fpi "ddim fpi" "$all" "$all")}
 sweeps "$@" <<END
 0_plain task.centroid=null task.seedselect=null
 1_seedselect task.centroid=null task/seedselect=from_noise
