@@ -4,7 +4,8 @@
 source "$(dirname "$0")/../sweeps.sh"
 
 sweeps "$@" <<END
-all
+all inverter=ddim,negative_prompt,edict,fpi,ife
+auto inverter=auto $(by_scale inverter.descents=2 "" "")
 plain guidance=1 inverter=ddim,edict,fpi,ife,auto
 null_text inverter=null_text limit=$(by_scale 2 12 100 50)
 END

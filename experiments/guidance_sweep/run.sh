@@ -4,7 +4,7 @@
 source "$(dirname "$0")/../sweeps.sh"
 
 sweeps "$@" <<END
-auto inverter=auto
+auto inverter=auto $(by_scale inverter.descents=2 "" "")
 others inverter=ddim,ife,fpi,aidi,edict
 END
 "$python" experiments/guidance_sweep/plot.py "$out"
