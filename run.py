@@ -5,12 +5,11 @@ Every key is in conf/ and listed by ``python run.py --help``; results go to outp
 
 from __future__ import annotations
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
 from fpinv import command, execution
+from fpinv.ranks import conclude
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -20,4 +19,4 @@ def main(config: DictConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    conclude(lambda: command.run(main))

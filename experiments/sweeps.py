@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fpinv import command
 from fpinv.execution import FAILED
+from fpinv.ranks import conclude
 from run import main as hydra_main
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -36,4 +37,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    conclude(lambda: main(sys.argv[1:]))

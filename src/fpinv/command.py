@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 
 from fpinv.display import take_terminal
-from fpinv.execution import FAILED, INTERRUPTED, MISUSED
+from fpinv.execution import INTERRUPTED, MISUSED
 from fpinv.explanation import Mendable, explain
-from fpinv.ranks import Lost, hydra_folder, leave, ranks
+from fpinv.ranks import hydra_folder, ranks
 from fpinv.resumption import resume_arguments
 from fpinv.sweep import Gather
 
@@ -22,17 +22,6 @@ ENVIRONMENT = {
 
 def run(main: Callable[[], None]) -> int:
     """Calls a ``hydra.main`` function; returns the exit code of its run or sweep."""
-    try:
-        code = _run(main)
-    except Lost as lost:
-        print(lost, file=sys.stderr)
-        code = FAILED
-    if ranks().size > 1:
-        leave(code)
-    return code
-
-
-def _run(main: Callable[[], None]) -> int:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     Gather.exit_code = 0

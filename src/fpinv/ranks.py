@@ -135,12 +135,19 @@ def ranks() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def leave(code: int) -> NoReturn:
-    """Ends a process of a shared run with this exit code, its output written.
+def conclude(program: Callable[[], int]) -> NoReturn:
+    """Runs a program and ends the process with the exit code that it returns.
 
-    At once: a thread of gloo that lets go of a Python object while the interpreter is shutting
-    down aborts the process, whatever the run's result.
+    A process that shares a run ends at once, its output written: a thread of gloo that lets go of
+    a Python object while the interpreter is shutting down aborts it, whatever the run's result.
     """
+    try:
+        code = program()
+    except Lost as lost:
+        print(lost, file=sys.stderr)
+        code = 1
+    if ranks().size == 1:
+        sys.exit(code)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
