@@ -252,6 +252,19 @@ def test_least_squares_treats_each_sample_alone():
         assert alone.steps == together.steps[k]
 
 
+def test_least_squares_with_a_careful_first_step_stays_in_the_basin_of_its_start():
+    """The residual has minima near -pi/2 + 2 pi k, each lower than the one to its right."""
+
+    def f(x: Tensor, rows: Tensor | None) -> Tensor:
+        return x.sin() + 2 + 0.15 * x
+
+    start = torch.linspace(-1.6, -1.0, 12, dtype=torch.float64).unsqueeze(1)
+    none = torch.zeros(12, dtype=torch.float64)
+    careful, bold = (LeastSquares(60, first=first)(f, start, none) for first in (0.1, 1.0))
+    assert torch.allclose(careful.value, torch.full_like(start, -math.acos(-0.15)), atol=1e-3)
+    assert (bold.value < -4).any()
+
+
 def test_least_squares_keeps_a_start_from_which_nothing_is_finite():
     start = torch.ones(2, 4, dtype=torch.float64)
     found = LeastSquares(5)(lambda x, rows: x * math.nan, start, torch.zeros_like(start[:, 0]))

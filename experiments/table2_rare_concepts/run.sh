@@ -5,13 +5,13 @@ source "$(dirname "$0")/../sweeps.sh"
 
 all="ddim fpi auto"
 inverters=${INVERTERS:-$(by_scale fpi "ddim fpi" "$all" "$all")}
-sweeps "$@" <<END
-0_plain task.centroid=null task.seedselect=null
-1_seedselect task.centroid=null task/seedselect=from_noise
-END
-for inverter in $inverters; do
-    echo "2_nao/$inverter inverter=$inverter task.seedselect=null inversions=true"
-done | sweeps "$@"
+{ # the longest first
+    echo "1_seedselect task.centroid=null task/seedselect=from_noise"
+    for inverter in $inverters; do
+        echo "2_nao/$inverter inverter=$inverter task.seedselect=null inversions=true"
+    done
+    echo "0_plain task.centroid=null task.seedselect=null"
+} | sweeps "$@"
 for inverter in $inverters; do # what was inverted for the centroid alone is taken
     echo "3_nao_seedselect/$inverter inverter=$inverter task.inversions=$out/2_nao/$inverter/0"
 done | sweeps "$@"

@@ -264,9 +264,9 @@ class LeastSquares:
     Where g of :math:`x = g(x)` folds, no iteration of g alone finds the point of least residual
     :math:`f(x) = x - g(x)`: that takes :math:`f'(x)^T`, a gradient through the network. Each
     sample has its own curvature pairs and its own length of step, a quarter of the last one's
-    where the residual did not fall and 1 where it did; the first step has the length that solves
-    an equation in one unknown, :math:`|f|^2 / |f'^T f|^2`. A sample leaves the batch at its
-    tolerance, or when no step of a sensible length helps.
+    where the residual did not fall and 1 where it did; the first step has ``first`` times the
+    length that solves an equation in one unknown, :math:`|f|^2 / |f'^T f|^2`. A sample leaves the
+    batch at its tolerance, or when no step of a sensible length helps.
 
     References:
         | On the limited memory BFGS method for large scale optimization (Liu and Nocedal, 1989)
@@ -275,10 +275,13 @@ class LeastSquares:
     Arguments:
         iterations: Evaluations of f with a gradient per sample at most, at least 1.
         memory: Number of remembered curvature pairs.
+        first: Length of the first step. 1 is far where there is no solution: a start near a
+            minimum leaves its basin then.
     """
 
     iterations: int = 80
     memory: int = 24
+    first: float = 1.0
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
@@ -299,7 +302,7 @@ class LeastSquares:
             half, slope = _half_square(f, x, active if len(active) < len(start) else None)
             steps[active] += 1
             if state is None:
-                state = _Descending(x, half, slope, self.memory)
+                state = _Descending(x, half, slope, self.memory, self.first)
             else:
                 state.advance(x, half, slope)
             residual = (2 * state.half / start[0].numel()).sqrt()
@@ -336,12 +339,12 @@ class _Descending:
     shortest = 0.01
     """Length of a step below which a sample no longer moves."""
 
-    def __init__(self, x: Tensor, half: Tensor, slope: Tensor, memory: int) -> None:
+    def __init__(self, x: Tensor, half: Tensor, slope: Tensor, memory: int, first: float) -> None:
         self.x, self.half, self.slope, self.memory = x, half, slope, memory
         self.pairs: list[tuple[Tensor, Tensor]] = []
         square = slope.flatten(1).square().sum(1)
         self.curvature = 2 * half / square.clamp_min(torch.finfo(square.dtype).tiny)
-        self.length = torch.ones_like(half)
+        self.length = torch.full_like(half, first)
 
     @property
     def moving(self) -> Tensor:

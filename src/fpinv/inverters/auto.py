@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,6 +13,7 @@ from fpinv.errors import UserError
 from fpinv.inversion import DDIMSampling, Inversion, sample, spent
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.implicit import ascend, equation
+from fpinv.seeding import generator
 from fpinv.solvers import (
     Acceleration,
     Anderson,
@@ -35,7 +35,15 @@ DOUBT = 10.0
 
 
 JOINT = 4
-"""Evaluations that the steps since j may take together, for each that a step may take alone."""
+"""Evaluations of descents to the image, for each of those to the latent below."""
+
+CAREFUL = 0.1
+"""First step of a descent that is to find the next minimum rather than a solution far away."""
+
+FORESEEN, UNFORESEEN = 0.1, 0.01
+"""Parts of the accepted error that a restart asks for: after a climb with unsolved steps, and
+after one that had none and so no reason to expect its error; the second to the power of how many
+that were."""
 
 HALF = math.sqrt(0.5)
 """Error that has half the square of the accepted one: descents leave the rest to other steps."""
@@ -69,8 +77,8 @@ class Auto(DDIMSampling):
     :math:`z_0`: the product over the steps so far of
     :math:`|\Delta(x - g(x))| / (a_i |\Delta x|)`, the stretch of the DDIM step between the first
     two evaluated points (between steps with one, that of the last known slope of the noise). At
-    guidance 1 it stays below 1; under guidance it can exceed 100, so that the noise end must be
-    solved better than the clean end.
+    guidance 1 it stays small (3 at most with the bundled model); under guidance it can exceed
+    100, so that the noise end must be solved better than the clean end.
 
     **Value.** The point of least residual, the next iterate included at its predicted one, so
     that an iteration which does not contract does no harm.
@@ -81,22 +89,30 @@ class Auto(DDIMSampling):
 
     .. math:: |D_{i \to j}(x) - z_j|^2, \qquad j = i - 1
 
-    with D the sampler, which is the step's residual. Above a step without a solution it is not
-    the residual that counts but what becomes of the image: there the same is then minimised with
-    j the highest index that the sampler does bring back as it should. The first ends where the
-    error to be expected at z_0 of it has half the square of the accepted one, the second where it
-    adds that to the square of what was left already. Least squares have many local minima there:
-    where Anderson's best point does not lead to a good one, a descent from the step's start is
-    tried as well, and the better of the two is taken.
+    with D the sampler, which is the step's residual, from the iteration's best point. It ends
+    where the error to be expected at z_0 has half the square of the accepted one. Least squares
+    have many local minima: in the first step of a sample that gets there neither by iteration nor
+    so, a descent from the step's start is tried as well, and the better is taken. From there on
+    it is not the residual that counts but what becomes of the image: where a descent does not
+    solve the step, what it found is brought as close to the image itself, j = 0, as that came at
+    the step before.
+
+    **Restarts.** Ratio, stretch and so the expected error are predictions: they follow one
+    direction, and guidance may magnify another a hundred times more. Under guidance, and where
+    the expected error is above the accepted one, the sample is sampled back. As long as its error
+    is above the accepted one it climbs again, ``restarts`` times at most: with a hundredth of the
+    accepted error where every step was solved (the second time with a hundredth of that), else
+    with a tenth and with noise of its level added to the start of the step that needed a second
+    descent, for another minimum. The best climb is kept.
 
     **Check.** Where the errors left are more than ten times the accepted one all the same, the
     sample is sampled back, and so is its DDIM inversion; it keeps the one with the smaller error.
 
-    NFE: between N and K N; more for a step that the iteration did not solve, at most 2 L, above
-    another without a solution at most 9 L (for i - j > 4 L: L + 2 (i - j)); and 3 N more for
-    samples that are checked. A gradient with respect to j takes i - j evaluations, which count as
-    any other; its backward pass, about twice their time, is not counted, and their activations
-    are held for it all at once.
+    NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
+    first of a sample, 5 L for another (L + i for i > 4 L); N for sampling back, and as much again
+    for each restart; 3 N for samples that are checked. A gradient with respect to j takes i - j
+    evaluations, which count as any other; its backward pass, about twice their time, is not
+    counted, and their activations are held for it all at once.
     Stores: nothing beyond z_N. The record of a step that descended has the error at z_0 that was
     found there, relative to its latent, in place of the residual.
 
@@ -111,6 +127,8 @@ class Auto(DDIMSampling):
             per cent. An aim rather than a bound, since ratio and stretch are predictions.
         iterations: Evaluations K of a step at most.
         descents: Gradients L that a descent of an unsolved step may take; 0 for no descents.
+        restarts: Further climbs at most of samples that do not come back as accepted; 0 to trust
+            the predictions.
         acceleration: How the next iterate is made.
 
     Raises:
@@ -120,6 +138,7 @@ class Auto(DDIMSampling):
     accuracy: float = 40.0
     iterations: int = 12
     descents: int = 80
+    restarts: int = 1
     acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
 
     def __post_init__(self) -> None:
@@ -129,58 +148,102 @@ class Auto(DDIMSampling):
             raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
         if self.descents < 0:
             raise UserError(f"descents={self.descents} is not possible: choose at least 0")
+        if self.restarts < 0:
+            raise UserError(f"restarts={self.restarts} is not possible: choose at least 0")
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walks the grid upwards from ``z0`` (B, C, H, W), then checks what was not solved."""
-        asked = self.inverting(condition)
-        climb = _Climb(self, denoiser, asked, z0)
-        found = ascend(denoiser, z0, asked, climb.step)
-        doubtful = (climb.error > DOUBT * climb.accepted).nonzero().squeeze(1)
+        asked, accepted = self.inverting(condition), 10 ** (-self.accuracy / 20) * rms(z0)
+        climb = _Climb(self, denoiser, asked, z0, accepted)
+        found, error = ascend(denoiser, z0, asked, climb.step), climb.error
+        unsure = ((error > accepted) | (asked.rows_per_sample > 1)).nonzero().squeeze(1)
+        if self.restarts and len(unsure):
+            found = self._again(denoiser, z0, asked, found, accepted, error, unsure)
+        doubtful = (error > DOUBT * accepted).nonzero().squeeze(1)
         if not len(doubtful):
             return found
         return self._checked(denoiser, z0, condition, found, doubtful)
+
+    def _again(
+        self,
+        denoiser: Denoiser,
+        z0: Tensor,
+        asked: Condition,
+        found: Inversion,
+        accepted: Tensor,
+        error: Tensor,
+        unsure: Tensor,
+    ) -> Inversion:
+        """``found`` after the restarts, ``error`` of the samples ``unsure`` set to the true."""
+        error[unsure] = _error(denoiser, found.noise[unsure], z0[unsure], asked[unsure])
+        found = _charged(found, unsure, spent(asked[unsure], denoiser.schedule.steps))
+        for attempt in range(1, self.restarts + 1):
+            rows = (error > accepted).nonzero().squeeze(1)
+            if not len(rows):
+                break
+            goal, own, foreseen = z0[rows], asked[rows], ~found.converged[:, rows].all(0)
+            stricter = accepted[rows] * torch.where(foreseen, FORESEEN, UNFORESEEN**attempt)
+            climb = _Climb(self, denoiser, own, goal, stricter, attempt)
+            other = ascend(denoiser, goal, own, climb.step)
+            left = _error(denoiser, other.noise, goal, own)
+            found = _merged(found, other, rows, left < error[rows])
+            found = _charged(found, rows, spent(own, denoiser.schedule.steps))
+            error[rows] = torch.minimum(left, error[rows])
+        return found
 
     def _checked(
         self, denoiser: Denoiser, z0: Tensor, condition: Condition, found: Inversion, rows: Tensor
     ) -> Inversion:
         """``found``, where its samples ``rows`` are DDIM's if those come back closer to z0."""
-        steps, asked = denoiser.schedule.steps, condition[rows]
+        goal, own = z0[rows], condition[rows]
         ddim = DDIM(inversion_guidance=self.inversion_guidance)
-        other = ddim.invert(denoiser, z0[rows], asked)
+        other = ddim.invert(denoiser, goal, own)
+        theirs, ours = (_error(denoiser, z, goal, own) for z in (other.noise, found.noise[rows]))
+        found = _merged(found, other, rows, theirs < ours)
+        return _charged(found, rows, spent(own, 2 * denoiser.schedule.steps))
 
-        def error(noise: Tensor) -> Tensor:
-            off = rms(sample(denoiser, noise, asked) - z0[rows])
-            return torch.where(off.isfinite(), off, math.inf)
 
-        ours = found.noise[rows]
-        better = error(other.noise) < error(ours)
-        noise, calls, cost = found.noise.clone(), found.calls.clone(), found.rows.clone()
-        noise[rows] = torch.where(per_sample(better, ours), other.noise, ours)
-        sampled = spent(asked, 2 * steps)
-        calls[rows] += other.calls + sampled["calls"]
-        cost[rows] += other.rows + sampled["rows"]
-        return Inversion(noise, calls, cost, found.residual, found.iterations, found.converged)
+def _error(denoiser: Denoiser, noise: Tensor, z0: Tensor, condition: Condition) -> Tensor:
+    """Distance from ``z0`` of what the sampler makes of ``noise``, rms, (B,); inf for none."""
+    return rms(sample(denoiser, noise, condition) - z0).nan_to_num(math.inf, math.inf)
+
+
+def _charged(found: Inversion, rows: Tensor, more: dict[str, Tensor]) -> Inversion:
+    """``found`` with the cost of its samples ``rows`` increased."""
+    calls, cost = found.calls.clone(), found.rows.clone()
+    calls[rows] += more["calls"]
+    cost[rows] += more["rows"]
+    return replace(found, calls=calls, rows=cost)
+
+
+def _merged(found: Inversion, other: Inversion, rows: Tensor, better: Tensor) -> Inversion:
+    """``found``, where its samples ``rows`` are ``other``'s if ``better``; both are paid for."""
+    to, parts = rows[better], {"noise": found.noise.clone()}
+    parts["noise"][to] = other.noise[better]
+    if other.residual is not None:
+        for name in ("residual", "iterations", "converged"):
+            parts[name] = getattr(found, name).clone()
+            parts[name][:, to] = getattr(other, name)[:, better]
+    return _charged(replace(found, **parts), rows, {"calls": other.calls, "rows": other.rows})
 
 
 @dataclass(frozen=True)
-class _Target:
+class _Aim:
     """Latents at grid index ``index`` whose errors are yet to grow by ``gain``, (B,)."""
 
     latent: Tensor
     gain: Tensor
     index: int
 
-    def __getitem__(self, rows: Tensor) -> _Target:
-        return _Target(self.latent[rows], self.gain[rows], self.index)
+    def __getitem__(self, rows: Tensor) -> _Aim:
+        return _Aim(self.latent[rows], self.gain[rows], self.index)
 
 
-def _better(found: Solution, again: Solution, rows: Tensor) -> Solution:
-    """``found``, where its samples ``rows`` are ``again``'s if those have the smaller residual."""
-    value, residual = found.value.clone(), found.residual.clone()
-    better = again.residual < residual[rows]
-    value[rows[better]], residual[rows[better]] = again.value[better], again.residual[better]
-    return replace(found, value=value, residual=residual)
+def _put(into: Solution, rows: Tensor, found: Solution, which: Tensor | slice) -> None:
+    """Replaces the samples ``rows`` by those of ``found`` that ``which`` says."""
+    into.value[rows], into.residual[rows] = found.value[which], found.residual[which]
+    into.converged[rows] = found.converged[which]
 
 
 class _Climb:
@@ -195,44 +258,46 @@ class _Climb:
         error: What is to be expected at z_0 of the residuals left so far, rms, (B,).
         gain: How much an error at the last latent grows on the way down to z_0, (B,).
         below: The gain of the latent before it.
-        foot: Index j of the highest latent that the sampler brings back as it should, (B,).
-        goal: That latent, z_j.
-        foot_gain: The gain at it, (B,).
+        whole: Whether the iteration alone solved every step so far, (B,).
     """
 
     def __init__(
-        self, inverter: Auto, denoiser: Denoiser, condition: Condition, z0: Tensor
+        self,
+        inverter: Auto,
+        denoiser: Denoiser,
+        condition: Condition,
+        z0: Tensor,
+        accepted: Tensor,
+        attempt: int = 0,
     ) -> None:
         self.inverter, self.denoiser, self.condition = inverter, denoiser, condition
+        self.attempt = attempt
         self.schedule = denoiser.schedule
-        self.accepted = 10 ** (-inverter.accuracy / 20) * rms(z0)
+        self.accepted = accepted
         self.budget = self.accepted / math.sqrt(self.schedule.steps)
         self.error = torch.zeros_like(self.budget)
         self.clean: list[Tensor] = []
         self.ratio, self.gain = torch.ones_like(self.error), torch.ones_like(self.error)
-        self.slope = torch.zeros_like(self.error)
-        self.foot = torch.zeros_like(self.error, dtype=torch.long)
-        self.goal, self.foot_gain, self.below = z0, self.gain, self.gain
+        self.slope, self.below = torch.zeros_like(self.error), self.gain
+        self.whole = torch.ones_like(self.error, dtype=torch.bool)
+        self.image = _Aim(z0, self.gain, 0)
 
     def step(self, before: Tensor, z: Tensor, i: int) -> Solution:
         """Solves the step from ``z`` at i - 1, reached from ``before``."""
         best, tolerance = self._iterate(before, z, i)
-        solved = best.left <= tolerance
-        higher = solved & (self.foot == i - 1)
         left = best.left * self.gain * self.schedule.alpha[i - 1] / self.schedule.alpha[i]
-        error = torch.hypot(self.error, left)
-        for j in self.foot[~solved].unique().tolist() if self.inverter.descents else ():
-            rows = (~solved & (self.foot == j)).nonzero().squeeze(1)
-            found, cost = self._descend((best.value[rows], best.first[rows]), z, rows, i, j)
-            best.replace(rows, found, cost)
-            error[rows] = found.residual
-            higher[rows] = solved[rows] = found.residual <= HALF * self.accepted[rows]
-        self.error = error
-        solution = best.solution(solved, rms(z))
-        self.foot = torch.where(higher, i, self.foot)
-        self.goal = torch.where(per_sample(higher, z), solution.value, self.goal)
-        self.foot_gain = torch.where(higher, self.gain, self.foot_gain)
-        return solution
+        iterated = best.left <= tolerance
+        solved, error = iterated.clone(), torch.hypot(self.error, left)
+        for whole in (True, False) if self.inverter.descents else ():
+            rows = (~iterated & (self.whole == whole)).nonzero().squeeze(1)
+            if len(rows):
+                found, cost = self._descend(
+                    (best.value[rows], best.first[rows]), z, rows, i, whole
+                )
+                best.replace(rows, found, cost)
+                solved[rows], error[rows] = found.converged, found.residual
+        self.error, self.whole = error, self.whole & iterated
+        return best.solution(solved, rms(z))
 
     def _iterate(self, before: Tensor, z: Tensor, i: int) -> tuple[_Best, Tensor]:
         """What Anderson's iteration finds for the step from ``z``, and the tolerances (B,)."""
@@ -272,41 +337,60 @@ class _Climb:
         return best, tolerance
 
     def _descend(
-        self, starts: Sequence[Tensor], z: Tensor, rows: Tensor, i: int, j: int
+        self, starts: tuple[Tensor, Tensor], z: Tensor, rows: Tensor, i: int, whole: bool
     ) -> tuple[Solution, Tensor]:
-        """Brings samples ``rows`` back to ``goal`` at j, from the best of ``starts``; its cost.
+        """Brings samples ``rows`` back to ``z`` at i - 1 or to the image; evaluations spent.
 
-        The first start is brought back to ``z`` at i - 1 before, where that is not j. The
-        residuals are those at z_0.
+        ``starts`` are the iteration's best point and the step's start. The residuals are the
+        errors at z_0 that are to be expected, or for the image those that are.
         """
         most, near = self.inverter.descents, HALF * self.accepted[rows]
-        (point, other), cost = starts, torch.zeros_like(rows)
-        if j < i - 1:
-            home = _Target(z[rows], self.below[rows], i - 1)
-            nearby = self._approach(point, home, near, rows, i, most)
-            point, cost = nearby.value, nearby.steps
-            most, near = max(1, JOINT * most // (i - j)), torch.hypot(near, self.error[rows])
-        goal = _Target(self.goal[rows], self.foot_gain[rows], j)
-        found = self._approach(point, goal, near, rows, i, most)
-        cost = cost + (i - j) * found.steps
-        left = (found.residual > near).nonzero().squeeze(1)
-        if len(left):
-            again = self._approach(other[left], goal[left], near[left], rows[left], i, most)
-            cost[left] += (i - j) * again.steps
-            found = _better(found, again, left)
-        return found, cost
+        home = _Aim(z, self.below, i - 1)[rows]
+        best = self._approach(starts[0], home, near, rows, i, most)
+        cost = best.steps.clone()
+        left = (~best.converged).nonzero().squeeze(1)
+        if whole and len(left):
+            start, goal = self._beside(starts[1][left], i), home[left]
+            found = self._approach(start, goal, near[left], rows[left], i, most, CAREFUL)
+            cost[left] += found.steps
+            better = found.residual < best.residual[left]
+            _put(best, left[better], found, better)
+        left = (~best.converged).nonzero().squeeze(1)
+        near, residual = (torch.hypot(part, self.error[rows]) for part in (near, best.residual))
+        best = replace(best, residual=residual)
+        if not whole and len(left):
+            start, image = best.value[left], self.image[rows[left]]
+            most = max(1, JOINT * most // i)
+            found = self._approach(start, image, near[left], rows[left], i, most, CAREFUL)
+            cost[left] += i * found.steps
+            _put(best, left, found, slice(None))
+        return best, cost
+
+    def _beside(self, start: Tensor, i: int) -> Tensor:
+        """``start`` at i, in further attempts with noise, the same for all samples."""
+        if not self.attempt:
+            return start
+        noise = torch.randn(start.shape[1:], generator=generator(self.attempt, "auto", str(i)))
+        return start + self.schedule.sigma[i] * noise.to(start)
 
     def _approach(
-        self, start: Tensor, target: _Target, near: Tensor, rows: Tensor, i: int, most: int
+        self,
+        start: Tensor,
+        aim: _Aim,
+        near: Tensor,
+        rows: Tensor,
+        i: int,
+        most: int,
+        first: float = 1.0,
     ) -> Solution:
-        """Minimises how far the samples ``rows`` of ``start`` at i come back from ``target``."""
+        """Minimises how far the samples ``rows`` of ``start`` at i come back from ``aim``."""
 
         def miss(x: Tensor, some: Tensor | None) -> Tensor:
-            aim, own = (target, rows) if some is None else (target[some], rows[some])
-            off = sample(self.denoiser, x, self.condition[own], i, target.index) - aim.latent
-            return per_sample(aim.gain, off) * off
+            to, own = (aim, rows) if some is None else (aim[some], rows[some])
+            off = sample(self.denoiser, x, self.condition[own], i, to.index) - to.latent
+            return per_sample(to.gain, off) * off
 
-        return LeastSquares(most)(miss, start, near)
+        return LeastSquares(most, first=first)(miss, start, near)
 
     def _start(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         """The first point of the step from ``z`` at index i - 1."""
