@@ -40,10 +40,9 @@ JOINT = 4
 CAREFUL = 0.1
 """First step of a descent that is to find the next minimum rather than a solution far away."""
 
-FORESEEN, UNFORESEEN = 0.1, 0.01
-"""Parts of the accepted error that a restart asks for: after a climb with unsolved steps, and
-after one that had none and so no reason to expect its error; the second to the power of how many
-that were."""
+STRICTER = 0.01
+"""Part of the accepted error that a restart asks for after a climb that solved every step, and
+so gave no reason to expect its error; to the power of how many restarts there were."""
 
 HALF = math.sqrt(0.5)
 """Error that has half the square of the accepted one: descents leave the rest to other steps."""
@@ -102,8 +101,8 @@ class Auto(DDIMSampling):
     the expected error is above the accepted one, the sample is sampled back. As long as its error
     is above the accepted one it climbs again, ``restarts`` times at most: with a hundredth of the
     accepted error where every step was solved (the second time with a hundredth of that), else
-    with a tenth and with noise of its level added to the start of the step that needed a second
-    descent, for another minimum. The best climb is kept.
+    with noise of its level added to the start of the step that needed a second descent, for
+    another minimum. The best climb is kept.
 
     **Check.** Where the errors left are more than ten times the accepted one all the same, the
     sample is sampled back, and so is its DDIM inversion; it keeps the one with the smaller error.
@@ -182,9 +181,9 @@ class Auto(DDIMSampling):
             rows = (error > accepted).nonzero().squeeze(1)
             if not len(rows):
                 break
-            goal, own, foreseen = z0[rows], asked[rows], ~found.converged[:, rows].all(0)
-            stricter = accepted[rows] * torch.where(foreseen, FORESEEN, UNFORESEEN**attempt)
-            climb = _Climb(self, denoiser, own, goal, stricter, attempt)
+            goal, own, solved = z0[rows], asked[rows], found.converged[:, rows].all(0)
+            aim = accepted[rows] * torch.where(solved, STRICTER**attempt, 1.0)
+            climb = _Climb(self, denoiser, own, goal, aim, attempt)
             other = ascend(denoiser, goal, own, climb.step)
             left = _error(denoiser, other.noise, goal, own)
             found = _merged(found, other, rows, left < error[rows])
