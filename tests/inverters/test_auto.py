@@ -38,17 +38,17 @@ def test_the_error_is_the_one_that_was_accepted(accuracy, guidance):
 
 def test_accuracy_is_what_evaluations_are_spent_on():
     d, z, c = toy.denoiser(20, scale=0.3), toy.latents(16), toy.condition(16, guidance=3)
-    runs = [Auto(accuracy, restarts=0).invert(d, z, c) for accuracy in (20.0, 60.0, 120.0)]
+    runs = [Auto(accuracy).invert(d, z, c) for accuracy in (20.0, 60.0, 120.0)]
     calls = [found.calls.double().mean() for found in runs]
     errors = [rms(sample(d, found.noise, c) - z).mean() for found in runs]
     assert calls[0] < calls[1] < calls[2] and errors[0] > 10 * errors[1] > 100 * errors[2]
-    assert torch.equal(runs[0].calls, runs[0].iterations.sum(0))
+    assert torch.equal(runs[0].calls, runs[0].iterations.sum(0) + 20)
     assert (runs[0].iterations >= 1).all() and calls[0] >= 20
 
 
 def test_needs_fewer_evaluations_than_plain_iteration_for_a_smaller_error():
-    d, z, c = toy.denoiser(50, scale=0.3), toy.latents(16), toy.condition(16, guidance=3)
-    plain, auto = FixedPoint(3), Auto(100.0, restarts=0)
+    d, z, c = toy.denoiser(50, scale=0.3), toy.latents(16), toy.condition(16)
+    plain, auto = FixedPoint(3), Auto(100.0)
     assert auto.invert(d, z, c).calls.double().mean() < 0.8 * plain.invert(d, z, c).calls[0]
     assert toy.error(auto, d, z, c).max() < toy.error(plain, d, z, c).min()
 
@@ -78,15 +78,14 @@ def test_no_image_comes_back_worse_than_from_ddim(steps, scale):
 
 def test_the_record_says_which_steps_were_not_solved_and_what_the_check_cost():
     d, z, c = toy.denoiser(10, scale=ROUGH), toy.latents(15), toy.condition(15, guidance=7.5)
-    found = Auto(iterations=6, descents=0, restarts=0).invert(d, z, c)
+    found = Auto(iterations=6, descents=0).invert(d, z, c)
     checks = found.calls - found.iterations.sum(0)
     assert (found.iterations[~found.converged] == 6).all()
-    assert (checks == 30).any() and ((checks == 0) | (checks == 30)).all()
-    assert not found.converged.all(0)[checks == 30].any()
+    assert (checks == 40).any() and ((checks == 10) | (checks == 40)).all()
+    assert not found.converged.all(0).any()
     assert d.rows == found.rows.sum() == 2 * found.calls.sum()
-    for restarts, guidance, sampled in ((0, 7.5, 0), (1, 5, 10), (1, 1, 0)):
-        asked = toy.condition(15, guidance)
-        smooth = Auto(restarts=restarts).invert(toy.denoiser(10, scale=0.3), z, asked)
+    for guidance, sampled in ((1, 0), (5, 10)):
+        smooth = Auto().invert(toy.denoiser(10, scale=0.3), z, toy.condition(15, guidance))
         assert smooth.converged.all()
         assert torch.equal(smooth.calls, smooth.iterations.sum(0) + sampled)
 
@@ -103,28 +102,28 @@ def test_descents_are_counted_and_bounded_and_bring_images_closer():
 
 
 def test_restarts_bring_back_what_one_climb_does_not():
-    d, z, c = toy.denoiser(6, scale=1.2), toy.latents(15), toy.condition(15, guidance=7.5)
-    once = Auto(descents=20, restarts=0).invert(d, z, c)
+    d, z, c = toy.denoiser(6, scale=1.5), toy.latents(15), toy.condition(15, guidance=7.5)
+    once = Auto(descents=20).invert(d, z, c)
     before = d.rows
     often = Auto(descents=20, restarts=3).invert(d, z, c)
     assert d.rows - before == often.rows.sum() == 2 * often.calls.sum()
     first, best = (rms(sample(d, run.noise, c) - z) / rms(z) for run in (once, often))
-    again = first > 0.01
-    assert again.any() and (~again).any() and (best <= first * (1 + 1e-9)).all()
-    assert best[again].log().mean() < first[again].log().mean() - 0.5
+    again = often.calls > once.calls
+    assert (first[again] > 0.01).all() and not once.converged.all(0)[again].any()
+    assert (best <= first * (1 + 1e-5)).all()
+    assert best[again].log().mean() < first[again].log().mean() - 0.2
     kept = ~again
-    assert torch.equal(often.noise[kept], once.noise[kept])
-    assert torch.equal(often.calls[kept], once.calls[kept] + 6)
+    assert kept.any() and torch.allclose(often.noise[kept], once.noise[kept], atol=1e-5)
 
 
 @pytest.mark.parametrize("guidance", [3, 7.5])
 @pytest.mark.parametrize("accuracy", [10.0, 20.0, 40.0])
-def test_one_restart_mends_what_was_predicted_wrongly(accuracy, guidance):
+def test_what_was_predicted_wrongly_is_found_and_mended(accuracy, guidance):
     d, z, c = toy.denoiser(10, scale=1.0), toy.latents(30), toy.condition(30, guidance)
-    once, twice = (Auto(accuracy, restarts=k).invert(d, z, c) for k in (0, 1))
-    first, second = (rms(sample(d, run.noise, c) - z) / rms(z) for run in (once, twice))
-    accepted = 10 ** (-accuracy / 20)
-    assert (once.converged.all(0) & (first > accepted)).any() and (second <= accepted).all()
+    found = Auto(accuracy).invert(d, z, c)
+    again = found.calls > found.iterations.sum(0) + 10
+    assert again.any() and not again.all() and found.converged.all()
+    assert (rms(sample(d, found.noise, c) - z) / rms(z) <= 10 ** (-accuracy / 20)).all()
 
 
 def test_what_a_descent_finds_does_not_depend_on_the_images_beside_it():

@@ -41,8 +41,8 @@ CAREFUL = 0.1
 """First step of a descent that is to find the next minimum rather than a solution far away."""
 
 STRICTER = 0.01
-"""Part of the accepted error that a restart asks for after a climb that solved every step, and
-so gave no reason to expect its error; to the power of how many restarts there were."""
+"""Part of the accepted error that is asked for after a climb that solved every step, and so gave
+no reason to expect the error that it had; to the power of how often that was."""
 
 HALF = math.sqrt(0.5)
 """Error that has half the square of the accepted one: descents leave the rest to other steps."""
@@ -96,21 +96,19 @@ class Auto(DDIMSampling):
     solve the step, what it found is brought as close to the image itself, j = 0, as that came at
     the step before.
 
-    **Restarts.** Ratio, stretch and so the expected error are predictions: they follow one
+    **Check.** Ratio, stretch and so the expected error are predictions: they follow one
     direction, and guidance may magnify another a hundred times more. Under guidance, and where
-    the expected error is above the accepted one, the sample is sampled back. As long as its error
-    is above the accepted one it climbs again, ``restarts`` times at most: with a hundredth of the
-    accepted error where every step was solved (the second time with a hundredth of that), else
-    with noise of its level added to the start of the step that needed a second descent, for
-    another minimum. The best climb is kept.
-
-    **Check.** Where the errors left are more than ten times the accepted one all the same, the
-    sample is sampled back, and so is its DDIM inversion; it keeps the one with the smaller error.
+    the expected error is above the accepted one, the sample is sampled back. Where its error is
+    above the accepted one although every step was solved, it climbs again, with a hundredth of
+    the accepted error. Where steps were not solved, it climbs again ``restarts`` times, for other
+    minima: its first descent begins at the step's start with noise of its level added. The best
+    climb is kept; where its error is more than ten times the accepted one all
+    the same, DDIM inversion if that comes back closer.
 
     NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
-    first of a sample, 5 L for another (L + i for i > 4 L); N for sampling back, and as much again
-    for each restart; 3 N for samples that are checked. A gradient with respect to j takes i - j
-    evaluations, which count as any other; its backward pass, about twice their time, is not
+    first of a sample, 5 L for another (L + i for i > 4 L); N for sampling back, as much again for
+    each further climb, and 3 N for the comparison with DDIM. A gradient with respect to j takes
+    i - j evaluations, which count as any other; its backward pass, about twice their time, is not
     counted, and their activations are held for it all at once.
     Stores: nothing beyond z_N. The record of a step that descended has the error at z_0 that was
     found there, relative to its latent, in place of the residual.
@@ -123,11 +121,11 @@ class Auto(DDIMSampling):
 
     Arguments:
         accuracy: Acceptable error of the reconstructed latent, in dB below its power: 40 is one
-            per cent. An aim rather than a bound, since ratio and stretch are predictions.
+            per cent. Under guidance results are checked against it; without, it is an aim.
         iterations: Evaluations K of a step at most.
         descents: Gradients L that a descent of an unsolved step may take; 0 for no descents.
-        restarts: Further climbs at most of samples that do not come back as accepted; 0 to trust
-            the predictions.
+        restarts: Further climbs at most of samples with unsolved steps that do not come back as
+            accepted.
         acceleration: How the next iterate is made.
 
     Raises:
@@ -137,7 +135,7 @@ class Auto(DDIMSampling):
     accuracy: float = 40.0
     iterations: int = 12
     descents: int = 80
-    restarts: int = 1
+    restarts: int = 0
     acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
 
     def __post_init__(self) -> None:
@@ -157,7 +155,7 @@ class Auto(DDIMSampling):
         climb = _Climb(self, denoiser, asked, z0, accepted)
         found, error = ascend(denoiser, z0, asked, climb.step), climb.error
         unsure = ((error > accepted) | (asked.rows_per_sample > 1)).nonzero().squeeze(1)
-        if self.restarts and len(unsure):
+        if len(unsure):
             found = self._again(denoiser, z0, asked, found, accepted, error, unsure)
         doubtful = (error > DOUBT * accepted).nonzero().squeeze(1)
         if not len(doubtful):
@@ -174,15 +172,17 @@ class Auto(DDIMSampling):
         error: Tensor,
         unsure: Tensor,
     ) -> Inversion:
-        """``found`` after the restarts, ``error`` of the samples ``unsure`` set to the true."""
+        """``found`` after what climbed again, ``error`` of the samples ``unsure`` the true one."""
         error[unsure] = _error(denoiser, found.noise[unsure], z0[unsure], asked[unsure])
         found = _charged(found, unsure, spent(asked[unsure], denoiser.schedule.steps))
-        for attempt in range(1, self.restarts + 1):
-            rows = (error > accepted).nonzero().squeeze(1)
+        for attempt in range(1, 1 + max(1, self.restarts)):
+            solved = found.converged.all(0)
+            again = (error > accepted) & (solved | (attempt <= self.restarts))
+            rows = again.nonzero().squeeze(1)
             if not len(rows):
                 break
-            goal, own, solved = z0[rows], asked[rows], found.converged[:, rows].all(0)
-            aim = accepted[rows] * torch.where(solved, STRICTER**attempt, 1.0)
+            goal, own = z0[rows], asked[rows]
+            aim = accepted[rows] * torch.where(solved[rows], STRICTER**attempt, 1.0)
             climb = _Climb(self, denoiser, own, goal, aim, attempt)
             other = ascend(denoiser, goal, own, climb.step)
             left = _error(denoiser, other.noise, goal, own)
@@ -345,11 +345,13 @@ class _Climb:
         """
         most, near = self.inverter.descents, HALF * self.accepted[rows]
         home = _Aim(z, self.below, i - 1)[rows]
+        if whole and self.attempt:
+            starts = self._beside(starts[1], i), starts[0]
         best = self._approach(starts[0], home, near, rows, i, most)
         cost = best.steps.clone()
         left = (~best.converged).nonzero().squeeze(1)
         if whole and len(left):
-            start, goal = self._beside(starts[1][left], i), home[left]
+            start, goal = starts[1][left], home[left]
             found = self._approach(start, goal, near[left], rows[left], i, most, CAREFUL)
             cost[left] += found.steps
             better = found.residual < best.residual[left]
@@ -366,9 +368,7 @@ class _Climb:
         return best, cost
 
     def _beside(self, start: Tensor, i: int) -> Tensor:
-        """``start`` at i, in further attempts with noise, the same for all samples."""
-        if not self.attempt:
-            return start
+        """``start`` at i with the noise of this attempt, the same for all samples."""
         noise = torch.randn(start.shape[1:], generator=generator(self.attempt, "auto", str(i)))
         return start + self.schedule.sigma[i] * noise.to(start)
 
