@@ -31,8 +31,7 @@ LEAST = 0.05
 """Ratio of residuals below which none is trusted: the next step's may be larger."""
 
 DOUBT = 10.0
-"""Predicted over accepted error from which on a result is checked against the sampler."""
-
+"""Error over the accepted one from which on DDIM inversion may be closer."""
 
 JOINT = 4
 """Evaluations of descents to the image, for each of those to the latent below."""
@@ -148,19 +147,23 @@ class Auto(DDIMSampling):
         if self.restarts < 0:
             raise UserError(f"restarts={self.restarts} is not possible: choose at least 0")
 
+    def _accepted(self, z0: Tensor) -> Tensor:
+        """The error of each latent that is acceptable, rms, (B,)."""
+        return 10 ** (-self.accuracy / 20) * rms(z0)
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), then checks what was not solved."""
-        asked, accepted = self.inverting(condition), 10 ** (-self.accuracy / 20) * rms(z0)
+        """Walks the grid upwards from ``z0`` (B, C, H, W), then checks what may have failed."""
+        asked, accepted = self.inverting(condition), self._accepted(z0)
         climb = _Climb(self, denoiser, asked, z0, accepted)
         found, error = ascend(denoiser, z0, asked, climb.step), climb.error
         unsure = ((error > accepted) | (asked.rows_per_sample > 1)).nonzero().squeeze(1)
         if len(unsure):
-            found = self._again(denoiser, z0, asked, found, accepted, error, unsure)
+            found, error = self._again(denoiser, z0, asked, found, error, unsure)
         doubtful = (error > DOUBT * accepted).nonzero().squeeze(1)
         if not len(doubtful):
             return found
-        return self._checked(denoiser, z0, condition, found, doubtful)
+        return self._compared(denoiser, z0, condition, found, doubtful)
 
     def _again(
         self,
@@ -168,11 +171,11 @@ class Auto(DDIMSampling):
         z0: Tensor,
         asked: Condition,
         found: Inversion,
-        accepted: Tensor,
         error: Tensor,
         unsure: Tensor,
-    ) -> Inversion:
-        """``found`` after what climbed again, ``error`` of the samples ``unsure`` the true one."""
+    ) -> tuple[Inversion, Tensor]:
+        """Samples ``unsure`` back and lets those climb again that may; with the errors then."""
+        accepted, error = self._accepted(z0), error.clone()
         error[unsure] = _error(denoiser, found.noise[unsure], z0[unsure], asked[unsure])
         found = _charged(found, unsure, spent(asked[unsure], denoiser.schedule.steps))
         for attempt in range(1, 1 + max(1, self.restarts)):
@@ -189,9 +192,9 @@ class Auto(DDIMSampling):
             found = _merged(found, other, rows, left < error[rows])
             found = _charged(found, rows, spent(own, denoiser.schedule.steps))
             error[rows] = torch.minimum(left, error[rows])
-        return found
+        return found, error
 
-    def _checked(
+    def _compared(
         self, denoiser: Denoiser, z0: Tensor, condition: Condition, found: Inversion, rows: Tensor
     ) -> Inversion:
         """``found``, where its samples ``rows`` are DDIM's if those come back closer to z0."""
