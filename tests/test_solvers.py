@@ -253,7 +253,7 @@ def test_least_squares_treats_each_sample_alone():
 
 
 def test_least_squares_with_a_careful_first_step_stays_in_the_basin_of_its_start():
-    """The residual has minima near -pi/2 + 2 pi k, each lower than the one to its right."""
+    """It has a minimum at -acos(-0.15); further left the residual crosses zero."""
 
     def f(x: Tensor, rows: Tensor | None) -> Tensor:
         return x.sin() + 2 + 0.15 * x
@@ -271,3 +271,5 @@ def test_least_squares_keeps_a_start_from_which_nothing_is_finite():
     assert torch.equal(found.value, start) and not found.converged.any()
     with pytest.raises(UserError, match="iterations=0"):
         LeastSquares(0)
+    with pytest.raises(UserError, match="first=0.01"):
+        LeastSquares(first=0.01)

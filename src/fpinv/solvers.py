@@ -286,6 +286,8 @@ class LeastSquares:
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
+        if not self.first > _Descending.shortest:
+            raise UserError(f"first={self.first} is not possible: choose more than 0.01")
 
     def __call__(self, f: Equation, start: Tensor, tolerance: Tensor) -> Solution:
         """The best point met from ``start`` (B, ...), itself included.
@@ -307,13 +309,18 @@ class LeastSquares:
                 state.advance(x, half, slope)
             residual = (2 * state.half / start[0].numel()).sqrt()
             value[active], least[active] = state.x, residual.nan_to_num(math.inf)
-            going = (least > tolerance)[active] & state.moving
+            going = ~_within(least, tolerance)[active] & state.moving
             if not going.all():
                 active = active[going]
                 if not len(active):
                     break
                 state.keep(going)
-        return Solution(value, least, steps, least <= tolerance)
+        return Solution(value, least, steps, _within(least, tolerance))
+
+
+def _within(residual: Tensor, tolerance: Tensor) -> Tensor:
+    """Whether each residual is finite and no more than its tolerance, (B,)."""
+    return residual.isfinite() & (residual <= tolerance)
 
 
 def _half_square(f: Equation, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -39,9 +39,9 @@ JOINT = 4
 CAREFUL = 0.1
 """First step of a descent that is to find the next minimum rather than a solution far away."""
 
-STRICTER = 0.01
-"""Part of the accepted error that is asked for after a climb that solved every step, and so gave
-no reason to expect the error that it had; to the power of how often that was."""
+STRICTER = 40.0
+"""dB more that are asked for after a climb that solved every step, and so gave no reason to expect
+the error that it had."""
 
 HALF = math.sqrt(0.5)
 """Error that has half the square of the accepted one: descents leave the rest to other steps."""
@@ -89,28 +89,27 @@ class Auto(DDIMSampling):
 
     with D the sampler, which is the step's residual, from the iteration's best point. It ends
     where the error to be expected at z_0 has half the square of the accepted one. Least squares
-    have many local minima: in the first step of a sample that gets there neither by iteration nor
-    so, a descent from the step's start is tried as well, and the better is taken. From there on
-    it is not the residual that counts but what becomes of the image: where a descent does not
-    solve the step, what it found is brought as close to the image itself, j = 0, as that came at
-    the step before.
+    have many local minima: where the first descent of a sample does not get there, another from
+    the step's start is tried, and the better is taken. In the steps after that one it is not the
+    residual that counts but what becomes of the image: where a descent does not solve the step,
+    what it found is brought as close to the image itself, j = 0, as that came at the step before.
 
     **Check.** Ratio, stretch and so the expected error are predictions: they follow one
     direction, and guidance may magnify another a hundred times more. Under guidance, and where
-    the expected error is above the accepted one, the sample is sampled back. Where its error is
-    above the accepted one although every step was solved, it climbs again, with a hundredth of
-    the accepted error. Where steps were not solved, it climbs again ``restarts`` times, for other
-    minima: its first descent begins at the step's start with noise of its level added. The best
-    climb is kept; where its error is more than ten times the accepted one all
-    the same, DDIM inversion if that comes back closer.
+    the expected error is above the accepted one, the sample is sampled back, at the guidance of
+    the inversion. Where its error is above the accepted one although every step was solved, it
+    climbs once more, 40 dB stricter, by iteration alone. Where steps were not solved, it climbs
+    again ``restarts`` times, for other minima: its first descent begins at the step's start with
+    noise of its level added. The best climb is kept; where its error is more than ten times the
+    accepted one all the same, DDIM inversion if that comes back closer.
 
     NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
-    first of a sample, 5 L for another (L + i for i > 4 L); N for sampling back, as much again for
-    each further climb, and 3 N for the comparison with DDIM. A gradient with respect to j takes
-    i - j evaluations, which count as any other; its backward pass, about twice their time, is not
-    counted, and their activations are held for it all at once.
+    first of a sample, 5 L for another (L + i for i > 4 L). N for sampling back; a further climb
+    costs what a climb costs, and N; the comparison with DDIM 2 N. A gradient with respect to j
+    takes i - j evaluations, which count as any other; its backward pass, about twice their time,
+    is not counted, and their activations are held for it all at once.
     Stores: nothing beyond z_N. The record of a step that descended has the error at z_0 that was
-    found there, relative to its latent, in place of the residual.
+    found or is to be expected, relative to its latent, in place of the residual.
 
     References:
         | Start: DPM-Solver++ (Lu et al., 2022), https://arxiv.org/abs/2211.01095
@@ -155,15 +154,16 @@ class Auto(DDIMSampling):
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walks the grid upwards from ``z0`` (B, C, H, W), then checks what may have failed."""
         asked, accepted = self.inverting(condition), self._accepted(z0)
-        climb = _Climb(self, denoiser, asked, z0, accepted)
-        found, error = ascend(denoiser, z0, asked, climb.step), climb.error
+        climb = _Climb(self, denoiser, asked, z0)
+        found = ascend(denoiser, z0, asked, climb.step)
+        error = climb.error.nan_to_num(math.inf, math.inf)
         unsure = ((error > accepted) | (asked.rows_per_sample > 1)).nonzero().squeeze(1)
         if len(unsure):
             found, error = self._again(denoiser, z0, asked, found, error, unsure)
         doubtful = (error > DOUBT * accepted).nonzero().squeeze(1)
-        if not len(doubtful):
-            return found
-        return self._compared(denoiser, z0, condition, found, doubtful)
+        if len(doubtful):
+            found = self._compared(denoiser, z0, asked, found, error, doubtful)
+        return found
 
     def _again(
         self,
@@ -175,35 +175,42 @@ class Auto(DDIMSampling):
         unsure: Tensor,
     ) -> tuple[Inversion, Tensor]:
         """Samples ``unsure`` back and lets those climb again that may; with the errors then."""
-        accepted, error = self._accepted(z0), error.clone()
+        accepted, error, solved = self._accepted(z0), error.clone(), found.converged.all(0)
         error[unsure] = _error(denoiser, found.noise[unsure], z0[unsure], asked[unsure])
         found = _charged(found, unsure, spent(asked[unsure], denoiser.schedule.steps))
-        for attempt in range(1, 1 + max(1, self.restarts)):
-            solved = found.converged.all(0)
-            again = (error > accepted) & (solved | (attempt <= self.restarts))
-            rows = again.nonzero().squeeze(1)
+        strict = replace(self, accuracy=self.accuracy + STRICTER, descents=0)
+        for attempt in range(1 + self.restarts):
+            inverter, may = (self, ~solved) if attempt else (strict, solved)
+            rows = (may & (error > accepted)).nonzero().squeeze(1)
             if not len(rows):
-                break
+                continue
             goal, own = z0[rows], asked[rows]
-            aim = accepted[rows] * torch.where(solved[rows], STRICTER**attempt, 1.0)
-            climb = _Climb(self, denoiser, own, goal, aim, attempt)
+            climb = _Climb(inverter, denoiser, own, goal, attempt)
             other = ascend(denoiser, goal, own, climb.step)
             left = _error(denoiser, other.noise, goal, own)
+            if inverter is strict:
+                enough = other.converged | (left <= accepted[rows])
+                other = replace(other, converged=enough)
             found = _merged(found, other, rows, left < error[rows])
             found = _charged(found, rows, spent(own, denoiser.schedule.steps))
             error[rows] = torch.minimum(left, error[rows])
         return found, error
 
     def _compared(
-        self, denoiser: Denoiser, z0: Tensor, condition: Condition, found: Inversion, rows: Tensor
+        self,
+        denoiser: Denoiser,
+        z0: Tensor,
+        asked: Condition,
+        found: Inversion,
+        error: Tensor,
+        rows: Tensor,
     ) -> Inversion:
         """``found``, where its samples ``rows`` are DDIM's if those come back closer to z0."""
-        goal, own = z0[rows], condition[rows]
-        ddim = DDIM(inversion_guidance=self.inversion_guidance)
-        other = ddim.invert(denoiser, goal, own)
-        theirs, ours = (_error(denoiser, z, goal, own) for z in (other.noise, found.noise[rows]))
-        found = _merged(found, other, rows, theirs < ours)
-        return _charged(found, rows, spent(own, 2 * denoiser.schedule.steps))
+        goal, own = z0[rows], asked[rows]
+        other = DDIM().invert(denoiser, goal, own)
+        better = _error(denoiser, other.noise, goal, own) < error[rows]
+        found = _merged(found, other, rows, better)
+        return _charged(found, rows, spent(own, denoiser.schedule.steps))
 
 
 def _error(denoiser: Denoiser, noise: Tensor, z0: Tensor, condition: Condition) -> Tensor:
@@ -269,13 +276,12 @@ class _Climb:
         denoiser: Denoiser,
         condition: Condition,
         z0: Tensor,
-        accepted: Tensor,
         attempt: int = 0,
     ) -> None:
         self.inverter, self.denoiser, self.condition = inverter, denoiser, condition
         self.attempt = attempt
         self.schedule = denoiser.schedule
-        self.accepted = accepted
+        self.accepted = inverter._accepted(z0)
         self.budget = self.accepted / math.sqrt(self.schedule.steps)
         self.error = torch.zeros_like(self.budget)
         self.clean: list[Tensor] = []
@@ -360,8 +366,9 @@ class _Climb:
             better = found.residual < best.residual[left]
             _put(best, left[better], found, better)
         left = (~best.converged).nonzero().squeeze(1)
-        near, residual = (torch.hypot(part, self.error[rows]) for part in (near, best.residual))
-        best = replace(best, residual=residual)
+        best = replace(best, residual=torch.hypot(best.residual, self.error[rows]))
+        limit = torch.hypot(near, self.error[rows])
+        near = torch.where(limit.isfinite(), limit, near)
         if not whole and len(left):
             start, image = best.value[left], self.image[rows[left]]
             most = max(1, JOINT * most // i)
