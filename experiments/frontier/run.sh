@@ -33,8 +33,4 @@ short $short guidance=1,3,7.5 inverter=ddim,ife,edict,belm
 short_fpi $short guidance=1,3,7.5 $fpi=$(by_scale "" 2,5 2,3,5,8 2,3,5,8)
 short_aidi $short guidance=1,3,7.5 $aidi=$(by_scale "" 5 2,3,5,8 5,8)
 END
-# The hardest ground again, at whatever evaluations it takes.
-[ "$scale" != full ] || sweeps "$@" <<END
-hardest limit=8 steps=20 guidance=7.5 $auto=40 inverter.restarts=7
-END
 "$python" experiments/frontier/plot.py "$out"
