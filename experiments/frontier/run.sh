@@ -10,6 +10,7 @@ every="steps=$(by_scale 3 50 50) guidance=3 limit=$(by_scale 1 4 500 16)"
 # The grid of the implicit methods; at N = 50 and w = 3 the images above serve.
 long="limit=$(by_scale 1 2 100 8) steps=50"
 short="limit=$(by_scale 1 2 100 8) steps=$(by_scale 2 10,20 10,20)"
+all="guidance=1,3,7.5"
 sweeps "$@" <<END
 null_text $every inverter=null_text
 every_aidi $every $aidi=$(by_scale 2 3,5 2,3,5,8 3,5,8)
@@ -29,8 +30,8 @@ long_plain_auto $long guidance=1 $auto=$(by_scale "" 40 20,40,60 20,40,60)
 long_guided $long guidance=7.5 inverter=ife,edict,belm
 long_guided_fpi $long guidance=7.5 $fpi=$(by_scale "" 5 3,5 3,5)
 long_guided_aidi $long guidance=7.5 $aidi=5
-short $short guidance=1,3,7.5 inverter=ddim,ife,edict,belm
-short_fpi $short guidance=1,3,7.5 $fpi=$(by_scale "" 2,5 2,3,5,8 2,3,5,8)
-short_aidi $short guidance=1,3,7.5 $aidi=$(by_scale "" 5 2,3,5,8 5,8)
+short $short $all inverter=ddim,ife,edict,belm
+short_fpi $short $all $fpi=$(by_scale "" 2,5 2,3,5,8 2,3,5,8)
+short_aidi $short $all $aidi=$(by_scale "" 5 2,3,5,8 5,8)
 END
 "$python" experiments/frontier/plot.py "$out"

@@ -162,7 +162,8 @@ class Auto(DDIMSampling):
             found, error = self._again(denoiser, z0, asked, found, error, unsure)
         doubtful = (error > DOUBT * accepted).nonzero().squeeze(1)
         if len(doubtful):
-            found = self._compared(denoiser, z0, asked, found, error, doubtful)
+            other = DDIM().invert(denoiser, z0[doubtful], asked[doubtful])
+            found, _ = _offered(denoiser, z0, asked, found, error, doubtful, other)
         return found
 
     def _again(
@@ -187,35 +188,33 @@ class Auto(DDIMSampling):
             goal, own = z0[rows], asked[rows]
             climb = _Climb(inverter, denoiser, own, goal, attempt)
             other = ascend(denoiser, goal, own, climb.step)
-            left = _error(denoiser, other.noise, goal, own)
+            found, error = _offered(denoiser, z0, asked, found, error, rows, other)
             if inverter is strict:
-                enough = other.converged | (left <= accepted[rows])
-                other = replace(other, converged=enough)
-            found = _merged(found, other, rows, left < error[rows])
-            found = _charged(found, rows, spent(own, denoiser.schedule.steps))
-            error[rows] = torch.minimum(left, error[rows])
+                enough = torch.zeros_like(may)
+                enough[rows] = error[rows] <= accepted[rows]
+                found = replace(found, converged=found.converged | enough)
         return found, error
-
-    def _compared(
-        self,
-        denoiser: Denoiser,
-        z0: Tensor,
-        asked: Condition,
-        found: Inversion,
-        error: Tensor,
-        rows: Tensor,
-    ) -> Inversion:
-        """``found``, where its samples ``rows`` are DDIM's if those come back closer to z0."""
-        goal, own = z0[rows], asked[rows]
-        other = DDIM().invert(denoiser, goal, own)
-        better = _error(denoiser, other.noise, goal, own) < error[rows]
-        found = _merged(found, other, rows, better)
-        return _charged(found, rows, spent(own, denoiser.schedule.steps))
 
 
 def _error(denoiser: Denoiser, noise: Tensor, z0: Tensor, condition: Condition) -> Tensor:
     """Distance from ``z0`` of what the sampler makes of ``noise``, rms, (B,); inf for none."""
     return rms(sample(denoiser, noise, condition) - z0).nan_to_num(math.inf, math.inf)
+
+
+def _offered(
+    denoiser: Denoiser,
+    z0: Tensor,
+    asked: Condition,
+    found: Inversion,
+    error: Tensor,
+    rows: Tensor,
+    other: Inversion,
+) -> tuple[Inversion, Tensor]:
+    """``found`` and ``error``, with ``other``'s samples for ``rows`` where those are closer."""
+    left, before = _error(denoiser, other.noise, z0[rows], asked[rows]), error[rows]
+    found = _merged(found, other, rows, left < before)
+    found = _charged(found, rows, spent(asked[rows], denoiser.schedule.steps))
+    return found, error.index_copy(0, rows, torch.minimum(left, before))
 
 
 def _charged(found: Inversion, rows: Tensor, more: dict[str, Tensor]) -> Inversion:
