@@ -128,6 +128,16 @@ def test_what_was_predicted_wrongly_is_found_and_mended(accuracy, guidance):
     assert (errors[solved] <= 10 ** (-accuracy / 20)).all()
 
 
+@pytest.mark.parametrize("scale", [1.5, 2.0])
+def test_descents_too_are_made_again_stricter_where_their_error_was_not_foreseen(scale):
+    d, z, c = toy.denoiser(10, scale=scale), toy.latents(30), toy.condition(30, guidance=7.5)
+    found = Auto().invert(d, z, c)
+    errors = rms(sample(d, found.noise, c) - z) / rms(z)
+    again = found.calls > found.iterations.sum(0) + 30
+    mended = again & (found.iterations.amax(0) > 12) & (errors <= 0.01)
+    assert mended.sum() >= 10 and errors.log10().mean() < -2.5
+
+
 def test_an_error_that_cannot_be_predicted_is_measured():
     """At zero terminal signal-to-noise ratio z_N holds nothing of the image, nor of its error."""
     grid = toy.schedule(10, "v_prediction")

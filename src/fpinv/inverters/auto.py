@@ -39,9 +39,12 @@ JOINT = 4
 CAREFUL = 0.1
 """First step of a descent that is to find the next minimum rather than a solution far away."""
 
-STRICTER = 40.0
-"""dB more that are asked for after a climb that solved every step, and so gave no reason to expect
-the error that it had."""
+STRICT = 0.01
+"""Part of a tolerance that is aimed at after a climb whose error was not foreseen; steps count as
+solved at the whole."""
+
+FORESEEN = 2.0
+"""Error over the expected one up to which it counts as foreseen."""
 
 HALF = math.sqrt(0.5)
 """Error that has half the square of the accepted one: descents leave the rest to other steps."""
@@ -97,11 +100,12 @@ class Auto(DDIMSampling):
     **Check.** Ratio, stretch and so the expected error are predictions: they follow one
     direction, and guidance may magnify another a hundred times more. Under guidance, and where
     the expected error is above the accepted one, the sample is sampled back, at the guidance of
-    the inversion. Where its error is above the accepted one although every step was solved, it
-    climbs once more, 40 dB stricter, by iteration alone. Where steps were not solved, it climbs
-    again ``restarts`` times, for other minima: its first descent begins at the step's start with
-    noise of its level added. The best climb is kept; where its error is more than ten times the
-    accepted one all the same, DDIM inversion if that comes back closer.
+    the inversion. Where its error is above the accepted one although every step was solved, or
+    more than twice the expected one, it climbs once more: iterations and descents to the latent
+    below go on to a hundredth of their tolerances, as far as they get. Where steps were not
+    solved, it climbs again ``restarts`` times, for other minima: its first descent begins at the
+    step's start with noise of its level added. The best climb is kept; where its error is more
+    than ten times the accepted one all the same, DDIM inversion if that comes back closer.
 
     NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
     first of a sample, 5 L for another (L + i for i > 4 L). N for sampling back; a further climb
@@ -172,27 +176,24 @@ class Auto(DDIMSampling):
         z0: Tensor,
         asked: Condition,
         found: Inversion,
-        error: Tensor,
+        expected: Tensor,
         unsure: Tensor,
     ) -> tuple[Inversion, Tensor]:
         """Samples ``unsure`` back and lets those climb again that may; with the errors then."""
-        accepted, error, solved = self._accepted(z0), error.clone(), found.converged.all(0)
+        accepted, solved = self._accepted(z0), found.converged.all(0)
+        error = expected.clone()
         error[unsure] = _error(denoiser, found.noise[unsure], z0[unsure], asked[unsure])
         found = _charged(found, unsure, spent(asked[unsure], denoiser.schedule.steps))
-        strict = replace(self, accuracy=self.accuracy + STRICTER, descents=0)
+        unforeseen = solved | (error > FORESEEN * expected)
         for attempt in range(1 + self.restarts):
-            inverter, may = (self, ~solved) if attempt else (strict, solved)
+            may = ~solved if attempt else unforeseen
             rows = (may & (error > accepted)).nonzero().squeeze(1)
             if not len(rows):
                 continue
             goal, own = z0[rows], asked[rows]
-            climb = _Climb(inverter, denoiser, own, goal, attempt)
+            climb = _Climb(self, denoiser, own, goal, attempt, 1.0 if attempt else STRICT)
             other = ascend(denoiser, goal, own, climb.step)
             found, error = _offered(denoiser, z0, asked, found, error, rows, other)
-            if inverter is strict:
-                enough = torch.zeros_like(may)
-                enough[rows] = error[rows] <= accepted[rows]
-                found = replace(found, converged=found.converged | enough)
         return found, error
 
 
@@ -276,9 +277,10 @@ class _Climb:
         condition: Condition,
         z0: Tensor,
         attempt: int = 0,
+        strictness: float = 1.0,
     ) -> None:
         self.inverter, self.denoiser, self.condition = inverter, denoiser, condition
-        self.attempt = attempt
+        self.attempt, self.strictness = attempt, strictness
         self.schedule = denoiser.schedule
         self.accepted = inverter._accepted(z0)
         self.budget = self.accepted / math.sqrt(self.schedule.steps)
@@ -331,7 +333,7 @@ class _Climb:
             predicted = self.ratio[active] * r
             best.offer(active, x, r, following, predicted)
             tolerance = self.budget * a / (self.gain * stretch).clamp_min(1)
-            going = r.isfinite() & (predicted > tolerance[active])
+            going = r.isfinite() & (predicted > self.strictness * tolerance[active])
             x, last = following, (x, gx, r)
             if not going.all():
                 keep = going.nonzero().squeeze(1)
@@ -398,7 +400,10 @@ class _Climb:
             off = sample(self.denoiser, x, self.condition[own], i, to.index) - to.latent
             return per_sample(to.gain, off) * off
 
-        return LeastSquares(most, first=first)(miss, start, near)
+        # Of the image the residual is the error itself, elsewhere what it is expected to become.
+        tolerance = near * (self.strictness if aim.index else 1.0)
+        found = LeastSquares(most, first=first)(miss, start, tolerance)
+        return replace(found, converged=found.residual <= near)
 
     def _start(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         """The first point of the step from ``z`` at index i - 1."""
