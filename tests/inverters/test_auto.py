@@ -138,6 +138,24 @@ def test_descents_too_are_made_again_stricter_where_their_error_was_not_foreseen
     assert mended.sum() >= 10 and errors.log10().mean() < -2.5
 
 
+@pytest.mark.parametrize(("guidance", "checked"), [(1.0, 0), (3.0, 6)])
+def test_results_are_checked_at_the_guidance_of_the_inversion(guidance, checked):
+    d, z = toy.denoiser(6, scale=0.5), toy.latents(5)
+    found = Auto(inversion_guidance=guidance).invert(d, z, toy.condition(5, guidance=7.5))
+    expected = Auto().invert(d, z, toy.condition(5, guidance))
+    assert torch.equal(found.noise, expected.noise) and torch.equal(found.calls, expected.calls)
+    assert torch.equal(found.calls, found.iterations.sum(0) + checked)
+
+
+def test_each_sample_may_have_its_own_guidance():
+    d, z, scales = toy.denoiser(6, scale=1.0), toy.latents(15), torch.tensor([2.0, 3.0, 7.5])
+    found = Auto().invert(d, z, replace(toy.condition(15, 3), guidance=scales.repeat(5)))
+    for k, guidance in enumerate(scales.tolist()):
+        alone = Auto().invert(d, z[k::3], toy.condition(15, guidance)[slice(k, None, 3)])
+        assert torch.allclose(found.noise[k::3], alone.noise, rtol=1e-5, atol=1e-6)
+        assert torch.equal(found.calls[k::3], alone.calls)
+
+
 def test_an_error_that_cannot_be_predicted_is_measured():
     """At zero terminal signal-to-noise ratio z_N holds nothing of the image, nor of its error."""
     grid = toy.schedule(10, "v_prediction")
