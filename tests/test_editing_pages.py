@@ -44,7 +44,7 @@ def test_the_gallery_is_one_whole_page(run, tmp_path, capsys):
 
 def test_figure_8_has_a_point_a_job_and_names_what_lacks():
     summary = {k: {"mean": 0.3, "ci95": 0.1} for k in ("lpips_alex", "clip_scenes")}
-    jobs = [Job(n, {"inverter": n}, summary | {"n": 9}) for n in "ab"]
+    jobs = [Job(n, {"inverter": n}, summary | {"n": 9, "device": "cpu"}) for n in "ab"]
     made = figure8.make(jobs)
     assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in made.text
     drawn = np.asarray(drawn_picture(made.pictures["clip_distance.png"]))

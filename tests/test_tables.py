@@ -3,11 +3,22 @@
 import numpy as np
 
 from fpinv.results import Job
-from fpinv.tables import DRAWS, Column, block, bootstrap, grounds, label, markdown, percent
+from fpinv.tables import (
+    DRAWS,
+    Column,
+    block,
+    bootstrap,
+    grounds,
+    label,
+    markdown,
+    percent,
+    shared,
+)
 
 
 def job(inverter="fpi", overrides=None, steps=50, guidance=1.0, dataset="scenes", **metrics):
     run = {"inverter": inverter, "steps": steps, "guidance": guidance, "dataset": dataset}
+    run |= {"device": "cpu"}
     return Job(inverter, overrides or {}, run | {"n": 4, **metrics})
 
 
@@ -38,6 +49,14 @@ def test_a_block_is_a_line_and_a_table():
         "| fpi 3 | 4 |  |",
     ]
     assert markdown("abc", [], words=2).splitlines()[1] == "|---|---|---:|"
+
+
+def test_rows_of_a_table_say_their_device_where_it_had_several():
+    jobs, columns = [job("ddim"), job("fpi", device="cuda")], [Column("n", ("n",), 0)]
+    assert shared(jobs) == "w = 1, N = 50, n = 4, scenes, cpu and cuda; ceiling  dB"
+    assert shared(jobs[1:]) == "w = 1, N = 50, n = 4, scenes, cuda; ceiling  dB"
+    assert block("", jobs, columns).splitlines()[-2:] == ["| ddim, cpu | 4 |", "| fpi, cuda | 4 |"]
+    assert block("", jobs[1:], columns).splitlines()[-1] == "| fpi | 4 |"
 
 
 def test_runs_are_compared_on_one_ground_only():

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from fpinv.results import Job
-from fpinv.tables import Column, block, by_ground, setting
+from fpinv.tables import Column, block, by_ground, devices, setting
 
 COLUMNS = (
     Column("n", ("n",), 0),
@@ -26,8 +26,7 @@ COLUMNS = (
 
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground."""
-    head = f"{setting(jobs[0])}, {jobs[0].summary['device']}"
-    return block(head, jobs, COLUMNS)
+    return block(f"{setting(jobs[0])}, {devices(jobs)}", jobs, COLUMNS)
 
 
 experiment = by_ground(table)

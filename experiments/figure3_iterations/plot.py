@@ -82,7 +82,7 @@ def contraction(job: Job) -> str:
 
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground, and what the longest says of contraction."""
-    head = shared(jobs[0])
+    head = shared(jobs)
     rows = block(head, jobs, COLUMNS, lambda job: label(job, (ITERATIONS,)))
     return f"{rows}\n\n{contraction(jobs[-1])}" if iterations(jobs[-1]) > 1 else rows
 

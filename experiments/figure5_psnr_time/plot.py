@@ -52,7 +52,7 @@ def draw(jobs: Sequence[Job]) -> Figure:
 def make(jobs: Sequence[Job]) -> Results:
     """The picture, and its numbers with the memory that each needs."""
     jobs = sorted(jobs, key=lambda job: mean(job, "seconds_per_image"))
-    head = f"{shared(jobs[0])}; batches of {jobs[0].summary['batch_size']}"
+    head = f"{shared(jobs)}; batches of {jobs[0].summary['batch_size']}"
     shown = "![PSNR against seconds an image](psnr_time.png)"
     return Results(f"{shown}\n\n{block(head, jobs, COLUMNS)}", {"psnr_time.png": draw(jobs)})
 

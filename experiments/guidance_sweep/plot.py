@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import CAP, Column, grounds, latent, markdown, mean
+from fpinv.tables import CAP, Column, devices, grounds, label, latent, markdown, mean, named
 
 GAP = Column("gap to the ceiling, dB", ("gap",), 2)
 LATENT = Column("latent, dB", ("latent_psnr",), 1, absent="∞")
@@ -35,9 +35,10 @@ def table(jobs: Sequence[Job], column: Column) -> str:
     rows = []
     for same in families(jobs):
         at = {guidance(job): column.cell(job) for job in same}
-        rows.append([same[0].summary["inverter"], *(at.get(w, "") for w in scales)])
+        name = named(label(same[0]), same[0], jobs)
+        rows.append([name, *(at.get(w, "") for w in scales)])
     first = jobs[0].summary
-    head = f"{column.title}: N = {first['steps']}, n = {first['n']}, {first['device']}"
+    head = f"{column.title}: N = {first['steps']}, n = {first['n']}, {devices(jobs)}"
     return f"{head}\n\n{markdown(['inverter', *(f'w = {w:g}' for w in scales)], rows)}"
 
 

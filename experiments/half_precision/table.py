@@ -29,7 +29,7 @@ def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground, the precisions of an inverter together."""
     order = [job.summary["inverter"] for job in jobs]
     jobs = sorted(jobs, key=lambda job: order.index(job.summary["inverter"]))
-    return block(shared(jobs[0]), jobs, COLUMNS, name)
+    return block(shared(jobs), jobs, COLUMNS, name)
 
 
 experiment = by_ground(table)

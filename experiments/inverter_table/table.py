@@ -31,7 +31,7 @@ CEILING = Mean("ceiling", ("ceiling_psnr",), 2)
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground, the best reconstruction first."""
     jobs = sorted(jobs, key=lambda job: mean(job, "gap"))
-    return block(shared(jobs[0], CEILING), jobs, COLUMNS)
+    return block(shared(jobs, CEILING), jobs, COLUMNS)
 
 
 experiment = by_ground(table)

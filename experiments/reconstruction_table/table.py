@@ -19,7 +19,7 @@ SETTINGS = ("inverter.label", "inverter.variant", "inverter.iterations")
 def table(jobs: Sequence[Job]) -> str:
     """The table of the jobs on one ground, the cheapest first."""
     jobs = sorted(jobs, key=lambda job: mean(job, "nfe_calls"))
-    return block(shared(jobs[0]), jobs, COLUMNS, lambda job: label(job, SETTINGS))
+    return block(shared(jobs), jobs, COLUMNS, lambda job: label(job, SETTINGS))
 
 
 experiment = by_ground(table)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fpinv.datasets.classes import BINS
 from fpinv.display import interval
 from fpinv.results import Experiment, Job, Results
-from fpinv.tables import DRAWS, markdown, percent, setting
+from fpinv.tables import DRAWS, markdown, named, percent, setting
 
 BASE = "plain sampling"
 MEASURES = {name: f"accuracy_{name}" for name in BINS} | {"total": "accuracy"}
@@ -92,8 +92,7 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
     fid, optimising = (row.job.summary[name] for name in ("fid", "seconds_opt"))
     initial = _inverted(row, rows).job.summary["seconds_init"]
     measured = [interval(value) for value in (fid, initial, optimising)]
-    devices = {other.job.summary["device"] for other in rows}
-    name = row.name if len(devices) == 1 else f"{row.name}, {row.job.summary['device']}"
+    name = named(row.name, row.job, [other.job for other in rows])
     return [name, *map(row.accuracy, MEASURES), *measured]
 
 

@@ -96,10 +96,22 @@ def setting(job: Job) -> str:
     return f"w = {job.summary['guidance']:g}, N = {job.summary['steps']}"
 
 
-def shared(job: Job, ceiling: Column = CEILING) -> str:
-    """What a reconstruction shares with those on its ground: setting, images, VAE's ceiling."""
-    n, dataset, device = (job.summary[key] for key in ("n", "dataset", "device"))
-    return f"{setting(job)}, n = {n}, {dataset}, {device}; ceiling {ceiling.cell(job)} dB"
+def devices(jobs: Sequence[Job]) -> str:
+    """What the jobs ran on, such as ``cpu and cuda``."""
+    return " and ".join(sorted({job.summary["device"] for job in jobs}))
+
+
+def named(name: str, job: Job, jobs: Sequence[Job]) -> str:
+    """``name`` of a row, with the job's device where the ``jobs`` of the table had several."""
+    device = job.summary["device"]
+    return name if device == devices(jobs) else f"{name}, {device}"
+
+
+def shared(jobs: Sequence[Job], ceiling: Column = CEILING) -> str:
+    """What reconstructions on one ground share: setting, images, devices, VAE's ceiling."""
+    n, dataset = (jobs[0].summary[key] for key in ("n", "dataset"))
+    head = f"{setting(jobs[0])}, n = {n}, {dataset}, {devices(jobs)}"
+    return f"{head}; ceiling {ceiling.cell(jobs[0])} dB"
 
 
 def label(job: Job, settings: Sequence[str] = ()) -> str:
@@ -117,7 +129,7 @@ def block(
 ) -> str:
     """A line on what the jobs share, and their table: a row a job."""
     titles = ["inverter", *(column.heading(jobs) for column in columns)]
-    rows = [[name(job), *(column.cell(job) for column in columns)] for job in jobs]
+    rows = [[named(name(job), job, jobs), *(col.cell(job) for col in columns)] for job in jobs]
     return f"{head}\n\n{markdown(titles, rows)}"
 
 
