@@ -24,8 +24,8 @@ def guidance(job: Job) -> float:
 
 
 def families(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of each inverter, by guidance."""
-    found = grounds(jobs, lambda job: str(job.summary["inverter"]))
+    """The jobs of each inverter on each device, by guidance."""
+    found = grounds(jobs, lambda job: (label(job), job.summary["device"]))
     return [sorted(same, key=guidance) for same in found]
 
 

@@ -48,15 +48,16 @@ class Auto(DDIMSampling):
 
     **Iteration.** Anderson's, per sample, until the next iterate is predicted to be good enough:
 
-    .. math:: \rho\, |x^k - g(x^k)| \, \max(1, G_i) / a_i \le \delta
+    .. math:: \rho\, |x^k - g(x^k)| \, G_i / a_i \le \delta
 
     :math:`\rho` is the ratio of the last two residuals, that of the previous step until there are
-    two. :math:`G_i` is how much the sampler has magnified an error by the time it is at
-    :math:`z_0`: the product over the steps so far of
-    :math:`|\Delta(x - g(x))| / (a_i |\Delta x|)`, the stretch of the DDIM step between the first
-    two evaluated points (between steps with one, that of the last known slope of the noise). At
-    guidance 1 it stays small (3 at most with the bundled model); under guidance it can exceed
-    100, so that the noise end must be solved better than the clean end.
+    two. :math:`G_i = \max(1, G_{i-1} s_i)` is how much the sampler has magnified an error by the
+    time it is at :math:`z_0`, with :math:`s_i = |\Delta(x - g(x))| / (a_i |\Delta x|)` the stretch
+    of the DDIM step between the first two evaluated points (between steps with one, that of the
+    last known slope of the noise). A residual that is left grows by :math:`G_{i-1}` alone; the
+    step's own stretch is a reserve for that of the next, which is not known yet. At guidance 1
+    G stays small (3 at most with the bundled model); under guidance it can exceed 100, so that
+    the noise end must be solved better than the clean end.
 
     **Value.** The point of least residual, the next iterate included at its predicted one, so
     that an iteration which does not contract does no harm.
@@ -77,12 +78,13 @@ class Auto(DDIMSampling):
     **Check.** Ratio, stretch and so the expected error are predictions: they follow one
     direction, and guidance may magnify another a hundred times more. Under guidance, and where
     the expected error is above the accepted one, the sample is sampled back, at the guidance of
-    the inversion. Where its error is above the accepted one although every step was solved, or
-    more than twice the expected one, it climbs once more: iterations and descents to the latent
-    below go on to a hundredth of their tolerances, as far as they get. Where steps were not
-    solved, it climbs again ``restarts`` times, for other minima: its first descent begins at the
-    step's start with noise of its level added. The best climb is kept; where its error is more
-    than ten times the accepted one all the same, DDIM inversion if that comes back closer.
+    the inversion. Where its error is above the accepted one although every step was solved or
+    half of it was expected, it climbs once more: iterations and descents to the latent below go
+    on to a hundredth of their tolerances, as far as they get. Where its error is above the
+    accepted one and steps were not solved, it climbs again ``restarts`` times, for other minima:
+    its first descent begins at the step's start with noise of its level added. The best climb is
+    kept; where its error is more than ten times the accepted one all the same, DDIM inversion if
+    that comes back closer, none of whose steps counts as solved.
 
     NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
     first of a sample, 5 L for another (L + i for i > 4 L). N for sampling back; a further climb
@@ -100,11 +102,12 @@ class Auto(DDIMSampling):
 
     Arguments:
         accuracy: Acceptable error of the reconstructed latent, in dB below its power: 40 is one
-            per cent. Under guidance results are checked against it; without, it is an aim.
+            per cent. What is sampled back is checked against it; else it is an aim.
         iterations: Evaluations K of a step at most.
         descents: Gradients L that a descent of an unsolved step may take; 0 for no descents.
         restarts: Further climbs at most of samples with unsolved steps that do not come back as
             accepted.
+        seed: Seed of the noise that those begin with.
         acceleration: How the next iterate is made.
 
     Raises:
@@ -115,11 +118,12 @@ class Auto(DDIMSampling):
     iterations: int = 12
     descents: int = 80
     restarts: int = 0
+    seed: int = 0
     acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.accuracy):
-            raise UserError(f"accuracy={self.accuracy} is not possible: choose a number of dB")
+        if not (math.isfinite(self.accuracy) and self.accuracy >= 0):
+            raise UserError(f"accuracy={self.accuracy} is not possible: choose 0 dB or more")
         if self.iterations < 1:
             raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
         if self.descents < 0:
@@ -137,9 +141,9 @@ class Auto(DDIMSampling):
             climb = Climb(denoiser, own, goal, accepted[rows], effort)
             return ascend(denoiser, goal, own, climb.step), climb.error
 
-        effort = Effort(self.iterations, self.descents, self.acceleration)
+        effort = Effort(self.iterations, self.descents, self.acceleration, seed=self.seed)
         found, expected = climbed(slice(None), effort)
-        best = _Best(denoiser, z0, asked, found, expected)
+        best = _Closest(denoiser, z0, asked, found, expected)
         best.check((best.error > accepted) | (asked.rows_per_sample > 1))
         solved = found.converged.all(0)
         unforeseen = solved | (best.error > FORESEEN * expected)
@@ -156,7 +160,7 @@ class Auto(DDIMSampling):
         return best.found
 
 
-class _Best:
+class _Closest:
     """The inversion of each sample that comes back closest, with the cost of all that were made.
 
     Attributes:
@@ -188,13 +192,16 @@ class _Best:
         error = self._measure(other.noise, rows)
         better = error < self.error[rows]
         self.error = self.error.index_copy(0, rows, torch.where(better, error, self.error[rows]))
-        to, parts = rows[better], {"noise": self.found.noise.clone()}
-        parts["noise"][to] = other.noise[better]
-        if other.residual is not None:
-            for name in ("residual", "iterations", "converged"):
-                parts[name] = getattr(self.found, name).clone()
-                parts[name][:, to] = getattr(other, name)[:, better]
-        self.found = replace(self.found, **parts)
+        to, noise = rows[better], self.found.noise.clone()
+        noise[to] = other.noise[better]
+        solving = ("residual", "iterations", "converged")
+        parts = {name: getattr(self.found, name).clone() for name in solving}
+        if other.converged is None:
+            parts["converged"][:, to] = False
+        else:
+            for name, part in parts.items():
+                part[:, to] = getattr(other, name)[:, better]
+        self.found = replace(self.found, noise=noise, **parts)
         self._charge(rows, {"calls": other.calls, "rows": other.rows})
 
     def _measure(self, noise: Tensor, rows: Tensor) -> Tensor:

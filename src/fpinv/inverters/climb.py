@@ -39,7 +39,8 @@ class Effort:
         descents: Gradients that a descent may take; 0 for no descents.
         acceleration: How the next iterate is made.
         strictness: Part of a tolerance that is aimed at; a step is solved at the whole.
-        attempt: 0, or which noise the first descent begins at.
+        attempt: 0, or which noise the first descent begins with.
+        seed: Seed of the noise.
     """
 
     iterations: int
@@ -47,6 +48,7 @@ class Effort:
     acceleration: Acceleration
     strictness: float = 1.0
     attempt: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Climb:
         """Solves the step from ``z`` at i - 1, reached from ``before``."""
         best, tolerance = self._iterate(before, z, i)
         left = best.left * self.gain * self.schedule.alpha[i - 1] / self.schedule.alpha[i]
-        iterated = best.left <= tolerance
+        # Where nothing of the image is left, every latent solves the equation.
+        iterated = (best.left <= tolerance) & (self.schedule.alpha[i] > 0)
         solved, error = iterated.clone(), torch.hypot(self.error, left)
         for whole in (True, False) if self.effort.descents else ():
             rows = (~iterated & (self.whole == whole)).nonzero().squeeze(1)
@@ -118,7 +121,7 @@ class Climb:
         self.error, self.whole = error, self.whole & iterated
         return best.solution(solved, rms(z))
 
-    def _iterate(self, before: Tensor, z: Tensor, i: int) -> tuple[_Best, Tensor]:
+    def _iterate(self, before: Tensor, z: Tensor, i: int) -> tuple[_Iterates, Tensor]:
         """What Anderson's iteration finds for the step from ``z``, and the tolerances (B,)."""
         g = equation(self.denoiser, z, i, self.condition)
         a = self.schedule.alpha[i] / self.schedule.alpha[i - 1]
@@ -127,19 +130,20 @@ class Climb:
             self.ratio = torch.ones_like(self.ratio)
         stretch = (1 - weight * self.slope).abs() / a
         x, unit = self._start(before, z, i), torch.ones_like(self.budget)
-        history, best = History(self.effort.acceleration), _Best(x)
+        history, best = History(self.effort.acceleration), _Iterates(x)
         rows, active = None, torch.arange(len(z), device=z.device)
         last: tuple[Tensor, ...] = ()
         for k in range(self.effort.iterations):
             gx = g(x, rows)
             following, r = history.advance(x, gx, unit[active])
             if last:
-                dx, dg = x - last[0], gx - last[1]
+                dx, dg, sound = x - last[0], gx - last[1], r.isfinite()
                 self.ratio[active] = (r / last[2]).nan_to_num(1.0).clamp(LEAST, 1.0)
                 if k == 1:
                     length = rms(dx).clamp_min(torch.finfo(dx.dtype).tiny)
-                    stretch[active] = rms(dx - dg) / length / a
-                    self.slope[active] = (dg * dx).flatten(1).mean(1) / length**2 / weight
+                    slope = (dg * dx).flatten(1).mean(1) / length**2 / weight
+                    stretch[active[sound]] = (rms(dx - dg) / length / a)[sound]
+                    self.slope[active[sound]] = slope[sound]
             predicted = self.ratio[active] * r
             best.offer(active, x, r, following, predicted)
             tolerance = self.budget * a / (self.gain * stretch).clamp_min(1)
@@ -190,9 +194,8 @@ class Climb:
 
     def _beside(self, start: Tensor, i: int) -> Tensor:
         """``start`` at i with the noise of this attempt, the same for all samples."""
-        noise = torch.randn(
-            start.shape[1:], generator=generator(self.effort.attempt, "auto", str(i))
-        )
+        own = generator(self.effort.seed, "auto", str(self.effort.attempt), str(i))
+        noise = torch.randn(start.shape[1:], generator=own)
         return start + self.schedule.sigma[i] * noise.to(start)
 
     def _approach(
@@ -208,14 +211,14 @@ class Climb:
         """Minimises how far the samples ``rows`` of ``start`` at i come back from ``aim``."""
 
         def miss(x: Tensor, some: Tensor | None) -> Tensor:
-            to, own = (aim, rows) if some is None else (aim[some], rows[some])
-            off = sample(self.denoiser, x, self.condition[own], i, to.index) - to.latent
-            return per_sample(to.gain, off) * off
+            goal, own = (aim.latent, rows) if some is None else (aim.latent[some], rows[some])
+            return sample(self.denoiser, x, self.condition[own], i, aim.index) - goal
 
         # Of the image the residual is the error itself, elsewhere what it is expected to become.
         tolerance = near * (self.effort.strictness if aim.index else 1.0)
-        found = LeastSquares(most, first=first)(miss, start, tolerance)
-        return replace(found, converged=found.residual <= near)
+        found = LeastSquares(most, first=first)(miss, start, tolerance / aim.gain)
+        error = aim.gain * found.residual
+        return replace(found, residual=error, converged=error <= near)
 
     def _start(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         """The first point of the step from ``z`` at index i - 1."""
@@ -232,7 +235,7 @@ class Climb:
         return schedule.aim(z, clean, i - 1, i)
 
 
-class _Best:
+class _Iterates:
     """Of each sample the point of least residual, the iterate that came last and the first."""
 
     def __init__(self, first: Tensor) -> None:
