@@ -66,14 +66,3 @@ def test_the_frontier_says_who_reaches_the_goal(sweeps):
     assert "| fpi 5 | 12.50 | 48.0 | 0.600 | yes |" in text
     assert "| ddim | 1.25 | 18.0 | 2.100 | no |" in text, "a guided call is two rows"
     assert (sweeps / "results" / "frontier.png").stat().st_size > 5_000
-
-
-def test_the_frontier_tells_further_attempts_from_one(sweeps):
-    for restarts, gap, calls in (("0", 0.9, 600), ("7", 0.8, 4800)):
-        records = [record(f"e{j}", gap, calls, 2 * calls) for j in range(3)]
-        overrides = ["inverter=auto", "inverter.accuracy=40", f"inverter.restarts={restarts}"]
-        folder = sweeps / f"auto{restarts}" / "0"
-        finish(folder, records, overrides, None, {"inverter": "auto"}, {"guidance": 7.5})
-    text = FRONTIER.run(sweeps).text
-    assert "| auto 40 | 30.00 | 42.0 | 0.900 | yes |" in text
-    assert "| auto 40, 7 restarts | 240.00 | 44.0 | 0.800 | yes |" in text

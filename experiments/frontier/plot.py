@@ -34,22 +34,16 @@ def cost(job: Job) -> float:
     return mean(job, "nfe_rows") / each / int(job.summary["steps"])
 
 
-def method(job: Job, settings: Sequence[str] = ()) -> str:
-    """The inverter, with what was set on it and the further attempts that it had."""
-    restarts = job.overrides.get("inverter.restarts", "0")
-    return label(job, settings) + (f", {restarts} restarts" if restarts != "0" else "")
-
-
 def families(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of each method."""
-    return grounds(jobs, method)
+    """The jobs of each inverter."""
+    return grounds(jobs, lambda job: job.summary["inverter"])
 
 
 def draw(axes: Axes, jobs: Sequence[Job], colours: dict[str, str]) -> None:
     """One panel: a line for each inverter, over its settings."""
     for family in families(jobs):
-        members, name = sorted(family, key=cost), method(family[0])
-        style = {"linewidth": 2.5, "zorder": 3} if name.startswith("auto") else {"linewidth": 1}
+        members, name = sorted(family, key=cost), family[0].summary["inverter"]
+        style = {"linewidth": 2.5, "zorder": 3} if name == "auto" else {"linewidth": 1}
         xs, ys = [cost(job) for job in members], [min(latent(job), CAP) for job in members]
         axes.plot(xs, ys, "o-", ms=4, label=name, color=colours[name], **style)
     axes.axhline(GOAL, color="grey", linewidth=0.8, linestyle=":")
@@ -69,7 +63,7 @@ def cheapest(jobs: Sequence[Job]) -> list[list[str]]:
     rows.sort(key=lambda row: row[:2])
     return [
         [
-            method(job, SETTINGS),
+            label(job, SETTINGS),
             f"{cost(job):.2f}",
             f"{latent(job):.1f}".replace("inf", "∞"),
             f"{mean(job, 'gap'):.3f}",
@@ -89,9 +83,10 @@ def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
     """All panels, guidance down and grid across."""
     guidances = sorted({ground(jobs[0])[0] for jobs in all_grounds})
     grids = sorted({ground(jobs[0])[1] for jobs in all_grounds})
-    names = sorted({method(job) for jobs in all_grounds for job in jobs})
-    colours = {name: matplotlib.colormaps["tab20"](k) for k, name in enumerate(names)}
-    colours |= {"auto": "black"}
+    names = sorted({job.summary["inverter"] for jobs in all_grounds for job in jobs})
+    colours = {name: matplotlib.colormaps["tab20"](k) for k, name in enumerate(names)} | {
+        "auto": "black"
+    }
     size = (3.4 * len(grids), 2.7 * len(guidances))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(guidances), len(grids), squeeze=False)

@@ -116,21 +116,6 @@ def test_descents_are_counted_and_bounded_and_bring_images_closer():
     assert errors.log().mean() < without.log().mean() - 0.5
 
 
-def test_restarts_bring_back_what_one_climb_does_not():
-    d, z, c = toy.denoiser(6, scale=1.5), toy.latents(15), toy.condition(15, guidance=7.5)
-    once = Auto(descents=20).invert(d, z, c)
-    before = d.rows
-    often = Auto(descents=20, restarts=3).invert(d, z, c)
-    assert d.rows - before == often.rows.sum() == 2 * often.calls.sum()
-    first, best = (rms(sample(d, run.noise, c) - z) / rms(z) for run in (once, often))
-    again = often.calls > once.calls
-    assert (first[again] > 0.01).all() and not once.converged.all(0)[again].any()
-    assert (best <= first * (1 + 1e-5)).all()
-    assert best[again].log().mean() < first[again].log().mean() - 0.1
-    kept = ~again
-    assert kept.any() and torch.allclose(often.noise[kept], once.noise[kept], atol=1e-5)
-
-
 @pytest.mark.parametrize("guidance", [3, 7.5])
 @pytest.mark.parametrize("accuracy", [10.0, 20.0, 40.0])
 def test_what_was_predicted_wrongly_is_found_and_mended(accuracy, guidance):
@@ -214,14 +199,14 @@ def test_half_precision_takes_the_evaluations_of_single_where_it_is_accurate_eno
 
 
 def test_what_a_descent_finds_does_not_depend_on_the_images_beside_it():
-    d, z, c = toy.denoiser(4, scale=2.0), toy.latents(6), toy.condition(6, guidance=7.5)
-    inverter = Auto(descents=6, restarts=2)
+    d, z, c = toy.denoiser(6, scale=2.0), toy.latents(6), toy.condition(6, guidance=7.5)
+    inverter = Auto(descents=20)
     together = inverter.invert(d, z, c)
-    again = together.calls > together.iterations.sum(0) + 3 * 4
+    again = together.calls > together.iterations.sum(0) + 3 * 6
     assert (together.iterations > 12).any() and again.any()
     for k in range(6):
         alone = inverter.invert(d, z[k : k + 1], c[slice(k, k + 1)])
-        assert torch.allclose(alone.noise, together.noise[k : k + 1], rtol=1e-5, atol=1e-6)
+        assert torch.allclose(alone.noise, together.noise[k : k + 1], rtol=1e-4, atol=1e-4)
         assert torch.equal(alone.calls, together.calls[k : k + 1])
 
 
@@ -239,7 +224,6 @@ def test_a_network_that_overflows_leaves_finite_latents():
         ({"accuracy": -1.0}, "accuracy=-1.*0 dB or more"),
         ({"iterations": 0}, "iterations=0.*at least 1"),
         ({"descents": -1}, "descents=-1.*at least 0"),
-        ({"restarts": -1}, "restarts=-1.*at least 0"),
     ],
 )
 def test_wrong_arguments(wrong, said):

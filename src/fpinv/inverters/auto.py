@@ -80,14 +80,12 @@ class Auto(DDIMSampling):
     the expected error is above the accepted one, the sample is sampled back, at the guidance of
     the inversion. Where its error is above the accepted one although every step was solved or
     half of it was expected, it climbs once more: iterations and descents to the latent below go
-    on to a hundredth of their tolerances, as far as they get. Where its error is above the
-    accepted one and steps were not solved, it climbs again ``restarts`` times, for other minima:
-    its first descent begins at the step's start with noise of its level added. The best climb is
-    kept; where its error is more than ten times the accepted one all the same, DDIM inversion if
-    that comes back closer, none of whose steps counts as solved.
+    on to a hundredth of their tolerances, as far as they get. The closer of the two is kept;
+    where its error is more than ten times the accepted one all the same, DDIM inversion if that
+    comes back closer, none of whose steps counts as solved.
 
     NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
-    first of a sample, 5 L for another (L + i for i > 4 L). N for sampling back; a further climb
+    first of a sample, 5 L for another (L + i for i > 4 L). N for sampling back; a second climb
     costs what a climb costs, and N; the comparison with DDIM 2 N. A gradient with respect to j
     takes i - j evaluations, which count as any other; its backward pass, about twice their time,
     is not counted, and their activations are held for it all at once.
@@ -105,9 +103,6 @@ class Auto(DDIMSampling):
             per cent. What is sampled back is checked against it; else it is an aim.
         iterations: Evaluations K of a step at most.
         descents: Gradients L that a descent of an unsolved step may take; 0 for no descents.
-        restarts: Further climbs at most of samples with unsolved steps that do not come back as
-            accepted.
-        seed: Seed of the noise that those begin with.
         acceleration: How the next iterate is made.
 
     Raises:
@@ -117,8 +112,6 @@ class Auto(DDIMSampling):
     accuracy: float = 40.0
     iterations: int = 12
     descents: int = 80
-    restarts: int = 0
-    seed: int = 0
     acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
 
     def __post_init__(self) -> None:
@@ -128,8 +121,6 @@ class Auto(DDIMSampling):
             raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
         if self.descents < 0:
             raise UserError(f"descents={self.descents} is not possible: choose at least 0")
-        if self.restarts < 0:
-            raise UserError(f"restarts={self.restarts} is not possible: choose at least 0")
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
@@ -141,19 +132,15 @@ class Auto(DDIMSampling):
             climb = Climb(denoiser, own, goal, accepted[rows], effort)
             return ascend(denoiser, goal, own, climb.step), climb.error
 
-        effort = Effort(self.iterations, self.descents, self.acceleration, seed=self.seed)
+        effort = Effort(self.iterations, self.descents, self.acceleration)
         found, expected = climbed(slice(None), effort)
         best = _Closest(denoiser, z0, asked, found, expected)
         best.check((best.error > accepted) | (asked.rows_per_sample > 1))
         solved = found.converged.all(0)
         unforeseen = solved | (best.error > FORESEEN * expected)
-        for attempt in range(1 + self.restarts):
-            again = ~solved if attempt else unforeseen
-            rows = (again & (best.error > accepted)).nonzero().squeeze(1)
-            if len(rows):
-                strictness = 1.0 if attempt else STRICT
-                more = replace(effort, attempt=attempt, strictness=strictness)
-                best.offer(climbed(rows, more)[0], rows)
+        again = (unforeseen & (best.error > accepted)).nonzero().squeeze(1)
+        if len(again):
+            best.offer(climbed(again, replace(effort, strictness=STRICT))[0], again)
         doubtful = (best.error > DOUBT * accepted).nonzero().squeeze(1)
         if len(doubtful):
             best.offer(DDIM().invert(denoiser, z0[doubtful], asked[doubtful]), doubtful)

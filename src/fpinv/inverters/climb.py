@@ -11,7 +11,6 @@ from torch import Tensor
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import sample
 from fpinv.inverters.implicit import equation
-from fpinv.seeding import generator
 from fpinv.solvers import Acceleration, History, LeastSquares, Solution, per_sample, rms
 
 EARLY = 4
@@ -39,16 +38,12 @@ class Effort:
         descents: Gradients that a descent may take; 0 for no descents.
         acceleration: How the next iterate is made.
         strictness: Part of a tolerance that is aimed at; a step is solved at the whole.
-        attempt: 0, or which noise the first descent begins with.
-        seed: Seed of the noise.
     """
 
     iterations: int
     descents: int
     acceleration: Acceleration
     strictness: float = 1.0
-    attempt: int = 0
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,8 +164,6 @@ class Climb:
         """
         most, near = self.effort.descents, HALF * self.accepted[rows]
         home = _Aim(z, self.below, i - 1)[rows]
-        if whole and self.effort.attempt:
-            starts = self._beside(starts[1], i), starts[0]
         best = self._approach(starts[0], home, near, rows, i, most)
         cost = best.steps.clone()
         left = (~best.converged).nonzero().squeeze(1)
@@ -191,12 +184,6 @@ class Climb:
             cost[left] += i * found.steps
             _put(best, left, found, slice(None))
         return best, cost
-
-    def _beside(self, start: Tensor, i: int) -> Tensor:
-        """``start`` at i with the noise of this attempt, the same for all samples."""
-        own = generator(self.effort.seed, "auto", str(self.effort.attempt), str(i))
-        noise = torch.randn(start.shape[1:], generator=own)
-        return start + self.schedule.sigma[i] * noise.to(start)
 
     def _approach(
         self,
