@@ -19,7 +19,7 @@ from fpinv.tables import CAP, grounds, label, latent, markdown, mean, setting
 GOAL = 40.0
 """dB of the latent: an error of one per cent, which no picture shows."""
 
-SETTINGS = ("inverter.iterations", "inverter.accuracy")
+SETTINGS = ("inverter.iterations", "inverter.accuracy", "inverter.descents")
 HEADINGS = ("inverter", "evaluations a step", "latent, dB", "gap, dB", f"{GOAL:g} dB")
 
 

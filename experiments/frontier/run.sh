@@ -34,4 +34,8 @@ short $short $all inverter=ddim,ife,edict,belm
 short_fpi $short $all $fpi=$(by_scale "" 2,5 2,3,5,8 2,3,5,8)
 short_aidi $short $all $aidi=$(by_scale "" 5 2,3,5,8 5,8)
 END
+# Whether more gradients bring the hardest closer.
+[ "$scale" != full ] || sweeps "$@" <<END
+hardest limit=8 steps=20 guidance=7.5 $auto=40 inverter.descents=320
+END
 "$python" experiments/frontier/plot.py "$out"
