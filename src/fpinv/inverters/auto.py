@@ -79,10 +79,10 @@ class Auto(DDIMSampling):
     direction, and guidance may magnify another a hundred times more. Under guidance, and where
     the expected error is above the accepted one, the sample is sampled back, at the guidance of
     the inversion. Where its error is above the accepted one although every step was solved or
-    half of it was expected, it climbs once more: iterations and descents to the latent below go
-    on to a hundredth of their tolerances, as far as they get. The closer of the two is kept;
-    where its error is more than ten times the accepted one all the same, DDIM inversion if that
-    comes back closer, none of whose steps counts as solved.
+    less than half of it was expected, it climbs once more: iterations and descents to the latent
+    below go on to a hundredth of their tolerances, as far as they get. The closer of the two is
+    kept; where its error is more than ten times the accepted one all the same, DDIM inversion if
+    that comes back closer, none of whose steps counts as solved.
 
     NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
     first of a sample, 5 L for another (L + i for i > 4 L). N for sampling back; a second climb
