@@ -178,7 +178,7 @@ class _Closest:
         """Takes ``other``'s samples, which are those of ``rows``, where they come back closer."""
         error = self._measure(other.noise, rows)
         better = error < self.error[rows]
-        self.error = self.error.index_copy(0, rows, torch.where(better, error, self.error[rows]))
+        self.error = self.error.index_copy(0, rows, torch.minimum(error, self.error[rows]))
         to, noise = rows[better], self.found.noise.clone()
         noise[to] = other.noise[better]
         solving = ("residual", "iterations", "converged")
