@@ -33,8 +33,8 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 
 benchmark: .venv/installed
-	$(BIN)/python experiments/benchmark/benchmark.py steps=20
-	$(BIN)/python experiments/benchmark/benchmark.py steps=10 guidance=3
+	$(BIN)/python experiments/benchmarks/overhead/benchmark.py steps=20
+	$(BIN)/python experiments/benchmarks/overhead/benchmark.py steps=10 guidance=3
 
 clean:
 	rm -rf .venv outputs/*/ .pytest_cache .ruff_cache

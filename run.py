@@ -8,15 +8,16 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from fpinv import command, execution
-from fpinv.ranks import conclude
+from fpinv.run import job
+from fpinv.run import main as command_line
+from fpinv.run.processes import conclude
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> int:
     """One job."""
-    return execution.run_job(config)
+    return job.run_job(config)
 
 
 if __name__ == "__main__":
-    conclude(lambda: command.run(main))
+    conclude(lambda: command_line.run(main))

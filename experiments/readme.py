@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fpinv.errors import UserError
-from fpinv.records import write
-from fpinv.results import JOBS, LARGEST, TEXT, blocks, load
+from fpinv.reporting.experiment import JOBS, LARGEST, TEXT, blocks, folder_of, load
+from fpinv.run.folder import write
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- results: (\w+)((?:; [^;\n]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -56,15 +56,16 @@ def filled(readme: str, root: Path = ROOT) -> str:
 
 def _filled(place: re.Match[str], root: Path) -> str:
     begin, name, wanted, end = place.groups()
-    if not (root / "experiments" / name).is_dir():
+    folder = folder_of(root / "experiments", name)
+    if not folder.is_dir():
         raise UserError(f"README.md shows results of {name}, which is no experiment")
-    file = root / "experiments" / name / "results" / TEXT
+    file = folder / "results" / TEXT
     if not file.is_file():
         return place[0]
     text = file.read_text(encoding="utf-8").strip()
     if chosen := wanted.split("; ")[1:]:
         text = "\n\n".join(block(text, beginning, name) for beginning in chosen)
-    linked = LINK.sub(rf"\1experiments/{name}/results/\2", text)
+    linked = LINK.sub(rf"\1{folder.relative_to(root).as_posix()}/results/\2", text)
     return f"{begin}{linked}\n{end}"
 
 
@@ -82,14 +83,14 @@ def block(text: str, beginning: str, name: str) -> str:
 
 def stale(root: Path = ROOT) -> Iterator[str]:
     """What is not as the committed jobs.json files have it, a line each."""
-    for jobs in sorted(root.glob(f"experiments/*/results/{JOBS}")):
-        yield from _stale(jobs.parent)
+    for jobs in sorted(root.glob(f"experiments/*/*/results/{JOBS}")):
+        yield from _stale(jobs.parent, root)
     text = (root / "README.md").read_text(encoding="utf-8")
     if filled(text, root) != text:
         yield "README.md: run python experiments/readme.py"
 
 
-def _stale(results: Path) -> Iterator[str]:
+def _stale(results: Path, root: Path) -> Iterator[str]:
     name, text = results.parent.name, (results / TEXT).read_text(encoding="utf-8")
     experiment = load(results.parent)
     if experiment is None:
@@ -98,7 +99,7 @@ def _stale(results: Path) -> Iterator[str]:
     with TemporaryDirectory() as made:
         experiment.run(results, Path(made))
         if (Path(made) / TEXT).read_text(encoding="utf-8") != text:
-            yield f"{name}: run its script on experiments/{name}/results"
+            yield f"{name}: run its script on {results.relative_to(root).as_posix()}"
     for shown in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
         file = results / shown
         if not file.is_file() or file.stat().st_size >= LARGEST:

@@ -1,8 +1,8 @@
 """One page on experiments: ``report.py FOLDER... [--out outputs/report]``.
 
-A folder is one of runs, such as outputs/frontier/<stamp>, or of results, such as
-experiments/frontier/results. Writes <out>.html, which needs no network and no other file, and
-<out>.md.
+A folder holds runs, such as outputs/frontier/<stamp>, or results, such as
+experiments/studies/frontier/results. Writes <out>.html, which needs no network and no other
+file, and <out>.md.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fpinv.errors import UserError
-from fpinv.records import write
-from fpinv.report import collect, markdown, page
+from fpinv.reporting.page import collect, markdown, page
+from fpinv.run.folder import write
 
 EXPERIMENTS = Path(__file__).parent
 

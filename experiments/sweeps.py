@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fpinv import command
-from fpinv.execution import FAILED
-from fpinv.ranks import conclude
+from fpinv.run import main as command_line
+from fpinv.run.job import FAILED
+from fpinv.run.processes import conclude
 from run import main as hydra_main
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     for folder, *overrides in filter(None, map(shlex.split, sweeps)):
         sys.argv = ["run.py", "-cp", str(CONF), f"experiment={os.environ['name']}"]
         sys.argv += [f"hydra.sweep.dir={os.environ['out']}/{folder}", *overrides, *shared]
-        if (code := command.run(hydra_main)) > FAILED:
+        if (code := command_line.run(hydra_main)) > FAILED:
             return code
     return 0
 

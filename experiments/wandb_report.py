@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fpinv.errors import UserError
-from fpinv.explanation import explain
-from fpinv.tracking import CHARTS, LINES, PICTURES, chart_key
+from fpinv.run.messages import explain
+from fpinv.run.tracking import CHARTS, LINES, PICTURES, chart_key
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Report, Runset

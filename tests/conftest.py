@@ -13,7 +13,7 @@ os.environ.setdefault("WANDB_SILENT", "true")
 import pytest
 import torch
 
-from fpinv import command
+from fpinv.run import main as command_line
 
 # Tiny networks spend more on thread hand-over than on arithmetic.
 torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def recorded_sweep(main: Callable[[], None], tmp_path_factory: pytest.TempPathFa
     asked = ["limit=2", "steps=2", "inverter.iterations=1,2", f"hydra.sweep.dir={folder}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["run.py", "-cp", CONF, "-m", *asked, "tracking.mode=offline"])
-        assert command.run(main) == 0
+        assert command_line.run(main) == 0
     return folder
 
 

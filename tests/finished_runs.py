@@ -2,7 +2,7 @@
 
 from omegaconf import OmegaConf
 
-from fpinv.records import RunFolder
+from fpinv.run.folder import RunFolder
 
 HEADER = {
     "model": "scenes",

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
-from fpinv.records import Record
+from fpinv.tasks.record import Record
 from fpinv.tasks.task import Settings
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]

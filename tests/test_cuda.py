@@ -10,7 +10,7 @@ from conftest import CONF
 from diffusers import StableDiffusionPipeline
 
 import fpinv.models.scenes
-from fpinv import command, square
+from fpinv import square
 from fpinv.datasets.scenes import Scenes
 from fpinv.inverters.bdia import BDIA
 from fpinv.inverters.belm import BELM
@@ -19,8 +19,9 @@ from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.models.weights import SCENES
+from fpinv.run import main as command_line
 from fpinv.solvers import rms
-from fpinv.weights import SCENES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 
@@ -111,7 +112,7 @@ def test_runs_end_to_end(main, tmp_path, monkeypatch, precision):
     folder = tmp_path / "sweep"
     where = [f"hydra.sweep.dir={folder}", "tracking.mode=disabled"]
     monkeypatch.setattr(sys, "argv", ["run.py", "-cp", CONF, "-m", *asked, *where])
-    assert command.run(main) == 0
+    assert command_line.run(main) == 0
     with (folder / "sweep.csv").open(encoding="utf-8", newline="") as file:
         jobs = list(csv.DictReader(file))
     assert [job["failed"] for job in jobs] == ["0", "0"]

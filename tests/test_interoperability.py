@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from fpinv.datasets.example import Example
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.stable_diffusion import StableDiffusion
-from fpinv.records import RunFolder
+from fpinv.run.folder import RunFolder
 from fpinv.tasks.reconstruction import Reconstruction
 from fpinv.tasks.task import Settings
 

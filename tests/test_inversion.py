@@ -7,8 +7,9 @@ import toy
 
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion, sample
+from fpinv.inversion import Inversion
 from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.sampling import sample
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fpinv import command
+from fpinv.run import main as command_line
 
 ROOT = Path(__file__).parents[1]
 SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Add an inverter")[2]
@@ -32,7 +32,7 @@ def run(main, tmp_path, monkeypatch):
 
     def call(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["run.py", *asked, *arguments])
-        return command.run(main)
+        return command_line.run(main)
 
     return call
 

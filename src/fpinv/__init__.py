@@ -38,7 +38,7 @@ _HOMES = {
     "NormPrior": "seeds.prior",
     "NullText": "inverters.null_text",
     "Plain": "solvers",
-    "PromptAware": "adjustment",
+    "PromptAware": "inverters.adjustment",
     "PromptToPrompt": "editing.recipe",
     "ReNoise": "inverters.renoise",
     "Schedule": "schedule",
@@ -49,7 +49,7 @@ _HOMES = {
     "UserError": "errors",
     "Whitening": "inverters.whitening",
     "edit": "editing.sampling",
-    "sample": "inversion",
+    "sample": "sampling",
     "square": "images",
     "to_pil": "images",
 }

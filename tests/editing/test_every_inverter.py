@@ -9,13 +9,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from pipelines import tiny_sd15
 
-from fpinv.construction import build
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import plan_branches, sample_branches
-from fpinv.inversion import sample
 from fpinv.inverters.direct import Direct
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.run.build import build
+from fpinv.sampling import sample
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(file.stem for file in (CONF / "inverter").glob("*.yaml"))

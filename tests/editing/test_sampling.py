@@ -15,9 +15,9 @@ from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import edit, plan_branches, sample_branches
 from fpinv.errors import UserError
-from fpinv.inversion import DDIMSampling, sample
 from fpinv.inverters.ddim import DDIM
-from fpinv.metrics import background_mse
+from fpinv.metrics.pixels import background_mse
+from fpinv.sampling import DDIMSampling, sample
 
 SOURCE = "a red star on white"
 TARGETS = ["a blue star on white", "a red dotted star on white"]

@@ -9,12 +9,12 @@ import toy
 
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import sample
-from fpinv.inverters.auto import Auto
-from fpinv.inverters.climb import Climb, Effort
+from fpinv.inverters.auto.auto import Auto
+from fpinv.inverters.auto.climb import Climb, Effort
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.implicit import ascend
+from fpinv.sampling import sample
 from fpinv.solvers import Anderson, rms
 
 ROUGH = 4.0
@@ -99,7 +99,7 @@ def test_the_record_says_which_steps_were_not_solved_and_what_the_check_cost():
 def test_a_climb_with_unsolved_steps_is_made_again_where_its_error_was_not_foreseen(monkeypatch):
     d, z, c = toy.denoiser(10, scale=ROUGH), toy.latents(30), toy.condition(30, guidance=7.5)
     mended = toy.error(Auto(), d, z, c)
-    monkeypatch.setattr("fpinv.inverters.auto.FORESEEN", math.inf)
+    monkeypatch.setattr("fpinv.inverters.auto.auto.FORESEEN", math.inf)
     kept = toy.error(Auto(), d, z, c)
     assert (mended <= kept * 1.01).all() and (mended < kept / 2).any()
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import toy
 
-from fpinv.inversion import sample
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.direct import Direct
+from fpinv.sampling import sample
 
 
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)

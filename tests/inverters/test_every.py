@@ -9,9 +9,9 @@ import toy
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from fpinv.construction import build
 from fpinv.inversion import Inversion
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.run.build import build
 from fpinv.solvers import rms
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -13,10 +13,10 @@ from toy import error
 
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import sample
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
+from fpinv.sampling import sample
 from fpinv.schedule import Schedule
 from fpinv.solvers import Anderson, Averaged, rms
 

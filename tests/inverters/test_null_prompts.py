@@ -8,10 +8,10 @@ import toy
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
-from fpinv.inversion import sample
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.negative_prompt import NegativePrompt
 from fpinv.inverters.null_text import NullText
+from fpinv.sampling import sample
 from fpinv.solvers import rms
 
 

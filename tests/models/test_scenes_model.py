@@ -105,7 +105,7 @@ def test_the_ceiling_is_a_faithful_picture(measured):
 
 
 def test_the_card_says_what_was_measured(monkeypatch):
-    recipe = Path(__file__).parents[2] / "experiments" / "scenes_model"
+    recipe = Path(__file__).parents[2] / "experiments" / "training" / "scenes"
     monkeypatch.syspath_prepend(recipe)
     model_card = import_module("model_card")
     card = json.loads((FOLDER / "model_card.json").read_text())

@@ -7,12 +7,12 @@ from drawn_seeds import normal
 from judges import Thumbnails
 from pipelines import tiny_sd15
 
-from fpinv.clip import ScenesCLIP
 from fpinv.datasets.scenes import Scenes
 from fpinv.errors import UserError
 from fpinv.images import square
-from fpinv.inversion import sample
+from fpinv.metrics.clip import ScenesCLIP
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.sampling import sample
 from fpinv.seeds.prior import NormPrior
 from fpinv.seeds.seedselect import SeedSelect
 

@@ -9,13 +9,13 @@ from PIL import Image
 from pipelines import tiny_sd15
 
 from fpinv import FixedPoint, StableDiffusion
-from fpinv.adjustment import PromptAware
 from fpinv.datasets.example import EditCase, Example
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
+from fpinv.inverters.adjustment import PromptAware
 from fpinv.inverters.ddim import DDIM
-from fpinv.records import RunFolder
+from fpinv.run.folder import RunFolder
 from fpinv.tasks.editing import Editing
 from fpinv.tasks.task import Settings
 

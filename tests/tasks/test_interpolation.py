@@ -10,8 +10,8 @@ import toy
 from judges import Brightness, Shades, broken
 from pipelines import tiny_sd15
 
-from fpinv.adjustment import PromptAware
 from fpinv.errors import UserError
+from fpinv.inverters.adjustment import PromptAware
 from fpinv.inverters.bdia import BDIA
 from fpinv.inverters.belm import BELM
 from fpinv.inverters.ddim import DDIM
@@ -25,7 +25,7 @@ from fpinv.inverters.newton import Newton
 from fpinv.inverters.null_text import NullText
 from fpinv.inverters.renoise import ReNoise
 from fpinv.models.stable_diffusion import StableDiffusion
-from fpinv.records import RunFolder
+from fpinv.run.folder import RunFolder
 from fpinv.seeds.centroids import FrechetMean, Mean
 from fpinv.seeds.paths import Linear, NAOPath, Slerp
 from fpinv.tasks.interpolation import Interpolation

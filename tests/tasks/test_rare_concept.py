@@ -13,7 +13,7 @@ from fpinv.errors import UserError
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.stable_diffusion import StableDiffusion
-from fpinv.records import RunFolder
+from fpinv.run.folder import RunFolder
 from fpinv.seeds.centroids import FrechetMean, NAOCentroid
 from fpinv.seeds.prior import NormPrior
 from fpinv.seeds.seedselect import SeedSelect

@@ -4,9 +4,9 @@ import torch
 import toy
 from PIL import Image
 
-from fpinv.adjustment import PromptAware
 from fpinv.datasets.example import Example
-from fpinv.inverters.auto import Auto
+from fpinv.inverters.adjustment import PromptAware
+from fpinv.inverters.auto.auto import Auto
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
@@ -116,7 +116,7 @@ def test_generated_images_tell_the_seed_error():
 
 def test_the_seed_of_a_generated_image_is_that_of_a_stock_pipeline():
     """The picture is what sampling from ``torch.manual_seed(seed)``'s noise gives."""
-    from fpinv.inversion import sample
+    from fpinv.sampling import sample
 
     model = toy.ToyModel()
     noise = torch.randn(1, *toy.SHAPE, generator=torch.Generator().manual_seed(7))

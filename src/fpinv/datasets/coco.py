@@ -12,7 +12,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from fpinv.datasets.example import Example
-from fpinv.datasets.files import existing_folder, read_text
+from fpinv.datasets.tables.files import existing_folder, read_text
 from fpinv.errors import UserError
 
 REMEDY = (

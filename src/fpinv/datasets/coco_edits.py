@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from fpinv.datasets.coco import Coco
-from fpinv.datasets.edit_table import Row, numbered, read_edits, read_mask
 from fpinv.datasets.example import EditCase, Example
+from fpinv.datasets.tables.edit_table import Row, numbered, read_edits, read_mask
 from fpinv.errors import UserError
 
 REMEDY = (
@@ -22,7 +22,7 @@ class CocoEdits:
 
     The source prompt is the column source, else the image's first caption. One row an edit;
     several rows may name one image, which is inverted once for all of them. The columns kind,
-    blend, reweight and mask are described at :func:`~fpinv.datasets.edit_table.read_edits`.
+    blend, reweight and mask are described at :func:`~fpinv.datasets.tables.edit_table.read_edits`.
 
     Arguments:
         root: See :class:`~fpinv.datasets.coco.Coco`.

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from fpinv.datasets.example import Example
-from fpinv.datasets.files import existing_folder
-from fpinv.datasets.table import cell, listed, read_rows
+from fpinv.datasets.tables.files import existing_folder
+from fpinv.datasets.tables.table import cell, listed, read_rows
 from fpinv.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from fpinv.datasets.edit_table import numbered, read_edits, read_mask
 from fpinv.datasets.example import EditCase, Example
-from fpinv.datasets.files import existing_folder
 from fpinv.datasets.folder import FILE_KEYS, find_images, slugs
+from fpinv.datasets.tables.edit_table import numbered, read_edits, read_mask
+from fpinv.datasets.tables.files import existing_folder
 from fpinv.errors import UserError
 
 
@@ -17,7 +17,7 @@ class FolderEdits:
 
     One row an edit; several rows may name one image, which is inverted once for all of them. The
     columns kind, blend, reweight and mask are described at
-    :func:`~fpinv.datasets.edit_table.read_edits`.
+    :func:`~fpinv.datasets.tables.edit_table.read_edits`.
 
     Arguments:
         root: The folder; None raises an error that says so.

@@ -12,11 +12,11 @@ from typing import Any
 
 from fpinv.datasets.classes import Bin, Category
 from fpinv.datasets.example import Example
-from fpinv.datasets.files import existing_folder
 from fpinv.datasets.folder import Folder
+from fpinv.datasets.tables.files import existing_folder
 from fpinv.errors import UserError
-from fpinv.records import read_json
-from fpinv.suggestion import nearest
+from fpinv.run.folder import read_json
+from fpinv.run.messages import nearest
 
 WORDNET_ID = re.compile(r"n\d{8}(?=_)")
 MANY, FEW = 1_000_000, 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fpinv.datasets.coco import first_captions
 from fpinv.datasets.example import Example
-from fpinv.datasets.files import existing_folder
+from fpinv.datasets.tables.files import existing_folder
 
 REMEDY = (
     "point dataset.root=<folder> at the one that holds the caption file of https://nocaps.org "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fpinv.datasets.example import EditCase, Example, Mask
-from fpinv.datasets.files import existing_folder, read_text
+from fpinv.datasets.tables.files import existing_folder, read_text
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from fpinv.editing.request import Kind
 from fpinv.editing.tokens import Tokens, align
 from fpinv.errors import UserError
-from fpinv.suggestion import nearest
+from fpinv.run.messages import nearest
 
 Steps = float | tuple[float, float]
 """A part of the sampling, as fractions from its noisy start: (first, last), or (0, last)."""

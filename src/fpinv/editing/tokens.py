@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fpinv.editing.request import Kind
 from fpinv.errors import UserError
-from fpinv.suggestion import nearest
+from fpinv.run.messages import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import DDIMSampling, Inversion, spent
+from fpinv.inversion import Inversion
+from fpinv.sampling import DDIMSampling, spent
 
 
 @dataclass(frozen=True)

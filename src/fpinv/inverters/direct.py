@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Guided, Inversion, spent
+from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import ddim_path
+from fpinv.sampling import Guided, spent
 from fpinv.solvers import per_sample
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import Guided, Inversion, spent
+from fpinv.inversion import Inversion
+from fpinv.sampling import Guided, spent
 
 
 @dataclass(frozen=True)

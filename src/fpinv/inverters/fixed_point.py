@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import DDIMSampling, Inversion
+from fpinv.inversion import Inversion
 from fpinv.inverters.implicit import ascend, equation
+from fpinv.sampling import DDIMSampling
 from fpinv.solvers import Acceleration, FixedPointIteration, Plain, Solution, rms
 
 

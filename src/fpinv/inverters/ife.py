@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import DDIMSampling, Inversion, spent
+from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import require_label
+from fpinv.sampling import DDIMSampling, spent
 from fpinv.solvers import rms
 
 Variant = Literal["corrected", "cached", "literal"]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion, spent
+from fpinv.inversion import Inversion
+from fpinv.sampling import spent
 from fpinv.solvers import Equation, Solution
 
 Solve = Callable[[Tensor, Tensor, int], Solution]

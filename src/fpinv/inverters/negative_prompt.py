@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
-from fpinv.inversion import Guided, Inversion, sample
+from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import DDIM
+from fpinv.sampling import Guided, sample
 
 
 @dataclass(frozen=True)

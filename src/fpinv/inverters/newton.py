@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import DDIMSampling, Inversion
+from fpinv.inversion import Inversion
 from fpinv.inverters.implicit import ascend, equation
+from fpinv.sampling import DDIMSampling
 from fpinv.solvers import Equation, FixedPointIteration, Solution, per_sample, rms
 
 

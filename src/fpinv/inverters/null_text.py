@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
-from fpinv.inversion import Guided, Inversion, spent
+from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import ddim_path
+from fpinv.sampling import Guided, spent
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import DDIMSampling, Inversion
+from fpinv.inversion import Inversion
 from fpinv.inverters.implicit import ascend
 from fpinv.inverters.whitening import Whitening
+from fpinv.sampling import DDIMSampling
 from fpinv.solvers import Solution, per_sample, rms
 
 

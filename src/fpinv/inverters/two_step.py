@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Guided, Inversion, spent
+from fpinv.inversion import Inversion
+from fpinv.sampling import Guided, spent
 from fpinv.schedule import Schedule
 
 

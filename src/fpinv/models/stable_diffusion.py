@@ -27,8 +27,8 @@ from transformers.utils import logging as transformers_logging
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
+from fpinv.models.weights import local_folder
 from fpinv.schedule import Schedule
-from fpinv.weights import local_folder
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 

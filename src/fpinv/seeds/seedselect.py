@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fpinv.clip import ImageEncoder
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
+from fpinv.metrics.clip import ImageEncoder
 from fpinv.models.model import Model
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.prior import NormPrior

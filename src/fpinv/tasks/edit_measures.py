@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fpinv import metrics
-from fpinv.attributes import SceneReader, accuracy
-from fpinv.clip import CLIP, directional_similarity, similarity
-from fpinv.editing.pictures import strip
+from fpinv.editing.images import strip
 from fpinv.images import to_pil
-from fpinv.metrics import PerceptualMetric
-from fpinv.tasks.batching import Column
+from fpinv.metrics import pixels
+from fpinv.metrics.clip import CLIP, directional_similarity, similarity
+from fpinv.metrics.edit_accuracy import SceneReader, accuracy
+from fpinv.metrics.lpips import PerceptualMetric
 from fpinv.tasks.edit_cases import Outcome
+from fpinv.tasks.loading import Column
 
 
 def cost(outcome: Outcome) -> dict[str, Column]:
@@ -25,8 +25,8 @@ def cost(outcome: Outcome) -> dict[str, Column]:
     inversions = [source.inversion for source in outcome.sources]
     latents = torch.cat([source.latents for source in outcome.sources])
     return {
-        "reconstruction_psnr": metrics.psnr(outcome.reconstructions, outcome.originals),
-        "reconstruction_latent_psnr": metrics.latent_psnr(outcome.found, latents),
+        "reconstruction_psnr": pixels.psnr(outcome.reconstructions, outcome.originals),
+        "reconstruction_latent_psnr": pixels.latent_psnr(outcome.found, latents),
         "nfe_calls": torch.cat([inversion.calls for inversion in inversions]),
         "nfe_rows": torch.cat([inversion.rows for inversion in inversions]),
         "sample_nfe_calls": sampled.calls,
@@ -43,10 +43,10 @@ def comparisons(outcome: Outcome) -> dict[str, Column]:
     masks = [case.mask for case in outcome.cases]
     pair = (outcome.edits, outcome.originals)
     return {
-        "truth_psnr": _where_known(metrics.psnr, (outcome.edits,), truths),
-        "background_psnr": _where_known(metrics.background_psnr, pair, masks),
-        "background_ssim": _where_known(metrics.background_ssim, pair, masks),
-        "background_mse": _where_known(metrics.background_mse, pair, masks),
+        "truth_psnr": _where_known(pixels.psnr, (outcome.edits,), truths),
+        "background_psnr": _where_known(pixels.background_psnr, pair, masks),
+        "background_ssim": _where_known(pixels.background_ssim, pair, masks),
+        "background_mse": _where_known(pixels.background_mse, pair, masks),
     }
 
 

@@ -9,31 +9,30 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fpinv.adjustment import Adjustment, Unadjusted
-from fpinv.attributes import SceneReader
-from fpinv.clip import CLIP
 from fpinv.datasets.example import EditCase, Example
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import Editable, plan_branches, sample_branches
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
-from fpinv.metrics import PerceptualMetric
-from fpinv.records import Record
+from fpinv.inverters.adjustment import Adjustment, Unadjusted
+from fpinv.metrics.clip import CLIP
+from fpinv.metrics.edit_accuracy import SceneReader
+from fpinv.metrics.lpips import PerceptualMetric
 from fpinv.seeding import normal
-from fpinv.tasks.batching import (
+from fpinv.tasks.edit_cases import Case, Key, Outcome, Source
+from fpinv.tasks.edit_measures import Readings, comparisons, cost, pictures
+from fpinv.tasks.loading import (
     batches,
     by_example,
-    clock,
     decoding,
     diverged,
     require_inversions,
     saved_inversion,
-    warm_up,
 )
-from fpinv.tasks.edit_cases import Case, Key, Outcome, Source
-from fpinv.tasks.edit_measures import Readings, comparisons, cost, pictures
+from fpinv.tasks.record import Record
 from fpinv.tasks.task import Settings
+from fpinv.tasks.timing import clock, warm_up
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fpinv import metrics
 from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.groups import Groups
 from fpinv.errors import UserError
 from fpinv.images import sheet
 from fpinv.inversion import Inverter
+from fpinv.metrics import pixels
 from fpinv.models.model import Model
-from fpinv.records import Record
 from fpinv.seeds.centroids import Centroid, NAOCentroid
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.paths import NAOPath, Path
-from fpinv.tasks.bench import Bench, Loaded, Seeds, require_seed
-from fpinv.tasks.judging import ACCURACIES, JudgedTask
+from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
+from fpinv.tasks.record import Record
+from fpinv.tasks.seed_pipeline import Bench, Loaded, Seeds, require_seed
 from fpinv.tasks.task import Settings, whole_number
 
 Mode = Literal["path", "centroid"]
@@ -60,7 +60,7 @@ class Interpolation(JudgedTask):
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
-    Arguments: those of :class:`~fpinv.tasks.judging.JudgedTask`, and
+    Arguments: those of :class:`~fpinv.tasks.class_judge.JudgedTask`, and
         mode: ``path`` or ``centroid``.
         path: The way between two seeds.
         centroid: The centroid of a set of seeds.
@@ -155,12 +155,12 @@ class Interpolation(JudgedTask):
             group.prompt,
             {
                 **self.judge.accuracy(images[inner], group.category),
-                "norm_ratio": metrics.norm_ratio(way.seeds[inner]).mean().item(),
+                "norm_ratio": pixels.norm_ratio(way.seeds[inner]).mean().item(),
                 **way.ends.costs,
                 "seconds_seeds": way.seconds,
                 "seconds_sample": seconds,
             },
-            {"norm": metrics.norm_ratio(way.seeds).tolist(), **way.losses},
+            {"norm": pixels.norm_ratio(way.seeds).tolist(), **way.losses},
             {"strip": self._strip(loaded.members, images)},
             inversion=way.ends.inversion,
             image=bench.name(group),

@@ -10,20 +10,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fpinv import metrics
 from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.groups import Group, Groups, subsets
 from fpinv.errors import UserError
 from fpinv.images import sheet
 from fpinv.inversion import Inversion, Inverter
+from fpinv.metrics import pixels
 from fpinv.models.model import Model
-from fpinv.records import Record
 from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.seedselect import SeedSelect, Target
-from fpinv.tasks.bench import Bench, Loaded, Seeds, past_errors, require_seed, rows_of
-from fpinv.tasks.judging import ACCURACIES, JudgedTask
+from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
+from fpinv.tasks.record import Record
+from fpinv.tasks.seed_pipeline import Bench, Loaded, Seeds, past_errors, require_seed, rows_of
 from fpinv.tasks.task import Settings, whole_number
 
 
@@ -69,7 +69,7 @@ class RareConcept(JudgedTask):
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
-    Arguments: those of :class:`~fpinv.tasks.judging.JudgedTask`, and
+    Arguments: those of :class:`~fpinv.tasks.class_judge.JudgedTask`, and
         centroid: Makes one seed of those of K references; None starts from random seeds, and
             nothing is inverted.
         seedselect: Optimises the seeds; None leaves them as they are.
@@ -180,7 +180,7 @@ class RareConcept(JudgedTask):
                 **self.judge.accuracy(images, group.category),
                 "seconds_init": start.seconds,
                 "seconds_opt": seconds,
-                "norm_ratio": metrics.norm_ratio(found.seeds).mean().item(),
+                "norm_ratio": pixels.norm_ratio(found.seeds).mean().item(),
                 "loss_start": _mean([losses[0] for losses in found.losses]),
                 "loss_end": _mean([min(losses) for losses in found.losses]),
             },

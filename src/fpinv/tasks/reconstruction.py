@@ -10,27 +10,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fpinv import metrics
-from fpinv.adjustment import Adjustment, Unadjusted
 from fpinv.datasets.example import Example
 from fpinv.denoiser import Condition
 from fpinv.errors import UserError
 from fpinv.images import to_pil
-from fpinv.inversion import Inversion, Inverter, sample
-from fpinv.metrics import PerceptualMetric
+from fpinv.inversion import Inversion, Inverter
+from fpinv.inverters.adjustment import Adjustment, Unadjusted
+from fpinv.metrics import pixels
+from fpinv.metrics.lpips import PerceptualMetric
 from fpinv.models.model import Model
-from fpinv.records import Record, finite
+from fpinv.sampling import sample
 from fpinv.seeding import normal
-from fpinv.tasks.batching import (
-    batches,
-    by_example,
-    clock,
-    diverged,
-    load_pixels,
-    over_steps,
-    warm_up,
-)
+from fpinv.tasks.loading import batches, by_example, diverged, load_pixels, over_steps
+from fpinv.tasks.record import Record, finite
 from fpinv.tasks.task import Settings
+from fpinv.tasks.timing import clock, warm_up
 
 DIFFERENCE_GAIN = 4
 
@@ -184,15 +178,15 @@ class Reconstruction:
     ) -> dict[str, Tensor | float | None]:
         """Each metric's values (B,), or the one value that all images share."""
         x, rec, inversion = batch.images, outcome.images, outcome.inversion
-        psnr, ceiling_psnr = metrics.psnr(rec, x), metrics.psnr(ceiling, x)
+        psnr, ceiling_psnr = pixels.psnr(rec, x), pixels.psnr(ceiling, x)
         columns: dict[str, Tensor | float | None] = {
             "psnr": psnr,
             "ceiling_psnr": ceiling_psnr,
             "gap": ceiling_psnr - psnr,
-            "ssim": metrics.ssim(rec, x),
-            "mse": metrics.mse(rec, x),
-            "latent_mse": metrics.latent_mse(outcome.latents, outcome.inverted),
-            "latent_psnr": metrics.latent_psnr(outcome.latents, outcome.inverted),
+            "ssim": pixels.ssim(rec, x),
+            "mse": pixels.mse(rec, x),
+            "latent_mse": pixels.latent_mse(outcome.latents, outcome.inverted),
+            "latent_psnr": pixels.latent_psnr(outcome.latents, outcome.inverted),
             "residual": over_steps(inversion.residual),
             "iterations": over_steps(inversion.iterations),
             "converged": over_steps(inversion.converged),
@@ -204,14 +198,14 @@ class Reconstruction:
             "adjust_nfe_rows": outcome.adjust_rows,
             "seconds_per_image": outcome.seconds / len(x),
             "stored_numbers": inversion.stored_numbers,
-            "noise_norm": metrics.norm_ratio(inversion.noise),
+            "noise_norm": pixels.norm_ratio(inversion.noise),
             "adjustment_distance": _distance(outcome.inverted, batch.encoded),
         }
         if self.perceptual is not None:
             columns[self.perceptual.name] = self.perceptual(rec, x)
         if batch.known is not None and batch.noise is not None:
             columns |= {
-                "seed_error": metrics.seed_error(inversion.noise, batch.noise),
+                "seed_error": pixels.seed_error(inversion.noise, batch.noise),
                 "encoding_distance": _distance(batch.encoded, batch.known),
                 "adjusted_distance": _distance(outcome.inverted, batch.known),
                 "reconstruction_distance": _distance(outcome.latents, batch.known),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fpinv.datasets.example import Dataset, Example
     from fpinv.inversion import Inverter
     from fpinv.models.model import Model
-    from fpinv.records import Record
+    from fpinv.tasks.record import Record
 
 
 @dataclass(frozen=True)

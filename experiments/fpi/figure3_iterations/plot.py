@@ -1,0 +1,158 @@
+"""Residuals and PSNR against fpi's iterations (FPI, Fig. 3 and 3.2): ``plot.py FOLDER [RESULTS]``.
+
+Reads records only. A row of panels for each guidance: the residuals of every image at the step in
+the middle of the grid, the ratios of successive residuals along the grid, PSNR with the VAE's
+ceiling.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.tables import (
+    CALLS,
+    GAP,
+    LATENT,
+    PSNR,
+    block,
+    grounds,
+    label,
+    latent,
+    mean,
+    setting,
+    shared,
+)
+
+ITERATIONS = "inverter.iterations"
+FLOOR = 1e-5
+"""Residual below which rounding says what the next one is."""
+
+COLUMNS = (PSNR, GAP, LATENT, CALLS)
+
+
+def traced(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Of one image: its residuals at the middle step, and how they fall along the grid.
+
+    ``ratios`` has for each step the geometric mean of r_{k+1} / r_k, ``rises`` the share of the
+    steps at which a residual was larger than the one before.
+    """
+    count = sum(name.startswith("residual_") for name in line)
+    trace = np.array([line[f"residual_{n}"] for n in range(1, count + 1)], dtype=float)
+    found = {"middle": trace[:, trace.shape[1] // 2].tolist()}
+    if count < 2:
+        return found
+    ratios = trace[1:] / trace[:-1]
+    telling = (trace[:-1] > FLOOR) & np.isfinite(ratios)
+    logs = np.log(ratios, where=telling, out=np.zeros_like(ratios))
+    means = np.exp(logs.sum(0) / np.maximum(telling.sum(0), 1)).round(4)
+    steps = [float(m) if told else None for m, told in zip(means, telling.any(0), strict=True)]
+    return found | {"ratios": steps, "rises": float((logs > 0).any(0).mean())}
+
+
+def iterations(job: Job) -> int:
+    """How many iterations a step had."""
+    return int(job.overrides[ITERATIONS])
+
+
+def ratios(job: Job) -> NDArray[np.float64]:
+    """The ratios of each image and step, (n, N), NaN where there is none."""
+    return np.array([e["ratios"] for e in job.examples], dtype=float)
+
+
+def contraction(job: Job) -> str:
+    """A line on how fast the residuals fell."""
+    found = ratios(job)
+    low, middle, high = np.nanpercentile(found, [5, 50, 95])
+    rises = np.mean([e["rises"] for e in job.examples])
+    return (
+        f"Of {iterations(job)} iterations, `r_{{k+1}} / r_k` over images and steps: median "
+        f"{middle:.3f}, nine in ten between {low:.3f} and {high:.3f}; a residual rose at "
+        f"{100 * rises:.1f} % of the steps."
+    )
+
+
+def table(jobs: Sequence[Job]) -> str:
+    """The table of the jobs on one ground, and what the longest says of contraction."""
+    head = shared(jobs)
+    rows = block(head, jobs, COLUMNS, lambda job: label(job, (ITERATIONS,)))
+    return f"{rows}\n\n{contraction(jobs[-1])}" if iterations(jobs[-1]) > 1 else rows
+
+
+def draw_residuals(axes: Axes, job: Job) -> None:
+    """A line an image: the residual of each evaluated point of one step."""
+    for example in job.examples:
+        residuals = np.array(example["middle"], dtype=float)
+        axes.plot(range(1, len(residuals) + 1), residuals, color="C0", alpha=0.35, linewidth=0.8)
+    step = int(job.summary["steps"]) // 2 + 1
+    axes.set_yscale("log")
+    axes.set_title(f"{setting(job)}: {len(job.examples)} images, step {step}", fontsize=9)
+    axes.set_xlabel("iteration k")
+    axes.set_ylabel("residual |x − g(x)| / |z|")
+
+
+def draw_ratios(axes: Axes, job: Job) -> None:
+    """The ratios along the grid: median, and the band of nine in ten images."""
+    found = ratios(job)
+    kept = np.isfinite(found).any(0)
+    steps = np.arange(1, found.shape[1] + 1)[kept]
+    low, middle, high = np.nanpercentile(found[:, kept], [5, 50, 95], axis=0)
+    axes.fill_between(steps, low, high, alpha=0.25, label="nine in ten images")
+    axes.plot(steps, middle, label="median")
+    axes.axhline(1, color="grey", linestyle=":", linewidth=0.8)
+    axes.set_ylim(0, max(1.05, 1.05 * float(high.max())))
+    axes.set_title("contraction along the grid", fontsize=9)
+    axes.set_xlabel("step of the grid, clean end first")
+    axes.set_ylabel("$r_{k+1}$ / $r_k$")
+    axes.legend(fontsize=7)
+
+
+def draw_psnr(axes: Axes, jobs: Sequence[Job]) -> None:
+    """PSNR against iterations, with the ceiling; on a second axis the latent's, which has none."""
+    at = [iterations(job) for job in jobs]
+    axes.plot(at, [mean(job, "psnr") for job in jobs], "o-", ms=4, label="image")
+    axes.axhline(mean(jobs[0], "ceiling_psnr"), color="C0", linestyle="--", label="VAE ceiling")
+    axes.set_title("reconstruction", fontsize=9)
+    axes.set_xlabel("iterations")
+    axes.set_ylabel("PSNR of the image, dB", color="C0")
+    right = axes.twinx()
+    right.plot(at, [latent(job) for job in jobs], "s:", ms=3, color="C1")
+    right.plot([], [], "s:", ms=3, color="C1", label="latent")
+    right.set_ylabel("of the latent, dB", color="C1")
+    lines = [*axes.get_lines(), right.get_lines()[0]]
+    axes.legend(lines, ["image", "VAE ceiling", "latent"], fontsize=7, loc="lower right")
+
+
+def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
+    """Three panels for each guidance."""
+    figure = Figure(figsize=(10.5, 3.0 * len(all_grounds)), layout="constrained")
+    grid = figure.subplots(len(all_grounds), 3, squeeze=False)
+    for (left, middle, right), jobs in zip(grid, all_grounds, strict=True):
+        draw_residuals(left, jobs[-1])
+        if iterations(jobs[-1]) > 1:
+            draw_ratios(middle, jobs[-1])
+        draw_psnr(right, jobs)
+        for axes in (left, middle, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def make(jobs: Sequence[Job]) -> Results:
+    """A picture of all guidances and a table of each."""
+    found = [sorted(same, key=iterations) for same in grounds(jobs)]
+    shown = "![Residuals, their ratios and PSNR against iterations](iterations.png)"
+    return Results("\n\n".join([shown, *map(table, found)]), {"iterations.png": panels(found)})
+
+
+experiment = Experiment(make, examples=traced)
+
+if __name__ == "__main__":
+    sys.exit(experiment.main())

@@ -1,0 +1,63 @@
+"""PSNR against seconds an image, with what is stored (FPI, Fig. 5): ``plot.py FOLDER [RESULTS]``.
+
+Reads records only. Seconds are of inversion and sampling, without the VAE.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.tables import GAP, LATENT, PSNR, Column, block, mean, shared
+
+COLUMNS = (
+    PSNR,
+    GAP,
+    LATENT,
+    Column("s/image", ("seconds_per_image",), 2),
+    Column("rows to invert", ("nfe_rows",), 0),
+    Column("numbers stored beside z_N", ("stored_numbers",), 0),
+)
+
+
+def draw(jobs: Sequence[Job]) -> Figure:
+    """A cross an inverter: its means with their 95 % intervals; the VAE's ceiling dashed."""
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for job in jobs:
+        x, y = job.summary["seconds_per_image"], job.summary["psnr"]
+        point = axes.errorbar(
+            x["mean"], y["mean"], xerr=x["ci95"], yerr=y["ci95"], fmt="o", capsize=2
+        )
+        axes.annotate(
+            job.summary["inverter"],
+            (x["mean"], y["mean"]),
+            xytext=(6, 6),
+            textcoords="offset points",
+            color=point[0].get_color(),
+        )
+    axes.axhline(mean(jobs[0], "ceiling_psnr"), color="grey", linestyle="--", label="VAE ceiling")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(x=0.25)
+    axes.set_xlabel("seconds an image, to invert and sample")
+    axes.set_ylabel("PSNR, dB")
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def make(jobs: Sequence[Job]) -> Results:
+    """The picture, and its numbers with the memory that each needs."""
+    jobs = sorted(jobs, key=lambda job: mean(job, "seconds_per_image"))
+    head = f"{shared(jobs)}; batches of {jobs[0].summary['batch_size']}"
+    shown = "![PSNR against seconds an image](psnr_time.png)"
+    return Results(f"{shown}\n\n{block(head, jobs, COLUMNS)}", {"psnr_time.png": draw(jobs)})
+
+
+experiment = Experiment(make)
+
+if __name__ == "__main__":
+    sys.exit(experiment.main())

@@ -1,0 +1,73 @@
+"""How well edits fit their prompts against how far they are from their originals (FPI, Fig. 8).
+
+``plot.py outputs/multirun/<stamp> [results]`` reads the records of a sweep over inverters.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from fpinv.errors import UserError
+from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.tables import Column, block
+from fpinv.run.folder import is_interval
+from fpinv.run.sweep import varied
+
+DISTANCE = Column("distance to the original", ("lpips_alex", "features_scenes"), 3)
+FIT = Column("fit to the prompt", ("clip_ViT-L-14_openai", "clip_scenes"), 3)
+
+
+def metric(column: Column, jobs: Sequence[Job]) -> str:
+    """The first of a column's metrics that all jobs have.
+
+    Raises:
+        UserError: there is none.
+    """
+    for name in column.metrics:
+        if all(is_interval(job.summary.get(name)) for job in jobs):
+            return name
+    raise UserError(f"the jobs do not all have one of the metrics {', '.join(column.metrics)}")
+
+
+def name(job: Job, keys: Sequence[str]) -> str:
+    """A job by what was varied."""
+    return ", ".join(job.overrides.get(key, "") for key in keys) or job.name
+
+
+def draw(jobs: Sequence[Job], keys: Sequence[str], x: str, y: str) -> Figure:
+    """A cross a job: its means and their 95 % intervals."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axis = figure.subplots()
+    for job in jobs:
+        across, up = job.summary[x], job.summary[y]
+        bars = {"xerr": across["ci95"] or 0, "yerr": up["ci95"] or 0}
+        axis.errorbar(
+            across["mean"], up["mean"], **bars, fmt="o", capsize=2, label=name(job, keys)
+        )
+    axis.set_xlabel(f"{x} to the original")
+    axis.set_ylabel(f"{y} to the target prompt")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def make(jobs: Sequence[Job]) -> Results:
+    """The picture, and its numbers.
+
+    Raises:
+        UserError: the jobs have no metric in common for an axis.
+    """
+    x, y, keys = metric(DISTANCE, jobs), metric(FIT, jobs), varied(jobs)
+    shown = "![Fit to the prompt against distance to the original](clip_distance.png)"
+    table = block(
+        shown, jobs, (Column("n", ("n",), 0), DISTANCE, FIT), lambda job: name(job, keys)
+    )
+    return Results(table, {"clip_distance.png": draw(jobs, keys, x, y)})
+
+
+experiment = Experiment(make)
+
+if __name__ == "__main__":
+    sys.exit(experiment.main())

@@ -1,0 +1,139 @@
+"""Counts the votes of a user study.
+
+python experiments/fpi/table1_user_study/tally.py study.key.json votes-*.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpinv.errors import UserError
+from fpinv.run.folder import read_json
+
+DRAWS = 4_000  # resamples of the edits behind an interval
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The outcome of a study.
+
+    Arguments:
+        counts: Votes by edit and method, shape (items, methods), items without a vote left out.
+        methods: Names of the columns.
+        sides: Votes by side.
+        raters: Number of raters.
+    """
+
+    counts: np.ndarray
+    methods: Sequence[str]
+    sides: Mapping[int, int]
+    raters: int
+
+    @property
+    def preferred(self) -> np.ndarray:
+        """Share of all votes that each method got."""
+        return self.counts.sum(0) / self.counts.sum()
+
+    def intervals(self, seed: int = 0) -> np.ndarray:
+        """Ends of the 95 % intervals of these shares, (2, methods).
+
+        By bootstrap over edits: votes for one edit by several raters are not independent.
+        """
+        random = np.random.default_rng(seed)
+        n = len(self.counts)
+        drawn = random.multinomial(n, np.full(n, 1 / n), size=DRAWS) @ self.counts
+        return np.percentile(drawn / drawn.sum(1, keepdims=True), [2.5, 97.5], axis=0)
+
+    @property
+    def agreement(self) -> tuple[float, float]:
+        """How often two raters of an edit agree, and Fleiss' kappa; nan where no two rated one.
+
+        References:
+            Measuring nominal scale agreement among many raters (Fleiss, 1971),
+            https://doi.org/10.1037/h0031619.
+        """
+        votes = self.counts.sum(1)
+        several = votes > 1
+        if not several.any():
+            return float("nan"), float("nan")
+        counts, votes = self.counts[several], votes[several]
+        pairs = votes * (votes - 1)
+        observed = float((((counts**2).sum(1) - votes) / pairs).mean())
+        expected = float(((counts.sum(0) / counts.sum()) ** 2).sum())
+        chance = 1 - expected
+        return observed, (observed - expected) / chance if chance else float("nan")
+
+
+def tally(key: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Tally:
+    """Counts exported votes by the key of their study.
+
+    Raises:
+        UserError: votes of another study or for a picture that it does not have, or two exports
+            of one rater.
+    """
+    items, methods = list(key["items"]), list(key["methods"])
+    counts, sides = np.zeros((len(items), len(methods)), int), Counter[int]()
+    raters: set[str] = set()
+    for votes in files:
+        if votes.get("study") != key["study"]:
+            raise UserError(f"the votes of {votes.get('rater')!r} are of another study")
+        if votes["rater"] in raters:
+            raise UserError(f"there are two files of rater {votes['rater']!r}: leave one out")
+        raters.add(votes["rater"])
+        for vote in votes["votes"]:
+            owner = key["items"].get(vote["item"], {}).get("owners", {}).get(vote["choice"])
+            if owner is None:
+                raise UserError(f"rater {votes['rater']!r} chose a picture that the key lacks")
+            counts[items.index(vote["item"]), methods.index(owner)] += 1
+            sides[vote["side"]] += 1
+    if not counts.any():
+        raise UserError("there are no votes yet")
+    return Tally(counts[counts.any(1)], methods, dict(sorted(sides.items())), len(raters))
+
+
+def table(found: Tally) -> str:
+    """The outcome as FPI's Table 1, in Markdown."""
+    low, high = 100 * found.intervals()
+    cells = [
+        f"{100 * share:.1f} % ({a:.1f} to {b:.1f})"
+        for share, a, b in zip(found.preferred, low, high, strict=True)
+    ]
+    agree, kappa = found.agreement
+    total = int(found.counts.sum())
+    sides = ", ".join(f"{100 * n / total:.0f} %" for n in found.sides.values())
+    return "\n".join(
+        [
+            f"| | {' | '.join(found.methods)} |",
+            f"|---|{'---:|' * len(found.methods)}",
+            f"| preferred (95 %) | {' | '.join(cells)} |",
+            "",
+            f"{total} votes by {found.raters} raters on {len(found.counts)} edits; two raters "
+            f"agree on {100 * agree:.0f} % (Fleiss' kappa {kappa:.2f}); votes by side: {sides}.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads the command line; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("key", type=Path, help="study.key.json")
+    parser.add_argument("votes", type=Path, nargs="+", help="what the raters saved")
+    given = parser.parse_args(arguments)
+    try:
+        print(table(tally(read_json(given.key), [read_json(file) for file in given.votes])))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

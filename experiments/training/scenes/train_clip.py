@@ -1,0 +1,205 @@
+"""Train the CLIP towers: `python experiments/training/scenes/train_clip.py`.
+
+Contrastive, with a hard negative for every caption (one attribute changed, or two objects'
+attributes exchanged). Captions of two or three objects differ from their hard negatives by order
+only, which a pooled vector learns last; so a small head must also read every object's attributes
+off the tokens' states, which are what the diffusion model attends to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import common
+import hydra
+import numpy as np
+import torch
+from attributes import accuracy, labels, reading_loss
+from omegaconf import DictConfig, OmegaConf
+from tokenizer import LENGTH, write_tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from fpinv.datasets.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    PHRASINGS,
+    SIZES,
+    TEXTURES,
+    Change,
+    Scene,
+    caption,
+    edit,
+    vocabulary,
+)
+from fpinv.metrics.classifiers.scene_reader import Reader
+
+
+class Towers(nn.Module):
+    """CLIP and the heads that read attributes off its states; the heads are not shipped."""
+
+    def __init__(self, cfg: DictConfig, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        shared = {
+            "hidden_size": cfg.width,
+            "intermediate_size": 4 * cfg.width,
+            "num_hidden_layers": cfg.layers,
+            "num_attention_heads": cfg.heads,
+            "projection_dim": cfg.width,
+            "hidden_act": "gelu",
+        }
+        text = {
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": LENGTH,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        vision = {"image_size": cfg.data.size, "patch_size": cfg.patch}
+        self.clip = CLIPModel(
+            CLIPConfig(
+                text_config={**shared, **text},
+                vision_config={**shared, **vision},
+                projection_dim=cfg.width,
+            )
+        )
+        # The fused attention's way back is slow on CPUs, in bf16 above all.
+        self.clip.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
+        self.read_text = Reader(cfg.width, cfg.heads)
+        self.read_image = Reader(cfg.width, cfg.heads)
+
+    def text(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit embeddings (B, C) and states (B, L, C) of token ids."""
+        out = self.clip.text_model(input_ids=ids)
+        pooled = self.clip.text_projection(out.pooler_output).float()
+        return F.normalize(pooled, dim=-1), out.last_hidden_state
+
+    def image(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit embeddings (B, C) and states (B, patches + 1, C) of pictures in [-1, 1]."""
+        out = self.clip.vision_model(pixel_values=x)
+        pooled = self.clip.visual_projection(out.pooler_output).float()
+        return F.normalize(pooled, dim=-1), out.last_hidden_state
+
+
+def near_miss(scene: Scene, rng: np.random.Generator) -> Scene:
+    """A scene that differs in one attribute, or in which two objects exchange one."""
+    if len(scene.objects) > 1 and rng.random() < 0.5:
+        items = list(scene.objects)
+        a, b = rng.choice(len(items), 2, replace=False)
+        key = rng.choice(["colour", "shape", "texture", "size"])
+        first, second = getattr(items[a], key), getattr(items[b], key)
+        if first != second:
+            items[a], items[b] = (
+                replace(items[a], **{key: second}),
+                replace(items[b], **{key: first}),
+            )
+            return replace(scene, objects=tuple(items))
+    key, values = _CHANGES[rng.integers(len(_CHANGES))]
+    which = int(rng.integers(len(scene.objects)))
+    current = scene.background if key == "background" else getattr(scene.objects[which], key)
+    value = rng.choice([value for value in values if value != current])
+    return edit(scene, Change(key, str(value), which)).target
+
+
+_CHANGES: list[tuple[str, Sequence[str]]] = [
+    ("shape", common.ALL_SHAPES),
+    ("colour", list(COLOURS)),
+    ("texture", TEXTURES),
+    ("size", list(SIZES)),
+    ("background", list(BACKGROUNDS)),
+]
+
+
+def rephrased(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with another phrasing of its caption."""
+    return replace(scene, phrasing=int(rng.integers(PHRASINGS)))
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], length: int = LENGTH) -> Tensor:
+    """Token ids (B, length), padded as the pipeline pads them."""
+    out = tokenizer(
+        list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+    ids: Tensor = out.input_ids
+    return ids
+
+
+def contrast(images: Tensor, texts: Tensor, hard: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE; the images also see the hard negative captions."""
+    truth = torch.arange(len(images), device=images.device)
+    scale = scale.exp().clamp(max=100)
+    rows = scale * images @ torch.cat([texts, hard]).T
+    columns = scale * texts @ images.T
+    return 0.5 * (F.cross_entropy(rows, truth) + F.cross_entropy(columns, truth))
+
+
+@torch.no_grad()
+def report(towers: Towers, images: Tensor, ids: Tensor, truth: Tensor) -> dict[str, float]:
+    """Retrieval among 100 captions, and how well both towers' states can be read."""
+    x, seen = towers.image(images)
+    y, said = towers.text(ids)
+    groups = list(zip(x.split(100), y.split(100), strict=True))
+    hits = [(a @ b.T).argmax(1) == torch.arange(len(a), device=a.device) for a, b in groups]
+    found = {"retrieval": float(torch.cat(hits).float().mean())}
+    for name, logits in (("text", towers.read_text(said)), ("image", towers.read_image(seen))):
+        scores = accuracy(logits, truth)
+        for key in ("shape 0", "shape 1", "colour 1", "texture 0", "background", "pair"):
+            found[f"{name} {key}"] = round(scores[key], 3)
+    return found
+
+
+def export(towers: nn.Module, cfg: DictConfig) -> None:
+    """Write `clip/` in half precision and `text_encoder/` in single."""
+    model: CLIPModel = common.as_half(towers.clip)  # type: ignore[arg-type]
+    model.save_pretrained(Path(cfg.export) / "clip")
+    model.text_model.float().save_pretrained(Path(cfg.export) / "text_encoder")
+
+
+@hydra.main(config_path="conf", config_name="clip", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    device = common.prepare(cfg)
+    write_tokenizer(Path(cfg.export) / "tokenizer", vocabulary())
+    tokenizer = CLIPTokenizer.from_pretrained(Path(cfg.export) / "tokenizer")
+    images, scenes = common.pictures(cfg.data), common.scenes(cfg.data)
+    towers = Towers(cfg, tokenizer)
+    if cfg.start:
+        shipped = CLIPModel.from_pretrained(Path(cfg.start) / "clip", dtype=torch.float32)
+        towers.clip.load_state_dict(shipped.state_dict())
+    if cfg.lock_text:
+        for part in (towers.clip.text_model, towers.clip.text_projection):
+            part.requires_grad_(False)
+    run = common.start(towers, cfg, device)
+    held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out})
+    known = common.scenes(held_out)
+    checks = (
+        common.to_tensor(common.pictures(held_out), device),
+        tokenize(tokenizer, [caption(scene) for scene in known]).to(device),
+        labels(known).to(device),
+    )
+
+    def loss(step: int) -> Tensor:
+        if step % 200 == 0:
+            print(report(run.average, *checks), flush=True)  # type: ignore[arg-type]
+        rng = np.random.default_rng([cfg.seed, step])
+        picked = np.sort(common.batch_indices(step, len(images), cfg.batch, cfg.seed))
+        drawn = [rephrased(scenes[k], rng) for k in picked]
+        texts = [caption(scene) for scene in drawn]
+        texts += [caption(near_miss(scene, rng)) for scene in drawn]
+        truth = labels(drawn).to(device)
+        x, seen = towers.image(common.to_tensor(images[picked], device))
+        ids = tokenize(tokenizer, texts).to(device)
+        y, said = towers.text(ids)
+        read = reading_loss(towers.read_text(said[: len(x)]), truth)
+        read = read + reading_loss(towers.read_image(seen), truth)
+        match = contrast(x, y[: len(x)], y[len(x) :], towers.clip.logit_scale)
+        return match + cfg.read * read
+
+    common.train(run, loss, cfg, device, lambda average: export(average, cfg))
+    print(report(run.average, *checks), flush=True)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

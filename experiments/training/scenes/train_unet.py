@@ -1,0 +1,166 @@
+"""Train the denoiser: `python experiments/training/scenes/train_unet.py`.
+
+The autoencoder and the text encoder are frozen; latents are computed once and kept in memory,
+captions are phrased anew at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import common
+import hydra
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.nn import functional as F
+from train_clip import rephrased, tokenize
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from fpinv.datasets.scenes import caption
+
+
+def build(cfg: DictConfig) -> UNet2DConditionModel:
+    """A fresh network, or the shipped one to go on with."""
+    shape = OmegaConf.to_container(cfg.model, resolve=True)
+    model = UNet2DConditionModel(**shape)  # type: ignore[arg-type]
+    if cfg.start:
+        shipped = UNet2DConditionModel.from_pretrained(
+            cfg.start, subfolder="unet", torch_dtype=torch.float32
+        )
+        model.load_state_dict(shipped.state_dict())
+    else:
+        nn.init.zeros_(model.conv_out.weight)
+        steady(model)
+    if torch.cuda.is_available():
+        return model.to(memory_format=torch.channels_last)
+    # In bf16 on a CPU the fused attention's way back takes half of the step, and group norms are
+    # faster on contiguous channels than convolutions are on channels last.
+    model.set_attn_processor(AttnProcessor() if cfg.bf16 else AttnProcessor2_0())
+    return model
+
+
+@torch.no_grad()
+def steady(model: UNet2DConditionModel, offset: float = 8.0) -> None:
+    """Let the last norm pass its input on as it is.
+
+    A group norm divides by the deviation of its group. Near pure noise that is the noise's own,
+    which differs by 2 % from sample to sample on so small a grid; the predicted noise then has
+    the wrong norm for a whole sampling run, and what is not taken away stays in the picture.
+    Opposite offsets, larger than the features, make the deviation the same for all samples, and
+    the norm's own scale and shift undo them.
+    """
+    signs = torch.ones(model.conv_norm_out.num_channels)
+    signs[1::2] = -1
+    model.up_blocks[-1].attentions[-1].proj_out.bias.copy_(offset * signs)
+    model.conv_norm_out.weight.fill_(offset)
+    model.conv_norm_out.bias.copy_(-offset * signs)
+
+
+@torch.no_grad()
+def latents(cfg: DictConfig, images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Scaled latents (count, 4, h, w) of the pictures, kept on disk beside the checkpoint."""
+    weights = Path(cfg.parts) / "vae" / "diffusion_pytorch_model.safetensors"
+    path = Path(cfg.folder) / f"latents-{len(images)}-{weights.stat().st_mtime_ns}.pt"
+    if path.exists():
+        kept: Tensor = torch.load(path, weights_only=True)
+        return kept.to(device)
+    vae = common.autoencoder(cfg.parts, device)
+    parts = []
+    for k in range(0, len(images), 100):
+        x = common.to_tensor(images[k : k + 100], device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
+            z = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mode()
+        parts.append((z.float() * vae.config.scaling_factor).cpu())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(torch.cat(parts), path)
+    return torch.cat(parts).to(device)
+
+
+def sum_of_scales(error: Tensor, scales: Mapping[int, float]) -> Tensor:
+    """Squared error of every sample, plus that of the error pooled by the given factors.
+
+    The optimum is the same for any such quadratic, but coarse errors are learned sooner: near pure
+    noise a small error of the mean decides the picture's colours.
+    """
+    total = error.square().mean((1, 2, 3))
+    for factor, weight in scales.items():
+        total = total + weight * F.avg_pool2d(error, factor).square().mean((1, 2, 3))
+    return total
+
+
+def export(average: nn.Module, cfg: DictConfig, scheduler: DDIMScheduler) -> None:
+    """Write `unet/`, `scheduler/` and `model_index.json`: with the other parts, a pipeline."""
+    folder = Path(cfg.export)
+    common.as_half(average).save_pretrained(folder / "unet")
+    scheduler.save_pretrained(folder / "scheduler")
+    common.write_json(
+        folder / "model_index.json",
+        {
+            "_class_name": "StableDiffusionPipeline",
+            "_diffusers_version": "0.30.0",
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "requires_safety_checker": False,
+            "safety_checker": [None, None],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+    )
+
+
+@hydra.main(config_path="conf", config_name="unet", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    device = common.prepare(cfg)
+    grid: Mapping = OmegaConf.to_container(cfg.scheduler)  # type: ignore[assignment, type-arg]
+    scheduler = DDIMScheduler(**grid)
+    scenes = common.scenes(cfg.data)
+    with common.first_rank_first():
+        z0 = latents(cfg, common.pictures(cfg.data), device)
+    rank, _ = common.ranks()
+    print("latents", tuple(z0.shape), "deviation", round(float(z0.std()), 3), flush=True)
+    tokenizer = CLIPTokenizer.from_pretrained(Path(cfg.parts) / "tokenizer")
+    encoder = CLIPTextModel.from_pretrained(
+        Path(cfg.parts) / "text_encoder", dtype=torch.float32
+    ).to(device)
+    run = common.start(build(cfg), cfg, device)
+    network = torch.compile(run.model) if cfg.compile else run.model
+    abar = scheduler.alphas_cumprod.to(device)
+    snr = abar / (1 - abar)
+    weights = torch.ones_like(snr) if cfg.min_snr is None else snr.clamp(max=cfg.min_snr) / snr
+    weights = weights * (cfg.far_snr / snr).clamp(min=1).sqrt()
+
+    def loss(step: int) -> Tensor:
+        rng = np.random.default_rng([cfg.seed, step, rank])
+        picked = common.batch_indices(step, len(scenes), cfg.batch, cfg.seed)
+        texts = [
+            "" if rng.random() < cfg.dropout else caption(rephrased(scenes[k], rng))
+            for k in picked
+        ]
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            tokens = encoder(tokenize(tokenizer, texts).to(device)).last_hidden_state
+        chance = torch.Generator().manual_seed((cfg.seed * 1_000_003 + step) * 1_009 + rank)
+        z = z0[torch.from_numpy(picked).to(device)]
+        noise = torch.randn(z.shape, generator=chance).to(device)
+        # One timestep from each of equal parts of the grid: the loss varies less.
+        spread = (torch.arange(len(z)) + torch.rand(len(z), generator=chance)) / len(z)
+        t = (spread * len(abar)).long().clamp(max=len(abar) - 1).to(device)
+        a = abar[t][:, None, None, None]
+        noisy = a.sqrt() * z + (1 - a).sqrt() * noise
+        predicted = network(noisy, t, tokens).sample.float()
+        errors = sum_of_scales(predicted - noise, cfg.scales)
+        return (weights[t] * errors).mean()
+
+    common.train(run, loss, cfg, device, lambda average: export(average, cfg, scheduler))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The world's splits as a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from fpinv.datasets.classes import Category
+from fpinv.datasets.example import Example
+from fpinv.datasets.scenes.captions import article, caption
+from fpinv.datasets.scenes.render import render
+from fpinv.datasets.scenes.world import (
+    COUNTS,
+    PREVALENCE,
+    SHAPE_NAMES,
+    SPLITS,
+    Scene,
+    bin_of,
+    sample_scene,
+)
+from fpinv.errors import UserError
+
+
+class Scenes:
+    """A split of the world as examples.
+
+    Args:
+        split: train, val or test; no scene is in two of them.
+        seed: another seed is another world.
+        size: side of the pictures in pixels.
+        objects: only scenes with this many objects.
+        shapes: draw shapes evenly from these, in place of the long tail.
+        length: how many scenes; the generator itself has no end.
+    """
+
+    def __init__(
+        self,
+        split: str = "test",
+        seed: int = 0,
+        size: int = 64,
+        objects: int | None = None,
+        shapes: Sequence[str] | None = None,
+        length: int = 10_000,
+    ) -> None:
+        if split not in SPLITS:
+            raise UserError(f"no split {split!r}; known: {', '.join(SPLITS)}")
+        if objects not in (None, *COUNTS):
+            raise UserError(f"scenes have 1, 2 or 3 objects, not {objects}")
+        if unknown := [shape for shape in shapes or () if shape not in SHAPE_NAMES]:
+            raise UserError(f"no shape {unknown[0]!r}; known: {', '.join(SHAPE_NAMES)}")
+        self.split, self.seed, self.size, self.length = split, seed, size, length
+        self.objects, self.shapes = objects, tuple(shapes) if shapes else None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def scene(self, index: int) -> Scene:
+        """The scene behind an example."""
+        return sample_scene(self.seed, index, self.split, self.objects, self.shapes)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.length:
+            raise IndexError(f"scene {index} of {self.length}")
+        scene = self.scene(index)
+        return Example(
+            id=f"scenes-{self.seed}-{self.split}-{index:06d}",
+            prompt=caption(scene),
+            image=partial(render, scene, self.size),
+            attributes=scene.attributes(),
+        )
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(self.length))
+
+    @property
+    def categories(self) -> list[Category]:
+        """A category per shape: this split's scenes of one object of that shape, or of several."""
+        return [self._category(shape) for shape in self.shapes or SHAPE_NAMES]
+
+    def _category(self, shape: str) -> Category:
+        objects = self.objects or 1
+        images = Scenes(self.split, self.seed, self.size, objects, [shape], self.length)
+        prompt, group = f"a photo of {article(shape)}", bin_of(shape)
+        return Category(shape, shape, prompt, images, PREVALENCE[group], group)

@@ -1,0 +1,170 @@
+"""Shapes as signed distances: negative inside, the shape fits the unit circle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def smooth(low: float, high: float, value: Array) -> Array:
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _box(x: Array, y: Array, wide: float, high: float) -> Array:
+    dx, dy = np.abs(x) - wide, np.abs(y) - high
+    outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))
+    return outside + np.minimum(np.maximum(dx, dy), 0)
+
+
+def _polygon(points: Sequence[tuple[float, float]]) -> Callable[[Array, Array], Array]:
+    """Exact distance to a polygon; y points down."""
+    corners = np.array(points, np.float32)
+    edges = np.roll(corners, 1, axis=0) - corners
+    lengths = (edges**2).sum(1)
+    ends = np.roll(corners, 1, axis=0)
+
+    def distance(x: Array, y: Array) -> Array:
+        wx = x[..., None] - corners[:, 0]
+        wy = y[..., None] - corners[:, 1]
+        t = np.clip((wx * edges[:, 0] + wy * edges[:, 1]) / lengths, 0, 1)
+        squared = ((wx - t * edges[:, 0]) ** 2 + (wy - t * edges[:, 1]) ** 2).min(-1)
+        above = y[..., None] >= corners[:, 1]
+        below = y[..., None] < ends[:, 1]
+        side = edges[:, 0] * wy > edges[:, 1] * wx
+        crossings = ((above & below & side) | (~above & ~below & ~side)).sum(-1)
+        return np.where(crossings % 2 == 1, -1, 1).astype(np.float32) * np.sqrt(squared)
+
+    return distance
+
+
+def _wheel(count: int, radii: Sequence[float], turn: float = 0.0) -> list[tuple[float, float]]:
+    """Corners at `count * len(radii)` equal angles from the top, radii in turn."""
+    total = count * len(radii)
+    angles = [2 * math.pi * k / total + turn for k in range(total)]
+    return [
+        (radii[k % len(radii)] * math.sin(a), -radii[k % len(radii)] * math.cos(a))
+        for k, a in enumerate(angles)
+    ]
+
+
+def _heart(x: Array, y: Array) -> Array:
+    """Two discs and a tip, the formula of Inigo Quilez."""
+    x, y = np.abs(x) / 1.62, (0.92 - y) / 1.62
+    top = np.hypot(x - 0.25, y - 0.75) - math.sqrt(2) / 4
+    slant = 0.5 * np.maximum(x + y, 0)
+    low = np.minimum(x**2 + (y - 1) ** 2, (x - slant) ** 2 + (y - slant) ** 2)
+    return 1.62 * np.where(y + x > 1, top, np.sqrt(low) * np.sign(x - y))
+
+
+def _ring(x: Array, y: Array) -> Array:
+    return np.abs(np.hypot(x, y) - 0.68) - 0.27
+
+
+def _moon(x: Array, y: Array) -> Array:
+    x = x - 0.12
+    return np.maximum(np.hypot(x, y) - 0.95, 0.8 - np.hypot(x - 0.5, y + 0.08))
+
+
+def _cross(x: Array, y: Array) -> Array:
+    return np.minimum(_box(x, y, 0.86, 0.26), _box(x, y, 0.26, 0.86)) - 0.05
+
+
+def _drop(x: Array, y: Array) -> Array:
+    """A disc whose tangents meet in a tip above it."""
+    centre, radius = 0.34, 0.62
+    sine = radius / (1 + centre)
+    cosine = math.sqrt(1 - sine * sine)
+    slant = np.abs(x) * cosine - (y + 1) * sine
+    past = (y + 1) * cosine + np.abs(x) * sine > (1 + centre) * cosine
+    return np.where(past, np.hypot(x, y - centre) - radius, np.maximum(slant, -1 - y))
+
+
+def _flower(x: Array, y: Array) -> Array:
+    """Five round petals around a disc."""
+    angle = np.arctan2(x, -y)
+    fold = 2 * math.pi / 5
+    angle = np.mod(angle + fold / 2, fold) - fold / 2
+    far = np.hypot(x, y)
+    petal = np.hypot(far * np.sin(angle), far * np.cos(angle) - 0.57) - 0.4
+    return np.minimum(petal, far - 0.4)
+
+
+def _fish(x: Array, y: Array) -> Array:
+    """An oval body swimming to the right, and a tail."""
+    body = (np.hypot((x - 0.16) / 0.84, y / 0.52) - 1) * 0.52
+    return np.minimum(body, _TAIL(x, y))
+
+
+_TAIL = _polygon([(-0.45, 0), (-1, -0.56), (-0.86, 0), (-1, 0.56)])
+_STAR = _wheel(5, (1.0, 0.44))
+_GEAR_ANGLES = (-0.2, -0.13, 0.13, 0.2)
+_GEAR = [
+    (radius * math.sin(tooth + turn), -radius * math.cos(tooth + turn))
+    for tooth in (k * math.pi / 4 for k in range(8))
+    for turn, radius in zip((-0.24, -0.16, 0.16, 0.24), (0.7, 0.98, 0.98, 0.7), strict=True)
+]
+
+
+def _gear(x: Array, y: Array) -> Array:
+    return np.maximum(_WHEEL(x, y), 0.3 - np.hypot(x, y))
+
+
+_WHEEL = _polygon(_GEAR)
+
+
+def _rounded(
+    distance: Callable[[Array, Array], Array], by: float
+) -> Callable[[Array, Array], Array]:
+    return lambda x, y: distance(x, y) - by
+
+
+DISTANCES: Mapping[str, Callable[[Array, Array], Array]] = {
+    "circle": lambda x, y: np.hypot(x, y) - 0.9,
+    "square": lambda x, y: _box(x, y, 0.68, 0.68) - 0.08,
+    "triangle": _rounded(_polygon([(0, -0.9), (0.88, 0.66), (-0.88, 0.66)]), 0.07),
+    "star": _rounded(_polygon(_STAR), 0.04),
+    "heart": _heart,
+    "cross": _cross,
+    "ring": _ring,
+    "moon": _moon,
+    "diamond": _rounded(_polygon([(0, -0.98), (0.6, 0), (0, 0.98), (-0.6, 0)]), 0.04),
+    "drop": _drop,
+    "flower": _flower,
+    "hexagon": _rounded(_polygon(_wheel(6, (0.9,), math.pi / 6)), 0.05),
+    "arrow": _rounded(
+        _polygon(
+            [(-0.92, -0.24), (0.02, -0.24), (0.02, -0.72), (0.94, 0), (0.02, 0.72), (0.02, 0.24)]
+            + [(-0.92, 0.24)]
+        ),
+        0.04,
+    ),
+    "crown": _rounded(
+        _polygon(
+            [(-0.8, 0.66), (-0.92, -0.6), (-0.42, 0.02), (0, -0.8), (0.42, 0.02), (0.92, -0.6)]
+            + [(0.8, 0.66)]
+        ),
+        0.04,
+    ),
+    "bolt": _rounded(
+        _polygon(
+            [(0.3, -0.98), (-0.62, 0.14), (-0.06, 0.14), (-0.34, 0.98), (0.64, -0.22)]
+            + [(0.08, -0.22)]
+        ),
+        0.03,
+    ),
+    "fish": _fish,
+    "house": _rounded(
+        _polygon(
+            [(0, -0.94), (0.94, -0.12), (0.66, -0.12), (0.66, 0.8), (-0.66, 0.8), (-0.66, -0.12)]
+            + [(-0.94, -0.12)]
+        ),
+        0.03,
+    ),
+    "gear": _gear,
+}

@@ -1,0 +1,84 @@
+"""How far an edit moved the structure of its image."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, normalize
+
+from fpinv.errors import UserError
+from fpinv.models.weights import bounded_wait
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class DINOStructure:
+    """Structure distance: how differently the parts of two images resemble one another, (B,).
+
+    Mean squared difference of the cosine self-similarities of the last layer's keys of a vision
+    transformer trained by DINO, over all pairs of tokens; 0 for identical images, lower is
+    closer. Its weights are a download made on the first use.
+
+    References:
+        Splicing ViT Features for Semantic Appearance Transfer (Tumanyan et al., 2022),
+        https://arxiv.org/abs/2201.00424.
+        Emerging Properties in Self-Supervised Vision Transformers (Caron et al., 2021),
+        https://arxiv.org/abs/2104.14294.
+
+    Arguments:
+        path: Name on the Hugging Face hub, or a folder in transformers format.
+
+    Raises:
+        UserError: (on the first use) the weights are neither in the cache nor to be had.
+    """
+
+    name = "structure_dino"
+
+    def __init__(self, path: str = "facebook/dino-vitb8") -> None:
+        self._path = path
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
+        similarities = [self._self_similarity(x) for x in (images, reference)]
+        return (similarities[0] - similarities[1]).square().flatten(1).mean(1)
+
+    def _self_similarity(self, images: Tensor) -> Tensor:
+        """Cosines between the keys of all tokens: (B, tokens, tokens)."""
+        network = self._network.to(images.device)
+        side = network.config.image_size
+        pixels = interpolate(
+            images.float().clamp(-1, 1), (side, side), mode="bicubic", antialias=True
+        )
+        mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+        keys: list[Tensor] = []
+        hook = _last_keys(network).register_forward_hook(lambda *call: keys.append(call[-1]))
+        try:
+            network(pixel_values=((pixels + 1) / 2 - mean) / std)
+        finally:
+            hook.remove()
+        unit = normalize(keys[0], dim=-1)
+        return unit @ unit.transpose(1, 2)
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        from transformers import ViTModel
+
+        from fpinv.models.stable_diffusion import quiet
+
+        try:
+            with bounded_wait(seconds=10), quiet():
+                return ViTModel.from_pretrained(self._path, add_pooling_layer=False).eval()
+        except (OSError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{self.name} needs the weights {self._path}, which could not be loaded "
+                f"({reason}); give a folder as task.structure.path, or run without this metric"
+            ) from error
+
+
+def _last_keys(network: nn.Module) -> nn.Module:
+    """The layer that makes the last keys; its name changed with transformers' versions."""
+    keys = [m for name, m in network.named_modules() if name.endswith((".k_proj", ".key"))]
+    return keys[-1]

@@ -1,0 +1,152 @@
+"""From a node of the configuration to the object that its ``_target_`` names."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fpinv.errors import UserError
+from fpinv.run.messages import nearest
+
+SCALARS = (bool, int, float, str, type(None))
+
+
+def build(config: DictConfig, key: str) -> Any:  # noqa: ANN401
+    """The object at ``key``; lists and dictionaries arrive as plain Python ones.
+
+    Raises:
+        UserError: a key has no value, is no argument of the target, or has the wrong type.
+        InstantiationException: the target refused its arguments in another way.
+    """
+    check(config, key)
+    try:
+        return instantiate(OmegaConf.select(config, key), _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from error
+        raise
+
+
+def check(config: DictConfig, key: str) -> None:
+    """Checks the node at ``key`` against its targets' signatures, without calling them.
+
+    Raises:
+        UserError: see :func:`build`.
+    """
+    node = OmegaConf.select(config, key)
+    if node is None:
+        raise UserError(f"{key} is not configured: choose one with {key}=<option>")
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{key}={node} is not possible: set the keys in it, {key}.<key>=<value>")
+    for missing in sorted(OmegaConf.missing_keys(node)):
+        raise UserError(f"{key}.{missing} has no value: add {key}.{missing}=<value>")
+    for path, part in _targets(OmegaConf.to_container(node, resolve=True), key):
+        _check_arguments(path, part)
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
+    items = node.items() if isinstance(node, Mapping) else ()
+    if "_target_" in dict(items):
+        yield path, dict(items)
+    for key, value in items:
+        yield from _targets(value, f"{path}.{key}")
+
+
+def _check_arguments(path: str, node: Mapping[str, Any]) -> None:
+    """Checks a node against the signature of its target, which Python would do less kindly."""
+    target = _locate(path, node["_target_"])
+    parameters = inspect.signature(target).parameters
+    given = {k: v for k, v in node.items() if not k.startswith("_")}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in given.keys() - parameters.keys():
+            raise UserError(f"{path}.{key}: no such argument{nearest(key, list(parameters))}")
+    hints = _hints(target)
+    for key, value in given.items():
+        if key in hints and not _fits(value, hints[key]):
+            raise UserError(
+                f"{path}.{key}={'null' if value is None else value} has the wrong type: "
+                f"it must be {_words(hints[key])}"
+            )
+
+
+def _locate(path: str, target: str) -> Callable[..., Any]:
+    try:
+        found: Callable[..., Any] = get_object(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path}._target_={target} cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+    return found
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of the target's arguments; none where they cannot be resolved."""
+    # those of an inherited field are resolved in the module of the class that has it
+    fielded = is_dataclass(target) or not inspect.isclass(target)
+    try:
+        return get_type_hints(target if fielded else target.__init__)
+    except (NameError, TypeError):
+        return {}
+
+
+def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """The types and literals that a union allows."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return tuple(option for part in get_args(hint) for option in _options(part))
+    return get_args(hint) if get_origin(hint) is Literal else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
+    """Whether a scalar fits a hint; what is not all scalars is left to the target."""
+    options = _options(hint)
+    if not isinstance(value, SCALARS) or not all(_is_scalar(option) for option in options):
+        return True
+    return any(_matches(value, option) for option in options)
+
+
+def _is_scalar(option: Any) -> bool:  # noqa: ANN401
+    return option in SCALARS or isinstance(option, SCALARS)
+
+
+def _matches(value: Any, option: Any) -> bool:  # noqa: ANN401
+    if not isinstance(option, type):
+        return bool(value == option)
+    if isinstance(value, bool):
+        return option is bool
+    return isinstance(value, (int, float) if option is float else option)
+
+
+def _words(hint: Any) -> str:  # noqa: ANN401
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    names[type(None)] = "null"
+    return " or ".join(names.get(option, str(option)) for option in _options(hint))
+
+
+SCALES = ("smoke", "default", "paper", "full")
+
+
+def by_scale(*sizes: Any, _root_: DictConfig) -> Any:  # noqa: ANN401
+    """The one of the sizes, in the order of :data:`SCALES`, that the configuration's scale is.
+
+    Without a fourth the full size is the default one.
+
+    Raises:
+        ValueError: there are not three or four.
+    """
+    every = sizes if len(sizes) == len(SCALES) else (*sizes, *sizes[1:2])
+    return dict(zip(SCALES, every, strict=True))[_root_.scale]
+
+
+def register_scales() -> None:
+    """Lets configurations say ``${by_scale:smoke,default,paper}``, and a fourth size, ``full``."""
+    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
+
+
+register_scales()  # here, because whatever reads a configuration builds something of it

@@ -1,0 +1,165 @@
+"""The processes that share one run: torchrun and ``accelerate launch`` start them.
+
+Each takes its share of the examples and writes its own lines; the first one keeps the folder, the
+terminal and the tracking. They meet at the stages of a job (:meth:`Ranks.first`,
+:meth:`Ranks.each`), so that what fails in one of them fails in all and none waits for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from tempfile import TemporaryDirectory
+from typing import NoReturn, TypeVar
+
+from fpinv.errors import UserError
+from fpinv.run.messages import Mendable, explain
+
+ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PATIENCE = timedelta(days=7)  # to wait for a slower process; one that has ended is noticed at once
+
+T = TypeVar("T")
+
+
+class Lost(SystemExit):
+    """Another process has ended on its own: this one ends too, with exit code 1."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "error: another process of this run has ended; its records are kept: go on with "
+            "resume=<folder>"
+        )
+
+
+class Elsewhere(Exception):
+    """What another process of the run raised, in words."""
+
+
+@explain.register
+def _(error: Elsewhere) -> str:
+    return str(error)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that share a run.
+
+    Arguments:
+        rank: Its number, from 0.
+        size: How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that keeps the folder, the terminal and the tracking."""
+        return self.rank == 0
+
+    def share(self, total: int) -> range:
+        """Indices of this process's examples: one block, as neighbours may share their work."""
+        return range(total * self.rank // self.size, total * (self.rank + 1) // self.size)
+
+    def first(self, stage: Callable[[], T]) -> T:
+        """What ``stage`` returns, or raises, in the first process: in all of them."""
+        if self.size == 1:
+            return stage()
+        value, error = _attempt(stage) if self.leads else (None, None)
+        value, told = self._gather((value, _portable(error, self.rank)))[0]
+        if failure := error or told:
+            raise failure
+        return value  # type: ignore[return-value]
+
+    def each(self, stage: Callable[[], T]) -> T:
+        """Runs ``stage`` in every process, and waits for all.
+
+        Raises:
+            Exception: what it raised here, or else what it raised in another process.
+        """
+        if self.size == 1:
+            return stage()
+        value, error = _attempt(stage)
+        told = self._gather(_portable(error, self.rank))
+        if failure := next(filter(None, [error, *told]), None):
+            raise failure
+        return value  # type: ignore[return-value]
+
+    def _gather(self, mine: T) -> list[T]:
+        """Everyone's, by rank."""
+        import torch.distributed as dist
+
+        found: list[T | None] = [None] * self.size
+        try:
+            dist.all_gather_object(found, mine)
+        except RuntimeError as error:  # gloo's word for a closed connection
+            raise Lost from error
+        return found  # type: ignore[return-value]
+
+
+def _attempt(stage: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return stage(), None
+    except Exception as error:
+        return None, error
+
+
+def _portable(error: Exception | None, rank: int) -> Exception | None:
+    """What can be sent: exceptions of libraries need not survive pickling."""
+    if error is None:
+        return None
+    kind = UserError if isinstance(error, Mendable) else Elsewhere
+    return kind(f"process {rank}: {explain(error)}" if rank else explain(error))
+
+
+@cache
+def ranks() -> Ranks:
+    """This process's place, from the environment that a launcher of processes has set.
+
+    On GPUs it takes the one of its local rank, which ``device=auto`` then means.
+    """
+    if any(name not in os.environ for name in ENVIRONMENT) or os.environ["WORLD_SIZE"] == "1":
+        return Ranks()
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", timeout=PATIENCE)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def conclude(program: Callable[[], int]) -> NoReturn:
+    """Runs a program and ends the process with the exit code that it returns.
+
+    A process that shares a run ends at once, its output written: a thread of gloo that lets go of
+    a Python object while the interpreter is shutting down aborts it, whatever the run's result.
+    """
+    try:
+        code = program()
+    except Lost as lost:
+        print(lost, file=sys.stderr)
+        code = 1
+    if ranks().size == 1:
+        sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@contextmanager
+def hydra_folder() -> Iterator[list[str]]:
+    """Arguments that keep Hydra's own files of all but the first process out of the way."""
+    if ranks().leads:
+        yield []
+        return
+    with TemporaryDirectory(prefix="fpinv-") as folder:
+        places = [f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"]
+        yield [*places, "hydra.output_subdir=null"]

@@ -1,0 +1,179 @@
+"""A sweep: one table over its jobs, and one exit code."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from fpinv.run.folder import is_interval, read_json, replacing
+from fpinv.run.processes import ranks
+from fpinv.run.terminal import HEADLINES, interval, show
+
+CRASHED = 1
+COUNTS = ("n", "failed", "total")
+
+
+class Overridden(Protocol):
+    """Whatever was run with overrides."""
+
+    @property
+    def overrides(self) -> Mapping[str, str]:
+        """Value by key."""
+        ...
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What one job of a sweep left in its folder.
+
+    Arguments:
+        number: Its number in the sweep.
+        overrides: What it was run with.
+        exit_code: See :func:`fpinv.run.job.run_job`; 1 for a job that was killed.
+        summary: Its summary.json; empty where it has none.
+        folder: Where all of it lies.
+        failure: Why it did not succeed, where the terminal does not show that yet.
+    """
+
+    number: int
+    overrides: Mapping[str, str]
+    exit_code: int
+    summary: Mapping[str, Any]
+    folder: Path
+    failure: str | None = None
+
+
+class Gather(Callback):
+    """Hydra's callback at the end of a run or sweep: keeps the exit code, shows the table.
+
+    Attributes:
+        exit_code: Of the run, or the worst of the sweep's jobs.
+    """
+
+    exit_code: ClassVar[int] = 0
+    _sweep: ClassVar[DictConfig | None] = None
+
+    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
+        """Keeps the exit code that the one job returned."""
+        Gather.exit_code = job_return.return_value or 0
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Keeps the configuration, for a sweep whose launcher gives up."""
+        Gather._sweep = config
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
+        """Reads the jobs' folders, because a launcher may have run them in other processes."""
+        # Hydra only logs what a callback raises: until all is read, the sweep has not succeeded.
+        Gather.exit_code, Gather._sweep = CRASHED, None
+        if not ranks().leads:
+            return
+        folder = Path(config.hydra.sweep.dir)
+        jobs = read_jobs(folder)
+        Gather.exit_code = max((job.exit_code for job in jobs), default=CRASHED)
+        for job in jobs:
+            if job.failure:
+                print(f"error: {_label(job)}: {job.failure}", file=sys.stderr)
+        write_csv(folder / "sweep.csv", jobs)
+        show(sweep_table(f"{len(jobs)} jobs", jobs))
+        print(folder.resolve())
+
+    @classmethod
+    def abandon(cls, reason: str) -> bool:
+        """Ends the sweep that a launcher gave up; returns whether there is one."""
+        if cls._sweep is None:
+            return False
+        print(f"error: {reason}", file=sys.stderr)
+        cls().on_multirun_end(cls._sweep)
+        cls.exit_code = max(cls.exit_code, CRASHED)
+        return True
+
+
+def read_jobs(folder: Path) -> list[JobResult]:
+    """The jobs of a sweep's folder by number."""
+    found = [_read_job(path.parent.parent) for path in folder.glob("**/.hydra/hydra.yaml")]
+    return sorted(found, key=lambda job: job.number)
+
+
+def _read_job(folder: Path) -> JobResult:
+    hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
+    parts = (str(line).lstrip("+").partition("=") for line in hydra.overrides.task)
+    overrides = {key: value for key, _, value in parts}
+    status, summary = _read(folder / "status.json"), _read(folder / "summary.json")
+    code = int(status.get("exit_code", CRASHED))
+    failure = _failure(status, summary) if code else None
+    return JobResult(int(hydra.job.num), overrides, code, summary, folder, failure)
+
+
+def _failure(status: Mapping[str, Any], summary: Mapping[str, Any]) -> str | None:
+    """What a job that ran in another process has not been able to say."""
+    if not status:
+        return "it was stopped before its end"
+    if status.get("said", True):  # unless a run of an older version left it
+        return None
+    return status["message"] or f"{summary['failed']} of {summary['total']} examples failed"
+
+
+def _label(job: JobResult) -> str:
+    overrides = ", ".join(f"{key}={value}" for key, value in job.overrides.items())
+    return f"job {job.number} ({overrides})"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _metrics(jobs: Sequence[JobResult]) -> list[str]:
+    """The metrics that any job has, in order."""
+    entries = (entry for job in jobs for entry in job.summary.items())
+    return list(dict.fromkeys(name for name, value in entries if is_interval(value)))
+
+
+def _keys(jobs: Sequence[Overridden]) -> list[str]:
+    return list(dict.fromkeys(key for job in jobs for key in job.overrides))
+
+
+def varied(jobs: Sequence[Overridden]) -> list[str]:
+    """The overrides in which the jobs differ."""
+    return [key for key in _keys(jobs) if len({job.overrides.get(key) for job in jobs}) > 1]
+
+
+def sweep_table(title: str, jobs: Sequence[JobResult]) -> Table:
+    """One row per job: the overrides in which the jobs differ, and the headline metrics."""
+    keys = varied(jobs)
+    present = _metrics(jobs)
+    metrics = [name for name in HEADLINES if name in present] or present[: len(HEADLINES)]
+    table = Table("job", *keys, *metrics, title=title, title_justify="left")
+    for job in jobs:
+        settings = [job.overrides.get(key, "") for key in keys]
+        values = [interval(job.summary.get(name)) for name in metrics]
+        table.add_row(str(job.number), *settings, *values)
+    return table
+
+
+def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
+    """One row per job: overrides, exit code, counts, each metric with its interval."""
+    metrics = _metrics(jobs)
+    ends = [name for metric in metrics for name in (metric, f"{metric}_ci95")]
+    header = ["job", *_keys(jobs), "exit_code", *COUNTS, *ends]
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, header, restval="")
+        writer.writeheader()
+        writer.writerows(_row(job, metrics) for job in jobs)
+
+
+def _row(job: JobResult, metrics: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"job": job.number, **job.overrides, "exit_code": job.exit_code}
+    row |= {key: job.summary.get(key) for key in COUNTS}
+    for name in metrics:
+        value = job.summary.get(name) or {}
+        row |= {name: value.get("mean"), f"{name}_ci95": value.get("ci95")}
+    return row

@@ -1,0 +1,309 @@
+"""Weights & Biases: a view of a run's records, offline by default, which never fails the run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fpinv.errors import UserError
+from fpinv.run.folder import RunFolder, is_interval, write
+from fpinv.tasks.record import metrics_of
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+MODES = ("online", "offline", "disabled")
+CHARTS = (
+    ("PSNR against iterations", "iterations", "psnr"),
+    ("residual against iterations", "iterations", "residual"),
+    ("PSNR against guidance", "guidance", "psnr"),
+    ("PSNR against seconds", "seconds_per_image", "psnr"),
+)
+"""Title, axis and metric of charts with one point a run: FPI's Fig. 3 and Fig. 5."""
+LINES = "wandb/line/v0"  # W&B's own chart of lines
+PICTURES = "examples"  # key of the table of pictures
+PATIENCE = 30.0  # seconds to wait for the server before the run is tracked offline
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How runs are tracked.
+
+    Arguments:
+        mode: online, offline (files in the run folder, for ``wandb sync``) or disabled.
+        project: W&B project.
+        entity: W&B team or user; None for the default one.
+        images: Number of examples in the table of pictures.
+        axes: Keys of the configuration that a sweep may vary, and metrics: what charts over runs
+            have as their axis.
+    """
+
+    mode: str = "offline"
+    project: str = "fpinv"
+    entity: str | None = None
+    images: int = 32
+    axes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f"tracking.mode={self.mode} is unknown; use one of {', '.join(MODES)}")
+        if isinstance(self.axes, str) or not isinstance(self.axes, Sequence):
+            raise UserError(f"tracking.axes={self.axes} is no list: write [{self.axes}]")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How a run is found among others.
+
+    Arguments:
+        name: For people.
+        group: The experiment or sweep that the run is part of; None for a run of its own.
+        job_type: The task.
+        tags: The names of model, data set and inverter.
+        config: The resolved configuration.
+    """
+
+    name: str
+    group: str | None
+    job_type: str
+    tags: Sequence[str]
+    config: Mapping[str, Any]
+
+
+class Tracker:
+    """Shows records to a W&B run for as long as that works.
+
+    Arguments:
+        run: The W&B run; None tracks nothing.
+        settings: See :class:`Tracking`.
+
+    Attributes:
+        exit_code: What the W&B run will end with.
+    """
+
+    def __init__(self, run: Run | None, settings: Tracking) -> None:
+        self._run = run
+        self._settings = settings
+        self.exit_code = 0
+
+    def _attempt(self, action: Callable[[Run], object]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:
+            self._run = None
+            _say(f"tracking stopped ({_first_line(error)}); the records go on")
+
+    def define(self) -> None:
+        """Gives every metric its axis."""
+        self._attempt(lambda run: _define(run, self._settings.axes))
+
+    def example(self, index: int, row: Mapping[str, Any]) -> None:
+        """Shows the scalars of one line of metrics.jsonl, the ``index``-th of its run.
+
+        Steps are explicit, so that a resumed run can show its earlier lines again: where they
+        are known they are ignored, and the newest offline file is complete by itself.
+        """
+        scalars = {f"example/{k}": v for k, v in metrics_of(row).items() if v is not None}
+        point = {"example/index": index, **scalars}
+        self._attempt(lambda run: run.log(point, step=index, commit=True))
+
+    def finish(
+        self, summary: Mapping[str, Any], config: Mapping[str, Any], folder: RunFolder
+    ) -> None:
+        """Shows the means, a point on each axis and chart, the mean series and the pictures."""
+        means = {k: v["mean"] for k, v in summary.items() if is_interval(v)}
+        self.exit_code = int(summary["failed"] > 0)
+        places = _places(means, config, self._settings.axes)
+        self._attempt(lambda run: run.log(_points(means, places)))
+        self._attempt(lambda run: run.log(_charts(str(summary.get("inverter")), means | places)))
+        for point in _steps(folder.rows):
+            self._attempt(lambda run, point=point: run.log(point))
+        if self._settings.images:
+            self._attempt(lambda run: run.log(_pictures(folder, self._settings.images)))
+        self._attempt(lambda run: run.summary.update(_scalars(summary) | means))
+
+    def close(self, exit_code: int) -> None:
+        """Finishes the W&B run; without this the next job of a sweep would continue it."""
+        self._attempt(lambda run: run.finish(exit_code=exit_code))
+
+
+@contextmanager
+def track(settings: Tracking, identity: Identity, folder: Path) -> Iterator[Tracker]:
+    """Tracks what happens inside; a resumed run continues the W&B run of its folder."""
+    with _staging(folder):
+        tracker = Tracker(_start(settings, identity, folder), settings)
+        tracker.define()
+        try:
+            yield tracker
+        except BaseException:
+            tracker.close(exit_code=1)
+            raise
+        tracker.close(tracker.exit_code)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[None]:
+    """Has W&B keep the table's pictures in the run folder instead of the home directory."""
+    if "WANDB_DATA_DIR" in os.environ:
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str(folder.resolve() / "wandb")
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_DATA_DIR"]
+
+
+def _start(settings: Tracking, identity: Identity, folder: Path) -> Run | None:
+    if settings.mode == "disabled":
+        return None
+    try:
+        return _init(settings, identity, folder)
+    except Exception as error:
+        if settings.mode == "offline":
+            _say(f"not tracked ({_first_line(error)}); the records are kept all the same")
+            return None
+        _say(f"tracked offline ({_first_line(error)}); 'wandb sync' can send it later")
+    return _start(replace(settings, mode="offline"), identity, folder)
+
+
+def _init(settings: Tracking, identity: Identity, folder: Path) -> Run:
+    import wandb
+
+    return wandb.init(
+        mode=settings.mode,  # type: ignore[arg-type]
+        project=settings.project,
+        entity=settings.entity,
+        dir=folder,
+        id=_run_id(folder),
+        resume="allow" if settings.mode == "online" else None,
+        reinit="finish_previous",
+        name=identity.name,
+        group=identity.group,
+        job_type=identity.job_type,
+        tags=identity.tags,
+        config={**identity.config, "folder": str(folder)},
+        settings=wandb.Settings(
+            silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE
+        ),
+    )
+
+
+def _run_id(folder: Path) -> str:
+    """The id in the folder, else the one that a W&B sweep agent gives, else a new one."""
+    file = folder / "wandb_id.txt"
+    if not file.exists():
+        write(file, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _define(run: Run, axes: Sequence[str]) -> None:
+    run.define_metric("example/index", hidden=True)
+    run.define_metric("example/*", step_metric="example/index", summary="none")
+    run.define_metric("step/index", hidden=True)
+    run.define_metric("step/*", step_metric="step/index", summary="none")
+    for name in map(_axis_name, axes):
+        run.define_metric(name)
+        run.define_metric(f"by_{name}/*", step_metric=name, summary="none")
+
+
+def _places(
+    means: Mapping[str, float | None], config: Mapping[str, Any], axes: Sequence[str]
+) -> dict[str, float]:
+    """Where the run lies on each axis: its setting, or else its mean."""
+    found = {}
+    for key in axes:
+        setting = _select(config, key)
+        found[_axis_name(key)] = means.get(key) if setting is None else setting
+    return {name: value for name, value in found.items() if isinstance(value, (int, float))}
+
+
+def _points(means: Mapping[str, float | None], places: Mapping[str, float]) -> dict[str, float]:
+    """Each mean once per axis, with the axis itself: a sweep's group then draws the curve."""
+    points = dict(places)
+    for axis in places:
+        points |= {f"by_{axis}/{k}": v for k, v in means.items() if v is not None}
+    return points
+
+
+def chart_key(axis: str, metric: str) -> str:
+    """The key of a chart; that of its table ends in ``_table``."""
+    return f"charts/{metric}_by_{axis}"
+
+
+def _charts(inverter: str, values: Mapping[str, float | None]) -> dict[str, Any]:
+    """A point on each chart that W&B draws over all runs in view, a line an inverter."""
+    import wandb
+
+    charts = {}
+    for title, axis, metric in CHARTS:
+        point = [values.get(axis), values.get(metric)]
+        if None not in point:
+            table = wandb.Table(["inverter", axis, metric], [[inverter, *point]])
+            fields = {"x": axis, "y": metric, "stroke": "inverter"}
+            charts[chart_key(axis, metric)] = wandb.plot_table(
+                LINES, table, fields, {"title": title}
+            )
+    return charts
+
+
+def _axis_name(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _select(config: Any, key: str) -> Any:  # noqa: ANN401
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
+
+
+def _steps(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
+    """The mean of each series over the examples, one point per step of the sampling grid."""
+    series: dict[str, list[Sequence[float]]] = {}
+    for row in rows:
+        for name, values in row["series"].items():
+            series.setdefault(name, []).append(values)
+    for i in range(max((len(v) for many in series.values() for v in many), default=0)):
+        at = {n: [v[i] for v in many if i < len(v)] for n, many in series.items()}
+        means = {f"step/{n}": _mean(values) for n, values in at.items()}
+        yield {"step/index": i + 1, **{n: v for n, v in means.items() if v is not None}}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    given = [value for value in values if value is not None]
+    return sum(given) / len(given) if given else None
+
+
+def _pictures(folder: RunFolder, limit: int) -> dict[str, Any]:
+    """The table of pictures, read back from the folder so that none wait in memory."""
+    import wandb
+
+    rows = [row for row in folder.rows if row["images"]][:limit]
+    names = list(dict.fromkeys(name for row in rows for name in row["images"]))
+    metrics = list(dict.fromkeys(name for row in rows for name in metrics_of(row)))
+    table = wandb.Table(columns=["id", "prompt", *names, *metrics])
+    for row in rows:
+        files = {name: str(folder.picture(row["id"], name)) for name in row["images"]}
+        pictures = [wandb.Image(files[name]) if name in files else None for name in names]
+        table.add_data(row["id"], row["prompt"], *pictures, *(row.get(name) for name in metrics))
+    return {PICTURES: table} if rows else {}
+
+
+def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in summary.items() if isinstance(v, (str, int, float))}
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def _say(text: str) -> None:
+    print(f"W&B: {text}", file=sys.stderr)

@@ -1,0 +1,80 @@
+"""The record of one example, and how it reads as a line of metrics.jsonl."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fpinv.inversion import Inversion
+
+REQUIRED = ("id", "prompt", "error", "images", "series")
+RESERVED = (*REQUIRED, "texts")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a task found out about one example.
+
+    Arguments:
+        id: Name of the example.
+        prompt: Its caption.
+        metrics: Numbers by name; None where a metric has no meaning.
+        series: Numbers per step by name, clean end first.
+        images: Pictures by name.
+        error: Why the example failed, in one line; None if it did not.
+        inversion: The inversion of this one image, to be kept for other uses.
+        arrays: What measures over all examples, such as the FID, need of this one.
+        image: Name of the image where records share one; None for the example's own.
+        texts: What else there is to say, by name (the prompt of an edit, its kind).
+    """
+
+    id: str
+    prompt: str
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    images: Mapping[str, Image.Image] = field(default_factory=dict)
+    error: str | None = None
+    inversion: Inversion | None = None
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
+    image: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if taken := set(RESERVED) & set(self.metrics):
+            raise ValueError(f"a metric cannot be called {', '.join(sorted(taken))}")
+
+    def row(self) -> dict[str, Any]:
+        """The record's line in metrics.jsonl: flat, pictures by name only."""
+        row: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "error": self.error}
+        row |= self.metrics
+        row |= {"series": {k: list(v) for k, v in self.series.items()}}
+        row |= {"texts": dict(self.texts)} if self.texts else {}
+        return finite(row | {"images": list(self.images)})
+
+
+def metrics_of(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics of a line of metrics.jsonl."""
+    return {name: value for name, value in row.items() if name not in RESERVED}
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401
+    """The same with None for every number that JSON cannot say (NaN, infinities)."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def inversion_file(folder: Path, id: str) -> Path:
+    """Where the inversion of the image ``id`` lies in a run folder."""
+    return folder / "inversions" / f"{quote(id, safe='')}.safetensors"

@@ -1,0 +1,42 @@
+"""Seconds of a model's work, with the device's queue done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fpinv.denoiser import Condition
+from fpinv.models.model import Model
+
+
+def clock(model: Model) -> float:
+    """Seconds now, the device's queue done."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
+
+
+@dataclass
+class Stopwatch:
+    """Adds up the seconds that are spent inside its blocks."""
+
+    model: Model
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Adds the time of a block."""
+        began = clock(self.model)
+        yield
+        self.seconds += clock(self.model) - began
+
+
+def warm_up(model: Model, latents: Tensor, condition: Condition, steps: int) -> None:
+    """One evaluation, so that kernels are chosen and compiled before the clock runs."""
+    with torch.no_grad():
+        model.denoiser(steps)(latents, steps, condition)

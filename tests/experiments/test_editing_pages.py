@@ -1,0 +1,126 @@
+"""The pictures made of finished editing runs: the gallery page and the paper's figures."""
+
+import numpy as np
+import pytest
+import scripts
+from finished_runs import finish
+from PIL import Image
+
+from fpinv.errors import UserError
+from fpinv.reporting.experiment import Job
+from fpinv.reporting.experiment import drawn as drawn_picture
+from fpinv.run.folder import RunFolder
+from fpinv.tasks.record import Record
+
+gallery = scripts.load("fpi/editing_gallery/page")
+figure8 = scripts.load("fpi/figure8_clip_distance/plot")
+figure13 = scripts.load("fpi/figure13_many_edits/plot")
+galleries = scripts.load("fpi/editing_gallery/plot")
+table = scripts.load("studies/editing_table/table").experiment
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    strip = {"original": Image.new("RGB", (8, 8)), "strip": Image.new("RGB", (18, 8), "red")}
+    for k, kind in enumerate(("colour", "shape", "colour")):
+        texts = {"target": f"a blue <star> {k}", "change": kind}
+        folder.append(
+            Record(f"e{k}", f"a red star {k}", {"truth_psnr": 21.5}, {}, strip, texts=texts)
+        )
+    return folder.path
+
+
+def test_the_gallery_is_one_whole_page(run, tmp_path, capsys):
+    out = tmp_path / "gallery.html"
+    assert gallery.main([f"fpi={run}", f"ddim={run}", "--out", str(out)]) == 0
+    page = out.read_text()
+    assert page.count("<figure>") == 6 and page.count("<h2>") == 2
+    assert "<del>red</del>" in page and "<ins>blue</ins>" in page
+    assert "&lt;star&gt;" in page and "<star>" not in page and "http" not in page
+    assert "fpi, truth_psnr 21.5" in page
+    assert gallery.main([f"x={tmp_path / 'no'}"]) == 2
+    assert "no run's folder" in capsys.readouterr().err
+
+
+def test_figure_8_has_a_point_a_job_and_names_what_lacks():
+    summary = {k: {"mean": 0.3, "ci95": 0.1} for k in ("lpips_alex", "clip_scenes")}
+    jobs = [Job(n, {"inverter": n}, summary | {"n": 9, "device": "cpu"}) for n in "ab"]
+    made = figure8.make(jobs)
+    assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in made.text
+    drawn = np.asarray(drawn_picture(made.pictures["clip_distance.png"]))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
+    del summary["lpips_alex"]
+    with pytest.raises(UserError, match="one of the metrics lpips_alex, features_scenes"):
+        figure8.make([*jobs, Job("c", {}, summary)])
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Three edits of one image and one of another, after two inverters, each in its colour."""
+    for number, inverter in enumerate(("edict", "fpi")):
+        records = []
+        for k, image in enumerate("aaab"):
+            shades = {"original": 0, "reconstruction": 60, "edit": 120, "truth": 180}
+            colours = {name: (shade + 20 * number, 30 * k, 9) for name, shade in shades.items()}
+            images = {name: Image.new("RGB", (8, 8), colour) for name, colour in colours.items()}
+            metrics = {"reconstruction_psnr": 31.5, "background_psnr": 29.5}
+            texts = {"target": f"a blue star {image}"}
+            name = f"{image}-{k}"
+            records.append(Record(name, f"a red star {image}", metrics, {}, images, texts=texts))
+        finish(tmp_path / "all" / str(number), records, choices={"inverter": inverter})
+    return tmp_path
+
+
+def area(picture, colour):
+    """Pixels of a picture in a colour."""
+    return (np.asarray(picture) == colour).all(-1).sum()
+
+
+def test_figure_13_has_a_row_an_image_and_the_words_of_its_edits(edited):
+    jobs = figure13.experiment.read(edited)
+    assert [len(edits) for edits in figure13.sources(jobs[1])] == [3, 1]
+    made = figure13.make(jobs)
+    assert "4 edits of 2 images" in made.text and set(made.pictures) == {
+        "edits_edict.jpg",
+        "edits_fpi.jpg",
+    }
+    picture = drawn_picture(made.pictures["edits_fpi.jpg"])
+    side = area(picture, (20, 0, 9))
+    assert side > 10_000
+    edits = [area(picture, (140, 30 * k, 9)) for k in range(4)]
+    assert edits == pytest.approx([side] * 4, rel=0.02)
+    assert area(picture, (20, 30, 9)) == 0, "the source of one image is shown once"
+
+
+def test_the_gallery_sets_reconstructions_and_edits_side_by_side(edited):
+    jobs = galleries.experiment.read(edited)
+    assert galleries.changed(jobs[0].examples[0]) == "red → blue"
+    made = galleries.make(jobs)
+    assert set(made.pictures) == {"reconstructions.jpg", "edits_1.jpg"}
+    edits = drawn_picture(made.pictures["edits_1.jpg"])
+    side = area(edits, (0, 0, 9))
+    assert side > 10_000
+    for colour in ((120, 0, 9), (140, 0, 9), (180, 90, 9)):
+        assert area(edits, colour) == pytest.approx(side, rel=0.02)
+    reconstructions = drawn_picture(made.pictures["reconstructions.jpg"])
+    assert area(reconstructions, (80, 90, 9)) > 10_000 and not area(reconstructions, (120, 0, 9))
+
+
+def test_the_table_has_a_row_an_inverter_and_a_block_a_ground():
+    def job(inverter, guidance=3, **measured):
+        values = {k: {"mean": v, "ci95": 0.01} for k, v in measured.items()}
+        header = {"inverter": inverter, "dataset": "scene_edits", "n": 50, "steps": 20}
+        header |= {"device": "cpu"}
+        return Job(inverter, {}, header | {"guidance": guidance, "kept_accuracy": None} | values)
+
+    jobs = [
+        job("fpi", edit_accuracy=0.5, clip_scenes=0.31, features_scenes=0.2),
+        job("ddim", edit_accuracy=0.25, clip_scenes=0.3, seconds_per_image=1.5),
+        job("fpi", 1, edit_accuracy=1.0),
+    ]
+    text = table.make(jobs).text
+    assert text.count("| inverter | n |") == 2 and "w = 3, N = 20, cpu" in text.splitlines()
+    assert "CLIP (clip_scenes)" in text and "(features_scenes)" in text
+    row = next(line for line in text.splitlines() if line.startswith("| ddim |"))
+    assert row.startswith("| ddim | 50 | 25.0 ± 1.0 |  |") and row.endswith("| 1.50 ± 0.01 |")

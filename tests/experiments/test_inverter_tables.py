@@ -1,0 +1,68 @@
+"""The tables of inverters and the frontier, from runs and from what is kept of them."""
+
+import pytest
+import scripts
+from finished_runs import finish
+
+from fpinv.tasks.record import Record
+
+RECONSTRUCTION, INVERTERS, FRONTIER = (
+    scripts.load(f"studies/{name}").experiment
+    for name in ("reconstruction_table/table", "inverter_table/table", "frontier/plot")
+)
+
+
+def record(id, gap, calls, rows):
+    return Record(
+        id,
+        "p",
+        {
+            "psnr": 30 - gap,
+            "ceiling_psnr": 30.0,
+            "gap": gap,
+            "latent_psnr": 60 - 20 * gap,
+            "nfe_calls": calls,
+            "nfe_rows": rows,
+            "stored_numbers": 0,
+        },
+    )
+
+
+@pytest.fixture
+def sweeps(tmp_path):
+    for k, (inverter, gap, calls) in enumerate([("fpi", 0.5, 250), ("ddim", 2.0, 50)]):
+        records = [record(f"e{j}", gap + 0.1 * j, calls, calls) for j in range(3)]
+        overrides = [f"inverter={inverter}", *["inverter.iterations=5"][k:]]
+        choices = {"inverter": inverter}
+        for guidance, sweep in ((1.0, "plain"), (3.0, "guided")):
+            folder = tmp_path / "sweeps" / sweep / inverter / str(k)
+            finish(folder, records, overrides, choices=choices, header={"guidance": guidance})
+    return tmp_path / "sweeps"
+
+
+@pytest.mark.parametrize("experiment", [RECONSTRUCTION, INVERTERS, FRONTIER])
+def test_what_is_kept_gives_the_same(experiment, sweeps):
+    text = experiment.run(sweeps).text
+    assert experiment.run(sweeps / "results").text == text
+    assert text.count("w = 1, N = 20, n = 3") == text.count("w = 3, N = 20, n = 3") == 1
+
+
+def test_the_reconstruction_table_goes_from_cheap_to_dear(sweeps):
+    lines = RECONSTRUCTION.run(sweeps).text.splitlines()
+    assert lines[0] == "w = 1, N = 20, n = 3, scenes, cpu; ceiling 30.00 dB"
+    assert lines[4].startswith("| ddim | 27.90 ± 0.")
+    assert lines[5].startswith("| fpi 5 | 29.40 ± 0.") and lines[5].endswith("| 250 |")
+
+
+def test_the_inverter_table_goes_from_good_to_bad(sweeps):
+    lines = INVERTERS.run(sweeps).text.splitlines()
+    fpi, ddim = lines[4], lines[5]
+    assert fpi.startswith("| fpi | 29.40 | 0.600 ± 0.") and "| 250 | 250 | – | 0 | – |" in fpi
+    assert ddim.startswith("| ddim | 27.90 | 2.100 ± ")
+
+
+def test_the_frontier_says_who_reaches_the_goal(sweeps):
+    text = FRONTIER.run(sweeps).text
+    assert "| fpi 5 | 12.50 | 48.0 | 0.600 | yes |" in text
+    assert "| ddim | 1.25 | 18.0 | 2.100 | no |" in text, "a guided call is two rows"
+    assert (sweeps / "results" / "frontier.png").stat().st_size > 5_000

@@ -1,0 +1,72 @@
+"""The README's tables are those of the committed results, and those are what their jobs give."""
+
+import json
+
+import pytest
+import scripts
+
+from fpinv.errors import UserError
+
+readme = scripts.load("readme")
+
+SCRIPT = """
+from fpinv.reporting.experiment import Experiment, Results
+text = lambda job: f"w = {job.name}\\n\\n| a |\\n|---|\\n| {job.summary['n']} |"
+experiment = Experiment(lambda jobs: Results("\\n\\n".join([*map(text, jobs), "![p](p.png)"])))
+"""
+PAGE = "# x\n\n<!-- results: toy{} -->\nold\n<!-- end -->\n\ntext\n"
+
+
+@pytest.fixture
+def root(tmp_path):
+    results = tmp_path / "experiments" / "studies" / "toy" / "results"
+    results.mkdir(parents=True)
+    (results.parent / "table.py").write_text(SCRIPT)
+    jobs = [{"name": name, "overrides": {}, "summary": {"n": 7}} for name in "12"]
+    (results / "jobs.json").write_text(json.dumps(jobs))
+    (results / "p.png").write_bytes(b"x")
+    (tmp_path / "README.md").write_text(PAGE.format(""))
+    readme.load(results.parent).run(results)
+    return tmp_path
+
+
+def test_nothing_committed_is_stale():
+    assert list(readme.stale()) == []
+
+
+def test_all_of_the_results_or_some_blocks_go_where_they_are_marked(root, capsys):
+    assert readme.main(["--check"], root) == 1
+    assert "README.md: run python experiments/readme.py" in capsys.readouterr().out
+    assert readme.main([], root) == 0
+    text = (root / "README.md").read_text()
+    assert "old" not in text and text.startswith("# x\n") and text.endswith("\n\ntext\n")
+    assert "w = 1" in text and "w = 2" in text
+    assert "![p](experiments/studies/toy/results/p.png)" in text
+    assert readme.main(["--check"], root) == 0
+    some = readme.filled(PAGE.format("; w = 2"), root)
+    assert "w = 1" not in some and "w = 2\n\n| a |\n|---|\n| 7 |\n\n![p](" in some
+    assert readme.filled(some, root) == some
+
+
+def test_what_is_stale_is_named(root, capsys):
+    readme.main([], root)
+    results = root / "experiments" / "studies" / "toy" / "results"
+    file = results / "jobs.json"
+    file.write_text(file.read_text().replace("7", "8"))
+    (results / "p.png").write_bytes(b"x" * 300_000)
+    assert list(readme.stale(root)) == [
+        "toy: run its script on experiments/studies/toy/results",
+        "toy: p.png is missing or too large",
+    ]
+    (results.parent / "table.py").unlink()
+    assert "no table.py or plot.py" in next(readme.stale(root))
+
+
+def test_a_place_that_cannot_be_filled_is_an_error(root, capsys):
+    with pytest.raises(UserError, match="shows results of nothing, which is no experiment"):
+        readme.filled(PAGE.replace("toy", "nothing").format(""), root)
+    for name, count in (("; w = 3", 0), ("; w = ", 2)):
+        with pytest.raises(UserError, match=f"{count} blocks of the results of toy begin with"):
+            readme.filled(PAGE.format(name), root)
+    (root / "experiments" / "studies" / "toy" / "results" / "results.md").unlink()
+    assert readme.filled(PAGE.format(""), root) == PAGE.format("")

@@ -1,0 +1,72 @@
+import pytest
+import torch
+import toy
+
+from fpinv.denoiser import Denoiser
+from fpinv.errors import UserError
+from fpinv.inverters.adjustment import PromptAware, Unadjusted
+from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.solvers import rms
+
+
+def test_unadjusted_is_the_identity():
+    z = toy.latents()
+    assert Unadjusted()(toy.denoiser(), z, toy.condition(), torch.randn_like(z)) is z
+
+
+@pytest.mark.parametrize(("noise", "calls"), [("sdedit", 4), ("ddim", 8)])
+def test_evaluation_count(noise, calls):
+    d, z = toy.denoiser(), toy.latents()
+    PromptAware(noise=noise)(d, z, toy.condition(guidance=2), torch.randn_like(z))
+    assert (d.calls, d.rows) == (calls, calls * 6)
+
+
+def test_sdedit_noising_equals_diffusers():
+    from diffusers import DDIMScheduler
+
+    d, z, seen = toy.denoiser(), toy.latents(), []
+    d.network = lambda x, t, e: seen.append((x.clone(), int(t))) or torch.zeros_like(x)
+    noise = torch.randn_like(z)
+    PromptAware(rounds=1)(d, z, toy.condition(), noise)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+    )
+    x, t = seen[0]
+    expected = scheduler.add_noise(z, noise, torch.tensor([t]))
+    assert torch.allclose(x, expected, atol=1e-5)
+
+
+def test_a_perfect_denoiser_moves_latents_towards_the_data():
+    grid = toy.schedule(10)
+    network = toy.Gaussian(grid)
+    d = Denoiser(network, grid, dtype=torch.float64)
+    z = torch.full((4, 1, 1, 1), 3.0, dtype=torch.float64)
+    adjusted = PromptAware(rounds=4, depth=4)(d, z, toy.condition(4), torch.zeros_like(z))
+    assert ((adjusted - network.mean).abs() < (z - network.mean).abs()).all()
+
+
+def test_ddim_noise_keeps_what_an_exact_inversion_would_keep():
+    """With noise that solves the sampler's own steps h is the identity; ddim noise comes near."""
+    d, z, c = toy.denoiser(50, scale=0.3), toy.latents(), toy.condition()
+    near = PromptAware(noise="ddim")(d, z, c, torch.zeros_like(z))
+    far = PromptAware(noise="sdedit")(d, z, c, torch.randn_like(z))
+    assert rms(near - z).max() < 0.1 * rms(far - z).min()
+
+
+def test_any_inverter_inverts_adjusted_latents():
+    d, c = toy.denoiser(scale=0.3), toy.condition()
+    z = PromptAware()(d, toy.latents(), c, torch.randn_like(toy.latents()))
+    inverter = FixedPoint(100, 1e-13)
+    assert rms(inverter.sample(d, inverter.invert(d, z, c), c) - z).max() < 1e-10
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"depth": 0}, {"noise": "x"}])
+def test_refuses_unknown_settings(wrong):
+    with pytest.raises(UserError):
+        PromptAware(**wrong)
+
+
+def test_refuses_more_depth_than_steps():
+    z = toy.latents()
+    with pytest.raises(UserError, match="depth=11"):
+        PromptAware(depth=11)(toy.denoiser(), z, toy.condition(), z)

@@ -1,0 +1,103 @@
+"""CLIP scores: the bundled network on its own world, open_clip through its real loader."""
+
+import json
+
+import pytest
+import torch
+
+from fpinv import square
+from fpinv.datasets import scenes
+from fpinv.datasets.scenes import Change, caption, render, sample_scene
+from fpinv.errors import UserError
+from fpinv.metrics.clip import OpenCLIP, ScenesCLIP, directional_similarity, similarity
+
+
+@pytest.fixture(scope="module")
+def world():
+    clip = ScenesCLIP()
+    drawn = [sample_scene(0, k, "test") for k in range(6)]
+    return clip, drawn, torch.stack([square(render(s), 64) for s in drawn])
+
+
+def test_a_picture_fits_its_own_caption_best(world):
+    clip, drawn, pictures = world
+    texts = clip.texts([caption(s) for s in drawn])
+    assert ((clip.images(pictures) @ texts.T).argmax(1) == torch.arange(6)).all()
+    own = similarity(clip, pictures, [caption(s) for s in drawn])
+    others = similarity(clip, pictures, [caption(s) for s in drawn[::-1]])
+    assert own.shape == (6,) and (own > others).all()
+
+
+def test_the_direction_is_that_of_the_prompts(world):
+    clip, drawn, pictures = world
+    changed = [
+        scenes.edit(s, Change("background", b))
+        for s, b in zip(drawn, scenes.BACKGROUNDS, strict=False)
+    ]
+    changed = [c for c in changed if c.target != c.source]
+    before = torch.stack([square(render(c.source), 64) for c in changed])
+    after = torch.stack([square(c.image(), 64) for c in changed])
+    prompts = [c.prompt for c in changed], [caption(c.source) for c in changed]
+    assert directional_similarity(clip, after, before, *prompts).mean() > 0.5
+    assert (directional_similarity(clip, before, before, *prompts) == 0).all()
+
+
+def test_any_size_is_resized_and_clamped(world):
+    clip, _, pictures = world
+    large = torch.nn.functional.interpolate(pictures[:1], scale_factor=2)
+    assert torch.cosine_similarity(clip.images(large), clip.images(pictures[:1])) > 0.98
+    assert torch.allclose(clip.images(3 * large), clip.images((3 * large).clamp(-1, 1)))
+
+
+def test_gradients_reach_images_of_any_size_and_no_weights(world):
+    clip, _, pictures = world
+    small = torch.nn.functional.interpolate(pictures[:1], size=40).requires_grad_()
+    clip.images(small).sum().backward()
+    assert small.grad.abs().max() > 0
+    assert not any(p.requires_grad for p in clip._network.parameters())
+    assert not clip.images(pictures).requires_grad and not clip.texts(["a star"]).requires_grad
+
+
+def test_a_folder_without_a_clip_is_named(tmp_path):
+    with pytest.raises(UserError, match=f"clip.path={tmp_path} has no folder clip/"):
+        ScenesCLIP(str(tmp_path)).texts(["x"])
+
+
+def tiny(folder):
+    import open_clip
+
+    tower = {"width": 32, "layers": 1}
+    config = {
+        "model_cfg": {
+            "embed_dim": 16,
+            "vision_cfg": {"image_size": 32, "patch_size": 16, "head_width": 16, **tower},
+            "text_cfg": {"context_length": 77, "vocab_size": 49408, "heads": 2, **tower},
+        },
+        "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    network = open_clip.CLIP(**config["model_cfg"])
+    torch.save(network.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return network.eval()
+
+
+def test_open_clip_loads_normalises_and_reads(tmp_path):
+    network = tiny(tmp_path)
+    clip = OpenCLIP(f"local-dir:{tmp_path}", None)
+    assert clip.name == f"clip_{tmp_path.name}"
+    pictures = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        expected = network.encode_image(pictures / 0.5, normalize=True)
+    assert torch.allclose(clip.images(pictures), expected, atol=1e-5)
+    assert not clip.images(pictures).requires_grad
+    values = similarity(clip, pictures, ["a cat", "a dog " * 99])
+    assert values.shape == (2,) and (values.abs() <= 1).all()
+
+
+def test_open_clip_without_weights_is_one_line(tmp_path):
+    assert OpenCLIP().name == "clip_ViT-L-14_openai"
+    with pytest.raises(
+        UserError, match="clip_ViT-B-32_nowhere needs open_clip's weights"
+    ) as error:
+        OpenCLIP("ViT-B-32", str(tmp_path / "nowhere.pt")).texts(["x"])
+    assert "\n" not in str(error.value)

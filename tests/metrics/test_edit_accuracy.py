@@ -1,0 +1,50 @@
+import pytest
+
+from fpinv.datasets.scenes.edit_cases import SceneEdits
+from fpinv.metrics.edit_accuracy import accuracy
+
+EDITS = SceneEdits()
+
+
+def thing(shape, colour, **more):
+    return {"shape": shape, "colour": colour, "texture": "plain", "size": "small"} | more
+
+
+STAR, HEART = thing("star", "red"), thing("heart", "blue")
+SOURCE = {"objects": [STAR, HEART], "background": "white", "relations": ["left"]}
+TARGET = SOURCE | {"objects": [thing("star", "green"), HEART]}
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_the_truth_is_a_perfect_edit_and_the_source_is_none(index):
+    example = EDITS[index]
+    before, after = example.attributes, example.case.attributes
+    assert accuracy(after, before, after).edit == accuracy(after, before, after).kept == 1
+    assert accuracy(before, before, after).edit == 0
+    assert accuracy(before, before, after).kept == 1
+
+
+def test_the_order_of_read_objects_does_not_matter():
+    read = TARGET | {"objects": TARGET["objects"][::-1]}
+    found = accuracy(read, SOURCE, TARGET)
+    assert (found.edit, found.kept) == (1, 1)
+
+
+def test_what_should_have_stayed_is_counted():
+    lost = TARGET | {"objects": [thing("star", "green"), thing("moon", "blue")]}
+    found = accuracy(lost, SOURCE, TARGET)
+    # of background, relation, count, 3 looks of the star and 4 of the heart, the shape is lost
+    assert (found.edit, found.kept) == (1, pytest.approx(9 / 10))
+
+
+def test_a_missing_object_costs_all_its_looks():
+    found = accuracy(TARGET | {"objects": [HEART]}, SOURCE, TARGET)
+    assert (found.edit, found.kept) == (0, pytest.approx(6 / 10))
+
+
+def test_only_what_the_reader_knows_counts():
+    read = {"objects": [{"colour": "green"}, {"colour": "blue"}]}
+    found = accuracy(read, SOURCE, TARGET)
+    assert (found.edit, found.kept) == (1, 1)
+    blind = accuracy({"background": "white"}, SOURCE, TARGET)
+    assert (blind.edit, blind.kept) == (None, 1)

@@ -1,0 +1,106 @@
+"""What an experiment leaves behind, and that it can be made again from itself."""
+
+import json
+
+import numpy as np
+import pytest
+from finished_runs import finish
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fpinv.errors import UserError
+from fpinv.reporting.experiment import LARGEST, Experiment, Results, encoded, read_kept
+from fpinv.tasks.record import Record
+
+
+def shown(jobs):
+    lines = [
+        f"{job.name} {job.overrides} {job.settings} {list(job.examples)} "
+        f"{job.summary['psnr']['mean']!r}"
+        for job in jobs
+    ]
+    at_hand = all(job.folder is not None for job in jobs)
+    pictures = {"red.png": Image.new("RGB", (8, 8), "red")} if at_hand else {}
+    return Results("\n\n".join([*lines, "![red](red.png)"]), pictures)
+
+
+EXPERIMENT = Experiment(shown, ("task.images", "task/path"), ("psnr", "residual", "kind"))
+
+
+@pytest.fixture
+def sweeps(tmp_path):
+    folder = tmp_path / "sweeps"
+    config = {"task": {"images": 3}, "dataset": {"root": "/home/somebody/data"}}
+    for name in ("b/10", "b/9", "a/x/0"):
+        record = Record(
+            "e0", "p", {"psnr": 20 + 1 / 3}, {"residual": [0.5, 1 / 7]}, texts={"kind": "colour"}
+        )
+        failed = Record("e1", "p", error="no image")
+        overrides = ["dataset.root=/home/somebody/data/coco", "~task/reader", "+x=[a,/b/c]"]
+        finish(folder / name, [record, failed], overrides, config, {"task/path": "nao"})
+    return folder
+
+
+def test_the_same_text_comes_from_the_runs_and_from_what_is_kept(sweeps, tmp_path, capsys):
+    assert EXPERIMENT.main([str(sweeps)]) == 0
+    printed = capsys.readouterr().out
+    results = sweeps / "results"
+    text = (results / "results.md").read_text()
+    assert printed.strip() == text.strip()
+    assert sorted(f.name for f in results.iterdir()) == [
+        "examples.json",
+        "jobs.json",
+        "red.png",
+        "results.md",
+    ]
+    again = tmp_path / "again"
+    assert EXPERIMENT.main([str(results), str(again)]) == 0
+    for name in ("examples.json", "jobs.json", "results.md"):
+        assert (again / name).read_bytes() == (results / name).read_bytes()
+    assert not (again / "red.png").exists(), "its runs are not at hand"
+    assert EXPERIMENT.main([str(results)]) == 0
+    assert (results / "results.md").read_text() == text and (results / "red.png").exists()
+
+
+def test_jobs_are_in_order_and_know_no_machine(sweeps):
+    jobs = EXPERIMENT.read(sweeps)
+    EXPERIMENT.run(sweeps)
+    assert [job.name for job in jobs] == ["a/x/0", "b/9", "b/10"]
+    text = (sweeps / "results" / "jobs.json").read_text()
+    assert "somebody" not in text and len(text.splitlines()) == 2 + len(jobs)
+    kept = read_kept(sweeps / "results")[0]
+    assert kept.overrides == {"dataset.root": "coco", "~task/reader": "", "x": "[a,c]"}
+    assert kept.settings == {"task.images": 3, "task/path": "nao"}
+    assert kept.examples == [
+        {"id": "e0", "psnr": 20.333333, "residual": [0.5, 0.14285714], "kind": "colour"}
+    ]
+    assert (kept.summary["n"], kept.summary["failed"]) == (1, 1)
+    assert kept.folder is None and jobs[0].folder == sweeps / "a/x/0"
+
+
+def test_what_is_not_finished_is_left_out_and_named(sweeps, tmp_path, capsys):
+    (sweeps / "b" / "9" / "summary.json").unlink()
+    assert [job.name for job in EXPERIMENT.read(sweeps)] == ["a/x/0", "b/10"]
+    assert "left out, for nothing is finished: b/9" in capsys.readouterr().err
+    assert EXPERIMENT.main([str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err.endswith("nothing holds no finished runs\n")
+
+
+def test_a_foreign_file_is_refused_in_one_line(tmp_path, capsys):
+    for text in ("[", "[1]", json.dumps([{"name": "a", "colour": 1}])):
+        (tmp_path / "jobs.json").write_text(text)
+        assert EXPERIMENT.main([str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "jobs.json: cannot be read" in error and error.count("\n") == 1
+
+
+def test_pictures_get_as_small_as_they_must():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    for name in ("a.png", "a.jpg"):
+        assert 10_000 < len(encoded(image, name)) < LARGEST
+    with pytest.raises(UserError, match="huge.jpg does not get smaller than 300 KB"):
+        encoded(Image.fromarray(np.tile(noise, (5, 5, 1))), "huge.jpg")
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([1, 2])
+    assert encoded(figure, "f.png").startswith(b"\x89PNG")

@@ -1,0 +1,73 @@
+"""Cells, blocks and bootstrap intervals of the tables."""
+
+import numpy as np
+
+from fpinv.metrics.intervals import DRAWS, bootstrap, percent
+from fpinv.reporting.experiment import Job
+from fpinv.reporting.tables import Column, block, grounds, label, markdown, shared
+
+
+def job(inverter="fpi", overrides=None, steps=50, guidance=1.0, dataset="scenes", **metrics):
+    run = {"inverter": inverter, "steps": steps, "guidance": guidance, "dataset": dataset}
+    run |= {"device": "cpu"}
+    return Job(inverter, overrides or {}, run | {"n": 4, **metrics})
+
+
+def test_a_cell_says_what_is_known_of_the_first_metric_that_is():
+    column = Column("accuracy", ("a", "b"), 1, 100, absent="–")
+    measured = {"mean": 0.25, "ci95": 0.0123}
+    assert column.cell(job(a=measured)) == "25.0 ± 1.2"
+    assert column.cell(job(a={"mean": None, "ci95": None}, b=measured)) == "25.0 ± 1.2"
+    for half in (0.0, None):
+        assert column.cell(job(a={"mean": 0.25, "ci95": half})) == "25.0"
+    assert column.cell(job(a=None)) == column.cell(job()) == "–"
+    assert Column("accuracy", ("a",), 1, interval=False).cell(job(a=measured)) == "0.2"
+    assert Column("n", ("n",), 0).cell(job()) == "4"
+    assert column.heading([job(b=measured)]) == "accuracy (b)"
+    assert column.heading([job()]) == "accuracy"
+
+
+def test_a_block_is_a_line_and_a_table():
+    columns = [Column("n", ("n",), 0), Column("PSNR", ("psnr",), 2)]
+    jobs = [job("ddim", psnr={"mean": 20, "ci95": 1}), job("fpi", {"inverter.iterations": "3"})]
+    text = block("all", jobs, columns, lambda job: label(job, ["inverter.iterations"]))
+    assert text.splitlines() == [
+        "all",
+        "",
+        "| inverter | n | PSNR |",
+        "|---|---:|---:|",
+        "| ddim | 4 | 20.00 ± 1.00 |",
+        "| fpi 3 | 4 |  |",
+    ]
+    assert markdown("abc", [], words=2).splitlines()[1] == "|---|---|---:|"
+
+
+def test_rows_of_a_table_say_their_device_where_it_had_several():
+    jobs, columns = [job("ddim"), job("fpi", device="cuda")], [Column("n", ("n",), 0)]
+    assert shared(jobs) == "w = 1, N = 50, n = 4, scenes, cpu and cuda; ceiling  dB"
+    assert shared(jobs[1:]) == "w = 1, N = 50, n = 4, scenes, cuda; ceiling  dB"
+    assert block("", jobs, columns).splitlines()[-2:] == ["| ddim, cpu | 4 |", "| fpi, cuda | 4 |"]
+    assert block("", jobs[1:], columns).splitlines()[-1] == "| fpi | 4 |"
+
+
+def test_runs_are_compared_on_one_ground_only():
+    jobs = [job(steps=s, guidance=w) for s in (10, 50) for w in (3.0, 1.0)] + [job(guidance=3.0)]
+    found = [[(j.summary["steps"], j.summary["guidance"]) for j in same] for same in grounds(jobs)]
+    assert found == [[(50, 1.0)], [(50, 3.0)] * 2, [(10, 1.0)], [(10, 3.0)]]
+    photographs = [job(dataset="coco"), job(), job(dataset="coco")]
+    assert [len(same) for same in grounds(photographs)] == [2, 1]
+
+
+def test_the_bootstrap_covers_a_known_share():
+    random = np.random.default_rng(0)
+    hits = 0
+    for _ in range(20):
+        text = bootstrap(list(random.binomial(1, 0.3, size=80).astype(float)))
+        low, high = map(float, text.split("[")[1].rstrip("]").split(", "))
+        hits += low <= 30 <= high
+    assert hits >= 16
+    assert bootstrap([0.4] * 5) == "40.0 [40.0, 40.0]" and bootstrap([]) == "-"
+
+
+def test_an_interval_leaves_out_a_fortieth_at_each_end():
+    assert percent(0.5, np.linspace(0, 1, DRAWS + 1)) == "50.0 [2.5, 97.5]"

@@ -1,0 +1,115 @@
+"""Every file in conf/ composes, fits its target's signature, and builds what needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from fpinv.errors import UserError
+from fpinv.run.build import build, check
+
+CONF = Path(__file__).parents[2] / "conf"
+PARTS = ("tracking", "dataset", "inverter", "adjustment", "task")
+
+
+def options(groups: str = "*") -> list[str]:
+    """``group=option`` of every file in a group's folder."""
+    files = sorted(CONF.glob(f"{groups}/**/*.yaml"))
+    return [f"{file.parent.relative_to(CONF)}={file.stem}" for file in files]
+
+
+def overrides(option: str) -> list[str]:
+    """The option, after the task that its group is part of."""
+    group = option.partition("=")[0]
+    folder, _, part = group.rpartition("/")
+    if folder != "task":
+        return [option] if option else []
+    tasks = [file for file in sorted((CONF / "task").glob("*.yaml")) if part in parts(file)]
+    return [f"task={tasks[0].stem}", option]
+
+
+def parts(file: Path) -> list[str]:
+    """The groups that a file's defaults choose from."""
+    defaults = OmegaConf.load(file).get("defaults", [])
+    return [str(key) for entry in defaults if not isinstance(entry, str) for key in entry]
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*given: str) -> DictConfig:
+    try:
+        return compose("config", overrides=list(given))
+    except Exception as error:
+        raise AssertionError(f"{given} does not compose: {error}") from error
+
+
+@pytest.mark.parametrize("option", ["", *options()])
+def test_composes_and_fits_its_targets(option: str):
+    config = composed(*overrides(option))
+    assert not OmegaConf.missing_keys(config)
+    OmegaConf.resolve(config)
+    for part in (*PARTS, "model"):
+        check(config, part)
+
+
+@pytest.mark.parametrize("option", options("[aidt]*"))
+def test_instantiates(option: str):
+    """Data sets that need a folder, and metrics that need a download, may say so in one line."""
+    config = composed(*overrides(option))
+    for part in PARTS:
+        try:
+            build(config, part)
+        except UserError as error:
+            assert "\n" not in str(error)
+            assert part == "dataset" and option.startswith("dataset="), f"{option}: {error}"
+
+
+def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
+    assert composed("task=editing").dataset == composed("dataset=scene_edits").dataset
+    photographs = composed("task=editing", "dataset=pie_bench")
+    assert photographs.dataset._target_.endswith("PieBench") and photographs.model.name == "sd15"
+    assert composed("task=editing", "dataset=pie_bench", "model=scenes").model.name == "scenes"
+    table = composed("experiment=editing_table")
+    assert table.dataset == composed("dataset=scene_edits").dataset
+    assert table.task.perceptual._target_.endswith("ScenesFeatures")
+
+
+def test_edits_are_judged_unless_told_otherwise():
+    assert build(composed("task=editing"), "task").reader is not None
+    assert build(composed("task=editing", "~task/reader"), "task").reader is None
+
+
+def test_photographs_choose_networks_for_photographs_unless_told_otherwise():
+    scenes = composed("dataset=scenes").model
+    imagenet = composed("dataset=imagenet")
+    assert imagenet.model == composed("model=sd15").model
+    assert imagenet.classifier == composed("classifier=imagenet").classifier
+    assert imagenet.clip == composed("clip=laion_h14").clip
+    assert composed("dataset=imagenet", "classifier=scenes").classifier.path
+    assert composed("dataset=coco").model == composed("model=sd15").model != scenes
+    assert composed("dataset=coco", "model=scenes").model == scenes
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("task.path.resolution=abc", "a whole number"),
+        ("task.path.quadrature=trapezoid", "simpson or midpoint"),
+        ("task.prompting=theirs", "class or own"),
+        ("task.points=2.5", "a whole number"),
+    ],
+)
+def test_inherited_arguments_are_checked_too(override: str, said: str):
+    config = composed("task=interpolation", override)
+    with pytest.raises(UserError, match=f"{override}.*{said}"):
+        check(config, "task")

@@ -1,0 +1,111 @@
+"""Sweeps whose jobs run in other processes, by Hydra's launchers: submitit (local) and joblib."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.errors import MissingConfigException
+from toy_conf import ROOT, environment_of_its_own, write_toy_conf
+from wandb_files import of_kind, offline_files, values
+
+from fpinv.run.messages import explain
+
+LAUNCHERS = {
+    "submitit_local": ["hydra.launcher.timeout_min=5"],
+    "joblib": ["hydra.launcher.n_jobs=2"],
+}
+PLUGINS = {"submitit_local": "hydra_submitit_launcher", "joblib": "hydra_joblib_launcher"}
+
+
+def installed(launcher: str) -> bool:
+    if importlib.util.find_spec("hydra_plugins") is None:
+        return False
+    return importlib.util.find_spec(f"hydra_plugins.{PLUGINS[launcher]}") is not None
+
+
+@pytest.fixture(params=LAUNCHERS)
+def launcher(request: pytest.FixtureRequest) -> list[str]:
+    """The arguments that have a sweep's jobs run elsewhere."""
+    if not installed(request.param):
+        pytest.skip(f"hydra/launcher={request.param} is not installed: pip install -e '.[dev]'")
+    return [f"hydra/launcher={request.param}", *LAUNCHERS[request.param]]
+
+
+def sweep(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """A sweep in a process of its own, on toy parts, into the folder's ``sweep``."""
+    conf = write_toy_conf(folder / "conf")
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "-cp", str(conf), "-m", *arguments]
+        + [f"hydra.sweep.dir={folder / 'sweep'}"],
+        cwd=folder,
+        env=environment_of_its_own() | environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "sweep" / "sweep.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def lines(folder: Path, job: int) -> list[dict]:
+    text = (folder / "sweep" / str(job) / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_jobs_elsewhere_are_gathered_and_the_worst_code_wins(launcher: list[str], tmp_path: Path):
+    """Of four jobs two are misconfigured, one has a broken image."""
+    asked = ["limit=3", "dataset.root=null,/nowhere", "dataset.corrupt=null,1", "seed=5"]
+    done = sweep(tmp_path, *launcher, *asked)
+    assert done.returncode == 2
+    assert [row["exit_code"] for row in table(tmp_path)] == ["0", "1", "2", "2"]
+    assert [row["n"] for row in table(tmp_path)] == ["3", "2", "", ""]
+    said = done.stderr.splitlines()
+    assert len(said) == 3 and all(line.startswith("error: job ") for line in said)
+    assert "1 of 3 examples failed" in said[0] and "job 1 (" in said[0]
+    assert "/nowhere: no such folder" in said[1] and "/nowhere: no such folder" in said[2]
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "sweep")
+
+
+def test_jobs_elsewhere_give_what_jobs_here_give(launcher: list[str], tmp_path: Path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    asked = ["limit=3", "seed=1,2", "guidance=2"]
+    assert sweep(here, *asked).returncode == sweep(there, *asked, *launcher).returncode == 0
+    for job in (0, 1):
+        assert lines(here, job) == lines(there, job)
+    runs = [of_kind(file, "run")[0] for file in offline_files(there)]
+    assert {run.run_group for run in runs} == {"sweep"} and len({run.run_id for run in runs}) == 2
+    assert [values(run.config.update)["seed"] for run in runs] == [1, 2]
+    assert all(of_kind(file, "exit")[0].exit_code == 0 for file in offline_files(there))
+
+
+def test_a_job_that_is_killed_fails_the_sweep_which_then_completes(
+    launcher: list[str], tmp_path: Path
+):
+    asked = ["limit=4", "task.stop_at=null,2", *launcher]
+    done = sweep(tmp_path, *asked)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "job 1 (" in done.stderr and "it was stopped before its end" in done.stderr
+    assert {row["job"]: row["exit_code"] for row in table(tmp_path)}["1"] == "1"
+    again = sweep(tmp_path, *asked, TOY_GOES_ON="1")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert [row["n"] for row in table(tmp_path)] == ["4", "4"]
+    for job in (0, 1):
+        assert [row["id"] for row in lines(tmp_path, job)] == ["000", "001", "002", "003"]
+
+
+def test_a_launcher_that_is_not_installed_is_named():
+    missing = MissingConfigException("", "hydra/launcher/ray", options=["basic"])
+    assert explain(missing) == (
+        "hydra/launcher=ray is not installed: pip install hydra-ray-launcher"
+    )

@@ -1,0 +1,152 @@
+"""The record files: whole, strict, and able to go on after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from fpinv.inversion import Inversion
+from fpinv.run.folder import RunFolder, read_json
+from fpinv.tasks.record import Record, finite, metrics_of
+
+
+def record(id: str, psnr: float | None = 20.0, **more: object) -> Record:
+    return Record(id, f"prompt of {id}", {"psnr": psnr}, **more)  # type: ignore[arg-type]
+
+
+def lines(folder: RunFolder) -> list[dict]:
+    return [json.loads(line) for line in folder.lines.read_text().splitlines()]
+
+
+def test_a_line_is_flat_and_names_its_pictures(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    image = Image.new("RGB", (4, 4), "red")
+    folder.append(record("a", series={"residual": [0.5, 0.25]}, images={"original": image}))
+    assert lines(folder) == [
+        {
+            "id": "a",
+            "prompt": "prompt of a",
+            "error": None,
+            "psnr": 20.0,
+            "series": {"residual": [0.5, 0.25]},
+            "images": ["original"],
+        }
+    ]
+    assert Image.open(folder.picture("a", "original")).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_json_is_strict(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a", math.inf, series={"residual": [math.nan, 1.0]}))
+    folder.append(record("b", 10.0))
+    summary = folder.summarise({}, total=2)
+    assert lines(folder)[0]["psnr"] is None and lines(folder)[0]["series"]["residual"][0] is None
+    assert summary["psnr"]["mean"] == 10.0
+    assert read_json(tmp_path / "summary.json") == summary
+
+
+def test_finite_keeps_everything_else():
+    value = {"a": [1, -math.inf, "x"], "b": {"c": math.nan, "d": True}}
+    assert finite(value) == {"a": [1, None, "x"], "b": {"c": None, "d": True}}
+
+
+@pytest.mark.parametrize("kept", range(0, 60, 7))
+def test_a_half_written_last_line_is_dropped(tmp_path: Path, kept: int):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a"))
+    whole = folder.lines.read_bytes()
+    folder.append(record("ü"))
+    folder.lines.write_bytes(folder.lines.read_bytes()[: len(whole) + kept])
+    again = RunFolder(tmp_path)
+    assert again.finished == {"a"} and folder.lines.read_bytes() == whole
+    again.append(record("ü"))
+    assert [row["id"] for row in lines(again)] == ["a", "ü"]
+
+
+def test_a_line_without_its_end_is_kept(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a"))
+    folder.lines.write_bytes(folder.lines.read_bytes().rstrip())
+    RunFolder(tmp_path).append(record("b"))
+    assert [row["id"] for row in lines(folder)] == ["a", "b"]
+
+
+def test_failed_examples_are_done_again(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(Record("a", "", error="broken"))
+    folder.append(record("b"))
+    assert folder.summarise({}, total=2)["failed"] == 1
+    again = RunFolder(tmp_path)
+    assert again.finished == {"b"} and not again.failed
+    again.append(record("a"))
+    summary = again.summarise({}, total=2)
+    assert (summary["n"], summary["failed"], summary["total"]) == (2, 0, 2)
+
+
+def test_a_summary_has_means_with_intervals_and_nulls(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for id, psnr in {"a": 10.0, "b": 12.0, "c": None}.items():
+        folder.append(Record(id, "", {"psnr": psnr, "residual": None}))
+    summary = folder.summarise({"seed": 3}, total=3)
+    assert list(summary) == ["seed", "n", "failed", "total", "psnr", "residual"]
+    assert summary["psnr"]["mean"] == 11.0 and summary["psnr"]["ci95"] > 0
+    assert summary["residual"] is None
+
+
+def test_no_partial_file_is_left(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a", images={"original": Image.new("RGB", (2, 2))}))
+    folder.summarise({}, total=1)
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+
+
+def test_ids_stay_inside_the_folder(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.picture("../../a", "x").resolve().is_relative_to(tmp_path / "run" / "images")
+    assert folder.picture("a/b", "x") != folder.picture("a_b", "x")
+
+
+def test_a_metric_cannot_hide_a_field():
+    with pytest.raises(ValueError, match="images"):
+        Record("a", "", {"images": 1.0})
+
+
+def test_arrays_of_finished_examples_come_back_in_order(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for k, id in enumerate(["b/1", "a"]):
+        folder.append(record(id, arrays={"real": torch.full((2, 3), float(k))}))
+    folder.append(record("none"))
+    folder.append(Record("failed", "p", error="broken", arrays={"real": torch.zeros(1)}))
+    found = RunFolder(tmp_path).arrays()
+    assert [float(one["real"].mean()) for one in found] == [0, 1]
+
+
+def test_measures_over_all_examples_are_part_of_the_summary(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a"))
+    summary = folder.summarise({}, 1, pooled={"fid": {"mean": 2.0, "ci95": None}, "features": "x"})
+    assert summary["fid"] == {"mean": 2.0, "ci95": None} and summary["features"] == "x"
+
+
+def test_texts_are_kept_and_are_no_metrics(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    row = folder.append(record("a", texts={"target": "a blue star"}))
+    assert row["texts"] == {"target": "a blue star"} and metrics_of(row) == {"psnr": 20.0}
+    assert "texts" not in folder.append(record("b"))
+    assert [r["id"] for r in RunFolder(tmp_path).rows] == ["a", "b"]
+    with pytest.raises(ValueError, match="texts"):
+        Record("c", "p", {"texts": 1.0})
+
+
+def test_records_of_one_image_share_its_inversion(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    found = Inversion(torch.zeros(1, 1, 2, 2), torch.ones(1), torch.ones(1))
+    for id in ("x--0", "x--1"):
+        folder.append(record(id, inversion=found, image="x"), {"steps": 3})
+    assert [file.name for file in (tmp_path / "inversions").iterdir()] == ["x.safetensors"]
+    assert Inversion.load(folder.inversion("x"))[1]["id"] == "x"
