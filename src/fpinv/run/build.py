@@ -1,4 +1,4 @@
-"""From a node of the configuration to the object that its ``_target_`` names."""
+"""Objects from the configuration, each checked against the signature of its ``_target_``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCALARS = (bool, int, float, str, type(None))
 
 
 def build(config: DictConfig, key: str) -> Any:  # noqa: ANN401
-    """The object at ``key``; lists and dictionaries arrive as plain Python ones.
+    """Return the object at ``key``; lists and dictionaries arrive as plain Python ones.
 
     Raises:
         UserError: a key has no value, is no argument of the target, or has the wrong type.
@@ -35,7 +35,7 @@ def build(config: DictConfig, key: str) -> Any:  # noqa: ANN401
 
 
 def check(config: DictConfig, key: str) -> None:
-    """Checks the node at ``key`` against its targets' signatures, without calling them.
+    """Check the node at ``key`` against its targets' signatures, without calling them.
 
     Raises:
         UserError: see :func:`build`.
@@ -47,11 +47,12 @@ def check(config: DictConfig, key: str) -> None:
         raise UserError(f"{key}={node} is not possible: set the keys in it, {key}.<key>=<value>")
     for missing in sorted(OmegaConf.missing_keys(node)):
         raise UserError(f"{key}.{missing} has no value: add {key}.{missing}=<value>")
-    for path, part in _targets(OmegaConf.to_container(node, resolve=True), key):
-        _check_arguments(path, part)
+    for path, target_node in _targets(OmegaConf.to_container(node, resolve=True), key):
+        _check_arguments(path, target_node)
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
+    """Yield every node that has a ``_target_``, outer ones first, with its path."""
     items = node.items() if isinstance(node, Mapping) else ()
     if "_target_" in dict(items):
         yield path, dict(items)
@@ -60,35 +61,36 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # n
 
 
 def _check_arguments(path: str, node: Mapping[str, Any]) -> None:
-    """Checks a node against the signature of its target, which Python would do less kindly."""
+    """Refuse arguments that the target does not have, and those of a wrong type."""
     target = _locate(path, node["_target_"])
     parameters = inspect.signature(target).parameters
-    given = {k: v for k, v in node.items() if not k.startswith("_")}
+    arguments = {k: v for k, v in node.items() if not k.startswith("_")}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for key in given.keys() - parameters.keys():
+        for key in arguments.keys() - parameters.keys():
             raise UserError(f"{path}.{key}: no such argument{nearest(key, list(parameters))}")
     hints = _hints(target)
-    for key, value in given.items():
+    for key, value in arguments.items():
         if key in hints and not _fits(value, hints[key]):
             raise UserError(
                 f"{path}.{key}={'null' if value is None else value} has the wrong type: "
-                f"it must be {_words(hints[key])}"
+                f"it must be {_in_words(hints[key])}"
             )
 
 
 def _locate(path: str, target: str) -> Callable[..., Any]:
     try:
-        found: Callable[..., Any] = get_object(target)
+        located: Callable[..., Any] = get_object(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}._target_={target} cannot be imported ({type(error).__name__}: {error})"
         ) from error
-    return found
+    return located
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of the target's arguments; none where they cannot be resolved."""
-    # those of an inherited field are resolved in the module of the class that has it
+    """Return the annotations of the target's arguments; none where they cannot be resolved."""
+    # the hints of a dataclass's class resolve inherited fields in the module of their own class;
+    # those of its generated __init__ do not
     fielded = is_dataclass(target) or not inspect.isclass(target)
     try:
         return get_type_hints(target if fielded else target.__init__)
@@ -97,14 +99,14 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    """The types and literals that a union allows."""
+    """Return the types and literals that a union allows."""
     if get_origin(hint) in (Union, types.UnionType):
-        return tuple(option for part in get_args(hint) for option in _options(part))
+        return tuple(option for member in get_args(hint) for option in _options(member))
     return get_args(hint) if get_origin(hint) is Literal else (hint,)
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
-    """Whether a scalar fits a hint; what is not all scalars is left to the target."""
+    """Return whether a scalar fits a hint; the target itself judges all that is no scalar."""
     options = _options(hint)
     if not isinstance(value, SCALARS) or not all(_is_scalar(option) for option in options):
         return True
@@ -123,7 +125,7 @@ def _matches(value: Any, option: Any) -> bool:  # noqa: ANN401
     return isinstance(value, (int, float) if option is float else option)
 
 
-def _words(hint: Any) -> str:  # noqa: ANN401
+def _in_words(hint: Any) -> str:  # noqa: ANN401
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     names[type(None)] = "null"
     return " or ".join(names.get(option, str(option)) for option in _options(hint))
@@ -133,19 +135,19 @@ SCALES = ("smoke", "default", "paper", "full")
 
 
 def by_scale(*sizes: Any, _root_: DictConfig) -> Any:  # noqa: ANN401
-    """The one of the sizes, in the order of :data:`SCALES`, that the configuration's scale is.
+    """Return the size that stands for the configuration's scale, in the order of :data:`SCALES`.
 
-    Without a fourth the full size is the default one.
+    Without a fourth size, ``full`` has that of ``default``.
 
     Raises:
         ValueError: there are not three or four.
     """
-    every = sizes if len(sizes) == len(SCALES) else (*sizes, *sizes[1:2])
-    return dict(zip(SCALES, every, strict=True))[_root_.scale]
+    complete = sizes if len(sizes) == len(SCALES) else (*sizes, *sizes[1:2])
+    return dict(zip(SCALES, complete, strict=True))[_root_.scale]
 
 
 def register_scales() -> None:
-    """Lets configurations say ``${by_scale:smoke,default,paper}``, and a fourth size, ``full``."""
+    """Let configurations say ``${by_scale:smoke,default,paper}``, and a fourth size, ``full``."""
     OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
 
 

@@ -1,14 +1,17 @@
-"""The files of a run, which are its record: one line per example, pictures and a summary.
+"""The files of a run, which are its records: one line per example, pictures and a summary.
 
 A run folder holds::
 
     metrics.jsonl       one line per example, written as it finishes
     metrics.rank<k>.jsonl  the same by process k of several, until the first one takes it over
     images/<id>/*.png   its pictures, written before its line
-    inversions/<id>.safetensors  its image's inversion, where that was asked for, likewise
-    arrays/<id>.safetensors      what measures over all examples need of it, likewise
+    inversions/<id>.safetensors  its image's inversion (key ``inversions``), likewise
+    arrays/<id>.safetensors      its share of measures over all examples, likewise
     summary.json        flat: means with 95 % intervals, counts, versions
     config.yaml         the configuration, resolved
+    status.json         the exit code, and the error in one line
+    run.log, error.log  warnings, and the traceback of a crash
+    wandb/              the W&B run
 
 A run may be killed at any moment: every file but ``metrics.jsonl`` appears whole or not at all,
 and of that one, a half-written last line is dropped when the run resumes.
@@ -38,15 +41,15 @@ LINES_FILE = "metrics.jsonl"
 
 
 def is_interval(value: Any) -> bool:  # noqa: ANN401
-    """Whether an entry of a summary is the mean of a metric."""
+    """Return whether an entry of a summary is the mean of a metric."""
     return isinstance(value, Mapping) and "mean" in value
 
 
 class RunFolder:
     """The records of one run; opening a folder that has some continues them.
 
-    Lines that cannot be read, and those of failed examples, are dropped at opening: their examples
-    are done again.
+    Lines that cannot be read, and those of failed examples, are dropped at opening, so that their
+    examples are done again.
 
     Arguments:
         path: The folder; made if need be.
@@ -69,8 +72,8 @@ class RunFolder:
         """The file of one line per example."""
         return self.path / (f"metrics.rank{self.rank}.jsonl" if self.rank else LINES_FILE)
 
-    def _others(self) -> list[Path]:
-        """The lines of other processes, by rank."""
+    def _rank_files(self) -> list[Path]:
+        """Return the files of other processes, by rank."""
         files = self.path.glob("metrics.rank*.jsonl")
         return sorted(files, key=lambda file: (len(file.name), file.name))
 
@@ -96,17 +99,17 @@ class RunFolder:
         self._rewrite()
 
     def merge(self) -> list[dict[str, Any]]:
-        """Takes over the lines of other processes; returns those that are new."""
-        others, known = self._others(), {row["id"] for row in self.rows}
-        self.rows = _last([*self.rows, *(row for file in others for row in _read(file))])
-        if others:
-            self._rewrite()  # first, so that a kill here costs nothing
-        for file in others:
+        """Take over the lines of other processes; return those that are new."""
+        files, ids = self._rank_files(), {row["id"] for row in self.rows}
+        self.rows = _newest([*self.rows, *(row for file in files for row in _read(file))])
+        if files:
+            self._rewrite()  # before the files go, so that a kill here costs nothing
+        for file in files:
             file.unlink()
-        return [row for row in self.rows if row["id"] not in known]
+        return [row for row in self.rows if row["id"] not in ids]
 
     def arrange(self, ids: Sequence[str]) -> None:
-        """Puts the lines in the order of the examples ``ids``."""
+        """Put the lines in the order of the examples ``ids``."""
         places = {id: place for place, id in enumerate(ids)}
         self.rows.sort(key=lambda row: places.get(row["id"], len(places)))
         self._rewrite()
@@ -116,18 +119,14 @@ class RunFolder:
         if whole != (_text(self.lines) if self.lines.exists() else ""):
             write(self.lines, whole)
 
-    def append(self, record: Record, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Writes a record's pictures and inversion, then its line, which it returns.
+    def append(self, record: Record, made_with: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Write a record's pictures and inversion, then its line; return the line as a mapping.
 
         Arguments:
-            record: What to keep.
-            about: What the inversion was made with; kept in its file.
+            record: The record.
+            made_with: The settings behind the inversion, stored in its file.
         """
-        name = record.image or record.id
-        if record.inversion is not None and not self.inversion(name).exists():
-            made_from = {"id": name, "prompt": record.prompt, **(about or {})}
-            with replacing(self.inversion(name)) as path:
-                record.inversion.save(path, made_from)
+        self._save_inversion(record, made_with or {})
         if record.arrays:
             self._save_arrays(record)
         for name, image in record.images.items():
@@ -141,6 +140,13 @@ class RunFolder:
         self.rows.append(row)
         return row
 
+    def _save_inversion(self, record: Record, made_with: Mapping[str, Any]) -> None:
+        """Write the inversion, unless a record of the same image has done so."""
+        id = record.image or record.id
+        if record.inversion is not None and not self.inversion(id).exists():
+            with replacing(self.inversion(id)) as path:
+                record.inversion.save(path, {"id": id, "prompt": record.prompt, **made_with})
+
     def _save_arrays(self, record: Record) -> None:
         from safetensors.torch import save_file
 
@@ -149,7 +155,7 @@ class RunFolder:
             save_file(tensors, path)
 
     def arrays(self) -> list[dict[str, Tensor]]:
-        """The arrays of the finished examples that have some, in order."""
+        """Return the arrays of the finished examples that have some, in order."""
         from safetensors.torch import load_file
 
         files = [self._arrays(row["id"]) for row in self.rows if row["error"] is None]
@@ -159,11 +165,11 @@ class RunFolder:
         return self.path / "arrays" / f"{quote(id, safe='')}.safetensors"
 
     def picture(self, id: str, name: str) -> Path:
-        """Where the picture ``name`` of example ``id`` lies."""
+        """Return the file of the picture ``name`` of example ``id``."""
         return picture(self.path, id, name)
 
     def inversion(self, id: str) -> Path:
-        """Where the inversion of the image ``id`` lies."""
+        """Return the file of the inversion of the image ``id``."""
         return inversion_file(self.path, id)
 
     def summarise(
@@ -173,39 +179,39 @@ class RunFolder:
         expected: Sequence[str] = (),
         pooled: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Writes and returns summary.json.
+        """Write summary.json and return its content.
 
         Arguments:
-            header: What was run, with what: becomes part of the summary.
+            header: Entries that say what was run, with what.
             total: Number of examples that the run is about; fewer records mean it was cut short.
             expected: Metrics that are null where no example was measured.
             pooled: Measures over all examples together.
         """
         from fpinv.metrics.intervals import mean_ci95
 
-        done = [row for row in self.rows if row["error"] is None]
-        counts = {"n": len(done), "failed": len(self.failed), "total": total}
+        finished = [row for row in self.rows if row["error"] is None]
+        counts = {"n": len(finished), "failed": len(self.failed), "total": total}
         names = dict.fromkeys([*expected, *self.metric_names])
-        means = {name: mean_ci95([row.get(name) for row in done]) for name in names}
+        means = {name: mean_ci95([row.get(name) for row in finished]) for name in names}
         summary = finite({**header, **counts, **means, **(pooled or {})})
         write(self.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
         return summary
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run folder's metrics.jsonl that can be read, without touching the file.
+    """Return the lines of a run folder's metrics.jsonl that can be read; the file stays as it is.
 
-    Where an example has several, its last one counts.
+    Where an example has several lines, its last one counts.
     """
-    return _last(_read(folder / LINES_FILE))
+    return _newest(_read(folder / LINES_FILE))
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
     return [row for row in map(_parse, _text(file).split("\n")) if row is not None]
 
 
-def _last(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last row of each example."""
+def _newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last row of each example, in the order of their first ones."""
     return list({row["id"]: row for row in rows}.values())
 
 
@@ -214,17 +220,17 @@ def _text(file: Path) -> str:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether lines of a run lie in a folder."""
+    """Return whether lines of a run lie in a folder."""
     return any(folder.glob("metrics*.jsonl"))
 
 
 def picture(folder: Path, id: str, name: str) -> Path:
-    """Where the picture ``name`` of example ``id`` lies in a run folder."""
+    """Return the file of the picture ``name`` of example ``id`` in a run folder."""
     return folder / "images" / quote(id, safe="") / f"{name}.png"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Return the JSON object in a file.
 
     Raises:
         UserError: the file is missing or holds none.
@@ -239,7 +245,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Write a file whole or not at all."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -248,7 +254,7 @@ def write(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` when all went well."""
+    """Yield a path to write to, which takes the place of ``path`` when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # a name of its own, as processes that share a run may keep the same inversion
     partial = path.with_name(f".{path.name}.{token_hex(4)}.partial")

@@ -1,30 +1,30 @@
-"""One run, from its configuration to its records."""
+"""One run, from its configuration to its summary."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fpinv.errors import UserError
 from fpinv.run import terminal
 from fpinv.run.build import build
-from fpinv.run.folder import RunFolder, holds_run, is_interval, read_json, write
-from fpinv.run.messages import Mendable, explain
-from fpinv.run.processes import Elsewhere, ranks
-from fpinv.run.resume import is_same, resumed, save_config
-from fpinv.run.tracking import Identity, Tracker, track
+from fpinv.run.folder import RunFolder, holds_run, is_interval, write
+from fpinv.run.messages import MENDABLE, explain
+from fpinv.run.processes import ErrorElsewhere, ranks
+from fpinv.run.resume import SCIENCE, Choices, has_same_config, load_resumed, save_config
+from fpinv.run.tracking import Identity, Tracker, Tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.task import Grouping, Pooling, Settings, whole_number
 
@@ -36,301 +36,277 @@ if TYPE_CHECKING:
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
-SWEEP_ID = "WANDB_SWEEP_ID"  # what W&B's agent sets for its runs
-NAMED_FAILURES = 5  # so many failed examples are named on the terminal; metrics.jsonl has all
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be run, and where.
-
-    Arguments:
-        config: The configuration.
-        choices: The option of each configuration group.
-        folder: The run folder.
-        label: The job's number and overrides within its sweep; empty for a run of its own.
-    """
-
-    config: DictConfig
-    choices: Mapping[str, str | None]
-    folder: Path
-    label: str = ""
-
-    @property
-    def group(self) -> str | None:
-        """The experiment, or else the sweep (Hydra's or W&B's), that the run is part of."""
-        sweep = self.folder.parent
-        name = sweep.name if (sweep / "multirun.yaml").exists() else os.environ.get(SWEEP_ID)
-        return self.choices.get("experiment") or name
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The objects that the configuration stands for."""
-
-    settings: Settings
-    dataset: Dataset
-    inverter: Inverter
-    task: Task
-    model: Model
+SWEEP_ID = "WANDB_SWEEP_ID"  # set by W&B's agent for the runs of its sweep
 
 
 def run_job(config: DictConfig) -> int:
-    """Runs one Hydra job; returns its exit code, which ``status.json`` holds too.
+    """Do one Hydra job and return its exit code, which ``status.json`` holds too.
 
-    0: all examples done; 1: finished with failed examples, or crashed; 2: a user error.
+    0: all examples are done; 1: finished with failed examples, or crashed; 2: a user error.
     """
-    hydra = HydraConfig.get()
-    folder, label = Path(hydra.runtime.output_dir), _label(hydra)
+    hydra, run = HydraConfig.get(), None
+    path = ranks().first(lambda: Path(hydra.runtime.output_dir))
+    label = _label(hydra)
     try:
-        job = ranks().first(lambda: _job(config, hydra, folder, label))
-    except UserError as error:
-        return _refuse(error, folder, label)
-    try:
-        code, message = execute(job), None
+        run = ranks().first(lambda: _open_run(config, hydra, path, label))
+        code, message = run.execute(), None
     except KeyboardInterrupt:
-        _say_interrupted(job.folder)
-        _keep_status(job.folder, INTERRUPTED, "interrupted")
+        if run:
+            terminal.print_interrupted(path)
+            _write_status(path, INTERRUPTED, "interrupted")
         raise
     except Exception as error:
-        code, message = _report(error, job.folder, label)
-    _keep_status(job.folder, code, message)
+        code, message = _report(error, path, label)
+    # a folder that holds another run stays as it is, unless a sweep is to read the exit code there
+    if run or label:
+        _write_status(path, code, message)
     return code
 
 
-def _refuse(error: UserError, folder: Path, label: str) -> int:
-    """Leaves the folder of another run as it is, unless a sweep is to read the exit code there."""
-    code, message = _report(error, folder, label)
-    if label:
-        _keep_status(folder, code, message)
-    return code
-
-
-def _label(hydra: DictConfig) -> str:
-    if hydra.mode.name != "MULTIRUN":
+def _label(hydra: HydraConf) -> str:
+    """Return the number and the overrides of a sweep's job; nothing for a run of its own."""
+    if hydra.mode != RunMode.MULTIRUN:
         return ""
     return f"job {hydra.job.num} ({', '.join(hydra.overrides.task)})"
 
 
-def _job(config: DictConfig, hydra: DictConfig, folder: Path, label: str) -> Job:
+def _open_run(config: DictConfig, hydra: HydraConf, path: Path, label: str) -> Run:
+    """Return the run that a command asks for: a new one, or the one that ``resume`` names.
+
+    Raises:
+        UserError: the folder holds a run that this command does not continue.
+    """
     if config.resume is not None:
-        return Job(*resumed(config, hydra, folder), folder)
+        return Run(*load_resumed(config, hydra, path), path)
     # a job of a sweep goes on: a cluster may stop it and start it again, and so may the user
-    if holds_run(folder) and not (label and is_same(config, folder)):
+    if holds_run(path) and not (label and has_same_config(config, path)):
         raise UserError(
-            f"{folder} holds a run already: continue it with resume={folder}, or choose another "
+            f"{path} holds a run already: continue it with resume={path}, or choose another "
             "folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
         )
-    return Job(config, hydra.runtime.choices, folder, label)
+    return Run(config, hydra.runtime.choices, path, label)
 
 
-def _report(error: Exception, folder: Path, label: str) -> tuple[int, str]:
-    """Says what went wrong in one line; what the user cannot mend leaves a traceback."""
+def _report(error: Exception, path: Path, label: str) -> tuple[int, str]:
+    """Print an error in one line; return the exit code and that line.
+
+    An error that the user cannot mend leaves its traceback in ``error.log``.
+    """
     line = explain(error)
     if not isinstance(error, UserError):
-        if not isinstance(error, Elsewhere):
-            write(folder / "error.log", "".join(traceback.format_exception(error)))
-        line += f" (traceback in {folder / 'error.log'})"
+        if not isinstance(error, ErrorElsewhere):
+            write(path / "error.log", "".join(traceback.format_exception(error)))
+        line += f" (traceback in {path / 'error.log'})"
     if terminal.speaks():
         print(f"error: {label}: {line}" if label else f"error: {line}", file=sys.stderr)
-    return MISUSED if isinstance(error, Mendable) else FAILED, line
+    return MISUSED if isinstance(error, MENDABLE) else FAILED, line
 
 
-def _keep_status(folder: Path, code: int, message: str | None) -> None:
+def _write_status(path: Path, code: int, message: str | None) -> None:
     if ranks().leads:
         status = {"exit_code": code, "message": message, "said": terminal.speaks()}
-        write(folder / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
+        write(path / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
 
 
-def execute(job: Job) -> int:
-    """Runs a job to its end; returns 1 if examples failed, else 0."""
-    limit, tracking = _limit(job.config), build(job.config, "tracking")
-    if not ranks().leads:
-        tracking = replace(tracking, mode="disabled")
-    with _quiet(job.folder):
-        parts = ranks().each(lambda: _build(job.config))
-        total = min(len(parts.dataset), limit or len(parts.dataset))
-        if not total:
-            raise UserError(f"dataset={job.choices['dataset']} has no examples")
-        folder = ranks().first(lambda: _open(job))
-        folder.rank = ranks().rank
-        with track(tracking, _identity(job), job.folder) as tracker:
-            summary = _work(job, parts, folder, tracker, total)
-            if ranks().leads:
-                tracker.finish(summary, _plain(job.config), folder)
-    if terminal.speaks():
-        _show(job, folder, summary)
-    return FAILED if folder.failed else 0
+@dataclass
+class Run:
+    """A run: :meth:`execute` sets it up, measures the examples and summarises the records.
+
+    Arguments:
+        config: The configuration.
+        choices: The option of each configuration group.
+        path: The run folder.
+        label: The job's number and overrides within its sweep; empty for a run of its own.
+
+    Attributes:
+        tracking: The settings of W&B.
+        settings: The numbers that every task needs.
+        dataset: The examples of the task.
+        inverter: The inverter.
+        task: The task.
+        model: The model.
+        total: Number of examples that the run is about.
+        folder: The records.
+        header: The entries of the summary that say what was run, with what.
+        resumed: Whether records of an earlier process were there at the start.
+        tracker: The view of the records in W&B.
+    """
+
+    config: DictConfig
+    choices: Choices
+    path: Path
+    label: str = ""
+    tracking: Tracking = field(init=False)
+    settings: Settings = field(init=False)
+    dataset: Dataset = field(init=False)
+    inverter: Inverter = field(init=False)
+    task: Task = field(init=False)
+    model: Model = field(init=False)
+    total: int = field(init=False)
+    folder: RunFolder = field(init=False)
+    header: Mapping[str, Any] = field(init=False)
+    resumed: bool = field(init=False)
+    tracker: Tracker = field(init=False)
+
+    def execute(self) -> int:
+        """Do all of the run; return 1 if examples failed, else 0."""
+        with terminal.quiet(self.path / "run.log"):
+            self.set_up()
+            with track(self.tracking, self.identity(), self.path) as self.tracker:
+                try:
+                    ranks().each(self.measure)
+                finally:
+                    summary = self.summarise()
+                if ranks().leads:
+                    self.tracker.finish(summary, self.resolved(), self.folder)
+        if terminal.speaks():
+            self.show(summary)
+        return FAILED if self.folder.failed else 0
+
+    def set_up(self) -> None:
+        """Build the components and open the folder.
+
+        Raises:
+            UserError: a setting is not possible, or there are no examples.
+        """
+        ranks().each(self.build_components)
+        limit = self.config.limit
+        self.total = min(len(self.dataset), limit or len(self.dataset))
+        if not self.total:
+            raise UserError(f"dataset={self.choices['dataset']} has no examples")
+        self.folder = ranks().first(self.open_folder)
+        self.folder.rank = ranks().rank
+        self.resumed = bool(self.folder.rows)
+        self.header = self.make_header()
+
+    def build_components(self) -> None:
+        """Build what is quick to refuse before the model."""
+        _check_counts(self.config)
+        self.tracking = build(self.config, "tracking")
+        if not ranks().leads:
+            self.tracking = replace(self.tracking, mode="disabled")
+        self.settings = Settings(**{key.name: self.config[key.name] for key in fields(Settings)})
+        self.dataset = build(self.config, "dataset")
+        self.inverter = build(self.config, "inverter")
+        self.task = build(self.config, "task")
+        if isinstance(self.task, Grouping):
+            self.dataset = self.task.group(self.dataset, self.settings.seed)
+        _seed_everything(self.settings.seed)
+        self.model = build(self.config, "model")
+
+    def open_folder(self) -> RunFolder:
+        """Write the configuration into the run folder, and return its records."""
+        save_config(self.config, self.choices, self.path)
+        return RunFolder(self.path)
+
+    def measure(self) -> None:
+        """Do this process's share of the examples, as far as they are not done yet."""
+        for index, row in enumerate(self.folder.rows):
+            self.tracker.example(index, row)
+        share, resolved = ranks().share(self.total), self.resolved()
+        made_with = {**self.header, "config": {key: resolved[key] for key in SCIENCE}}
+        pictured = set(self.ids(self.total if self.config.images is None else self.config.images))
+        earlier_rows = self.folder.rows[:: ranks().size]
+        with terminal.progress_bar(self.label or self.title, len(share), earlier_rows) as bar:
+            examples = self.unfinished(share)
+            for record in self.task(self.model, self.inverter, examples, self.settings):
+                row = self.folder.append(self.reduced(record, pictured), made_with)
+                self.tracker.example(len(self.folder.rows) - 1, row)
+                bar.advance(record.metrics)
+
+    def summarise(self) -> dict[str, Any]:
+        """Write and return the summary, in the first process; return nothing in others.
+
+        The lines of all processes become those that a single process would have written, had it
+        never been stopped.
+        """
+        if not ranks().leads:
+            return {}
+        count = len(self.folder.rows)
+        for index, row in enumerate(self.folder.merge()):
+            self.tracker.example(count + index, row)
+        if self.resumed or ranks().size > 1:
+            self.folder.arrange(self.ids(self.total))
+        pooled = self.task.pool(self.folder.arrays()) if isinstance(self.task, Pooling) else {}
+        return self.folder.summarise(self.header, self.total, self.task.metrics, pooled)
+
+    def show(self, summary: Mapping[str, Any]) -> None:
+        """Print the table, unless a sweep will print one of its jobs, failures and the folder."""
+        if not self.label:
+            pooled = [name for name, value in summary.items() if is_interval(value)]
+            names = dict.fromkeys([*self.folder.metric_names, *pooled])
+            title = f"{self.title} (n = {summary['n']})"
+            terminal.show(terminal.run_table(title, {name: summary[name] for name in names}))
+        terminal.print_failed(self.folder.failed, summary["total"])
+        print(self.path)
+
+    def unfinished(self, share: range) -> Iterator[Example]:
+        """Return the examples with indices in ``share`` that are not done yet."""
+        finished = self.folder.finished
+        examples = (self.dataset[k] for k in share)
+        return (example for example in examples if example.id not in finished)
+
+    def ids(self, count: int) -> list[str]:
+        """Return the ids of the first ``count`` examples."""
+        return [self.dataset[k].id for k in range(min(count, len(self.dataset)))]
+
+    def reduced(self, record: Record, pictured: set[str]) -> Record:
+        """Return the record without pictures and inversion that the configuration leaves out."""
+        return replace(
+            record,
+            images=record.images if record.id in pictured else {},
+            inversion=record.inversion if self.config.inversions else None,
+        )
+
+    def make_header(self) -> dict[str, Any]:
+        """Return the entries of the summary that say what was run, with what."""
+        groups = ("dataset", "inverter", "adjustment", "task")
+        return {
+            "model": self.model.name,
+            "model_commit": self.model.commit,
+            **{group: self.choices.get(group) for group in groups},
+            **vars(self.settings),
+            "precision": self.config.precision,
+            "device": str(self.model.device),
+            "versions": versions(),
+            "commit": repository_commit(),
+        }
+
+    def identity(self) -> Identity:
+        """Return what W&B shows of the run: name, group, job type, tags, configuration."""
+        task, *tags = (str(self.choices[key]) for key in ("task", "model", "dataset", "inverter"))
+        name = "/".join([task, *tags[::-1], f"seed{self.config.seed}"])
+        return Identity(name, self.group, task, list(dict.fromkeys(tags)), self.resolved())
+
+    @property
+    def group(self) -> str | None:
+        """The experiment, or else the sweep (Hydra's or W&B's), that the run is part of."""
+        sweep = self.path.parent
+        name = sweep.name if (sweep / "multirun.yaml").exists() else os.environ.get(SWEEP_ID)
+        return self.choices.get("experiment") or name
+
+    @property
+    def title(self) -> str:
+        """The heading of the progress bar and of the table."""
+        return "{task}: {inverter} on {dataset}, {model}".format(**self.choices)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the configuration, resolved, as Python's own containers."""
+        return OmegaConf.to_container(self.config, resolve=True)  # type: ignore[return-value]
 
 
-def _open(job: Job) -> RunFolder:
-    save_config(job.config, job.choices, job.folder)
-    return RunFolder(job.folder)
-
-
-def _limit(config: DictConfig) -> int | None:
+def _check_counts(config: DictConfig) -> None:
     if config.images is not None:
         whole_number("images", config.images, at_least=0)
     if config.limit is not None:
         whole_number("limit", config.limit, at_least=1)
-    return config.limit
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    """The same, resolved, as Python's own containers."""
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-
-
-def _build(config: DictConfig) -> Parts:
-    """Builds what is quick to refuse first, and the model last."""
-    settings = Settings(**{key.name: config[key.name] for key in fields(Settings)})
-    dataset, inverter = build(config, "dataset"), build(config, "inverter")
-    task = build(config, "task")
-    if isinstance(task, Grouping):
-        dataset = task.group(dataset, settings.seed)
-    _seed(settings.seed)
-    return Parts(settings, dataset, inverter, task, build(config, "model"))
-
-
-def _seed(seed: int) -> None:
-    """Seeds every generator, in the job: the jobs of a sweep may share a process."""
+def _seed_everything(seed: int) -> None:
+    """Seed every generator, in the job: the jobs of a sweep may share a process."""
     import numpy
     import torch
 
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def _work(
-    job: Job, parts: Parts, folder: RunFolder, tracker: Tracker, total: int
-) -> dict[str, Any]:
-    """Does the examples that are not done yet; returns the summary, written however it ends."""
-    header, earlier = _header(job, parts), len(folder.rows)
-    for index, row in enumerate(folder.rows):
-        tracker.example(index, row)
-    try:
-        ranks().each(lambda: _measure(job, parts, folder, tracker, header, total))
-    finally:
-        summary = {}
-        if ranks().leads:
-            _merge(parts.dataset, folder, tracker, total, earlier)
-            pooled = parts.task.pool(folder.arrays()) if isinstance(parts.task, Pooling) else {}
-            summary = folder.summarise(header, total, parts.task.metrics, pooled)
-    return summary
-
-
-def _merge(
-    dataset: Dataset, folder: RunFolder, tracker: Tracker, total: int, earlier: int
-) -> None:
-    """Makes the lines what one process would have written, had it never been stopped."""
-    known = len(folder.rows)
-    for index, row in enumerate(folder.merge()):
-        tracker.example(known + index, row)
-    if earlier or ranks().size > 1:
-        folder.arrange(_ids(dataset, total))
-
-
-def _measure(
-    job: Job,
-    parts: Parts,
-    folder: RunFolder,
-    tracker: Tracker,
-    header: Mapping[str, Any],
-    total: int,
-) -> None:
-    """Does this process's share of the examples, as far as they are not done yet."""
-    share, config = ranks().share(total), _plain(job.config)
-    pictured = set(_ids(parts.dataset, total if job.config.images is None else job.config.images))
-    made_with = {**header, "config": {key: config[key] for key in SCIENCE}}
-    examples = _unfinished(parts.dataset, share, folder.finished)
-    done = folder.rows[:: ranks().size]
-    with terminal.progress_bar(job.label or _name(job), len(share), done) as bar:
-        for record in parts.task(parts.model, parts.inverter, examples, parts.settings):
-            row = folder.append(_kept(record, job, pictured), made_with)
-            tracker.example(len(folder.rows) - 1, row)
-            bar.advance(record.metrics)
-
-
-def _kept(record: Record, job: Job, pictured: set[str]) -> Record:
-    """The record without what the configuration does not ask to keep."""
-    return replace(
-        record,
-        images=record.images if record.id in pictured else {},
-        inversion=record.inversion if job.config.inversions else None,
-    )
-
-
-def _ids(dataset: Dataset, count: int) -> list[str]:
-    return [dataset[k].id for k in range(min(count, len(dataset)))]
-
-
-def _unfinished(dataset: Dataset, share: range, finished: set[str]) -> Iterator[Example]:
-    examples = (dataset[k] for k in share)
-    return (example for example in examples if example.id not in finished)
-
-
-def _header(job: Job, parts: Parts) -> dict[str, Any]:
-    """What was run, with what."""
-    groups = {key: job.choices.get(key) for key in ("dataset", "inverter", "adjustment", "task")}
-    model = {"model": parts.model.name, "model_commit": parts.model.commit}
-    machine = {"precision": job.config.precision, "device": str(parts.model.device)}
-    made_with = {"versions": versions(), "commit": repository_commit()}
-    return model | groups | vars(parts.settings) | machine | made_with
-
-
-def _name(job: Job) -> str:
-    return "{task}: {inverter} on {dataset}, {model}".format(**job.choices)
-
-
-def _identity(job: Job) -> Identity:
-    config, choices = _plain(job.config), job.choices
-    tags = [str(choices[key]) for key in ("model", "dataset", "inverter")]
-    name = "/".join([str(choices["task"]), *tags[::-1], f"seed{config['seed']}"])
-    return Identity(name, job.group, str(choices["task"]), list(dict.fromkeys(tags)), config)
-
-
-def _show(job: Job, folder: RunFolder, summary: Mapping[str, Any]) -> None:
-    """The table, unless a sweep will show one over its jobs, the failures and the folder."""
-    if not job.label:
-        pooled = [name for name, value in summary.items() if is_interval(value)]
-        means = {name: summary[name] for name in dict.fromkeys([*folder.metric_names, *pooled])}
-        terminal.show(terminal.run_table(f"{_name(job)} (n = {summary['n']})", means))
-    _say_failed(folder, summary["total"])
-    print(job.folder)
-
-
-def _say_failed(folder: RunFolder, total: int) -> None:
-    if not (failed := folder.failed):
-        return
-    names = "; ".join(f"{row['id']} ({row['error']})" for row in failed[:NAMED_FAILURES])
-    more = f"; and {len(failed) - NAMED_FAILURES} more" if len(failed) > NAMED_FAILURES else ""
-    print(f"error: {len(failed)} of {total} examples failed: {names}{more}", file=sys.stderr)
-
-
-def _say_interrupted(folder: Path) -> None:
-    """How to go on, where an example was begun."""
-    if terminal.speaks() and (folder / "summary.json").exists():
-        summary = read_json(folder / "summary.json")
-        print(
-            f"interrupted: {summary['n']} of {summary['total']} examples are kept; to go on: "
-            f"python run.py resume={folder}",
-            file=sys.stderr,
-        )
-
-
-@contextmanager
-def _quiet(folder: Path) -> Iterator[None]:
-    """Keeps warnings and log messages off the terminal and in the run folder's run.log."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / "run.log", delay=True, encoding="utf-8")
-    handler.setLevel(logging.WARNING)
-    logging.captureWarnings(True)
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
-        logging.captureWarnings(False)
-        handler.close()

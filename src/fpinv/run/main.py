@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from fpinv.run.job import INTERRUPTED, MISUSED
-from fpinv.run.messages import Mendable, explain
-from fpinv.run.processes import hydra_folder, ranks
-from fpinv.run.resume import resume_arguments
-from fpinv.run.sweep import Gather
+from fpinv.run.job import FAILED, INTERRUPTED, MISUSED
+from fpinv.run.messages import MENDABLE, explain
+from fpinv.run.processes import ranks, scratch_overrides
+from fpinv.run.resume import resume_overrides
+from fpinv.run.sweep import CommandResult, command_result, gather
 from fpinv.run.terminal import take_terminal
 
 ENVIRONMENT = {
@@ -21,22 +22,51 @@ ENVIRONMENT = {
 
 
 def run(main: Callable[[], None]) -> int:
-    """Calls a ``hydra.main`` function; returns the exit code of its run or sweep."""
+    """Call a ``hydra.main`` function and return the exit code of its run or sweep.
+
+    0: all examples are done; 1: finished with failed examples, or crashed; 2: a user error;
+    130: interrupted.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    Gather.exit_code = 0
     if ranks().leads:
         take_terminal()
-    try:
-        with hydra_folder() as folder:
-            sys.argv[1:] = [*resume_arguments(sys.argv[1:]), *folder]
-            main()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except (*Mendable, ValueError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return MISUSED
-    except Exception as error:
-        if not Gather.abandon(explain(error)):
-            raise
-    return ranks().first(lambda: Gather.exit_code)
+    with command_result() as result:
+        try:
+            with _hydra_arguments():
+                main()
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except (*MENDABLE, ValueError) as error:
+            print(f"error: {explain(error)}", file=sys.stderr)
+            return MISUSED
+        except Exception as error:
+            if result.sweep is None:
+                raise
+            _abandon_sweep(result, error)
+    return ranks().first(lambda: result.exit_code)
+
+
+@contextmanager
+def _hydra_arguments() -> Iterator[None]:
+    """Append overrides to the command line while Hydra reads it.
+
+    A run to be continued needs its own folder and no sweep, whatever an experiment or the user
+    says of ``hydra.mode`` and ``hydra.run.dir``. Only a later override outranks those, and Hydra
+    takes overrides from ``sys.argv`` alone: neither conf/ nor a resolver can express this.
+    """
+    arguments = sys.argv[1:]
+    with scratch_overrides() as scratch:
+        sys.argv[1:] = [*arguments, *resume_overrides(arguments), *scratch]
+        try:
+            yield
+        finally:
+            sys.argv[1:] = arguments
+
+
+def _abandon_sweep(result: CommandResult, error: Exception) -> None:
+    """Gather the jobs of a sweep that its launcher gave up, and count it as failed."""
+    print(f"error: {explain(error)}", file=sys.stderr)
+    if result.sweep is not None and ranks().leads:
+        result.exit_code = gather(result.sweep)
+    result.exit_code = max(result.exit_code, FAILED)

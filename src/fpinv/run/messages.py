@@ -1,10 +1,10 @@
-"""What went wrong, in one line that names the culprit and the remedy."""
+"""Errors in one line that names the culprit and the remedy."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import singledispatch
 from pathlib import Path
@@ -22,7 +22,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from fpinv.errors import UserError
 
-Mendable = (UserError, HydraException, OmegaConfBaseException)
+MENDABLE = (UserError, HydraException, OmegaConfBaseException)
 """Errors that the user can mend."""
 
 EMPTY_GROUPS = ("experiment",)  # groups whose default is null have no key in the configuration
@@ -38,35 +38,40 @@ LAUNCHERS = {
 
 @singledispatch
 def explain(error: BaseException) -> str:
-    """One line about an error."""
+    """Return one line about an error."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @explain.register
-def _(error: UserError) -> str:
+def explain_user_error(error: UserError) -> str:
+    """Return the message, which is a line for people already."""
     return " ".join(str(error).split())
 
 
 @explain.register
-def _(error: ValueError) -> str:
-    named = explain.dispatch(BaseException)(error)
-    if "Config group override must be a string" not in named:
-        return named
-    given = [part for part in sys.argv[1:] if re.search("=(null|[0-9.]*)$", part)]
-    groups = Path(sys.argv[0]).parent / "conf"
-    given = [part for part in given if (groups / part.partition("=")[0]).is_dir()] or given
-    return f"{' or '.join(given) or named}: a group takes the name of one of its options"
+def explain_value_error(error: ValueError) -> str:
+    """Return the error with its class, or name the override that gives a group a number."""
+    line = explain.dispatch(BaseException)(error)
+    if "Config group override must be a string" not in line:
+        return line
+    numbers = [argument for argument in sys.argv[1:] if re.search("=(null|[0-9.]*)$", argument)]
+    conf = Path(sys.argv[0]).parent / "conf"
+    culprits = [number for number in numbers if (conf / number.partition("=")[0]).is_dir()]
+    names = " or ".join(culprits or numbers) or line
+    return f"{names}: a group takes the name of one of its options"
 
 
 @explain.register
-def _(error: OmegaConfBaseException) -> str:
-    first = (str(error.msg or error).strip().splitlines() or [type(error).__name__])[0]
-    return f"{error.full_key}: {first}" if error.full_key else first
+def explain_config_value(error: OmegaConfBaseException) -> str:
+    """Return the key and the first line of what OmegaConf says of its value."""
+    lines = str(error.msg or error).strip().splitlines() or [type(error).__name__]
+    return f"{error.full_key}: {lines[0]}" if error.full_key else lines[0]
 
 
 @explain.register
-def _(error: OverrideParseException) -> str:
+def explain_unreadable_override(error: OverrideParseException) -> str:
+    """Name an argument that is not of the form key=value."""
     reason = error.message.split("\nSee ")[0]
     if "missing EQUAL" in reason:
         return f"'{error.override}' is no setting: write it as key=value"
@@ -74,7 +79,8 @@ def _(error: OverrideParseException) -> str:
 
 
 @explain.register
-def _(error: MissingConfigException) -> str:
+def explain_missing_option(error: MissingConfigException) -> str:
+    """Name the options of a group, or the package that a launcher is part of."""
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])
     if not options:
@@ -87,15 +93,17 @@ def _(error: MissingConfigException) -> str:
 
 
 @explain.register
-def _(error: InstantiationException) -> str:
-    where = re.search(r"full_key: (\S+)", str(error))
+def explain_failed_construction(error: InstantiationException) -> str:
+    """Return the key of an object that could not be built, and the reason."""
+    key = re.search(r"full_key: (\S+)", str(error))
     cause = error.__cause__
     reason = explain(cause) if cause else str(error).strip().splitlines()[0]
-    return f"{where[1]}: {reason}" if where else reason
+    return f"{key[1]}: {reason}" if key else reason
 
 
 @explain.register
-def _(error: ConfigCompositionException) -> str:
+def explain_failed_composition(error: ConfigCompositionException) -> str:
+    """Name the key that does not exist, or that has several values outside a sweep."""
     cause = error.__cause__
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         return _unknown_key(cause)
@@ -103,21 +111,21 @@ def _(error: ConfigCompositionException) -> str:
     if not text and cause is not None:
         return explain(cause)
     if "--multirun" in text:
-        return f"{_quoted(text)} has several values: add -m to run once with each"
+        return f"{_quoted_override(text)} has several values: add -m to run once with each"
     reason = f" ({explain(cause)})" if cause is not None else ""
     return " ".join(text.split()) + reason
 
 
-def _quoted(text: str) -> str:
-    found = re.search(r"'(.*?)'(?: requires|\n|$)", text)
-    return found[1] if found else "an override"
+def _quoted_override(text: str) -> str:
+    quotation = re.search(r"'(.*?)'(?: requires|\n|$)", text)
+    return quotation[1] if quotation else "an override"
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:
-    """Suggests a key of the same node, or else one of that name anywhere."""
+    """Suggest a key of the same node, or else one of that name anywhere."""
     key = str(error.key)
     node = error.parent_node if isinstance(error.parent_node, DictConfig) else DictConfig({})
-    full_key = error.full_key or key
+    full_key = str(error.full_key or key)
     if elsewhere := [p for p in _paths(node._get_root()) if p.rpartition(".")[2] == key]:
         return f"{full_key}: no such key; did you mean {' or '.join(elsewhere)}?"
     prefix = full_key.removesuffix(key)
@@ -130,18 +138,18 @@ def _public(names: Sequence[str]) -> list[str]:
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401
-    """The dotted keys of a configuration, Hydra's own aside."""
-    if not isinstance(node, (DictConfig, Mapping)):
+    """Yield the dotted keys of a configuration, Hydra's own aside."""
+    if not isinstance(node, DictConfig):
         return
-    for key, value in node.items_ex(resolve=False) if isinstance(node, DictConfig) else ():
-        if not (prefix or key != "hydra"):
-            continue
-        yield f"{prefix}{key}"
-        yield from _paths(value, f"{prefix}{key}.")
+    for key, value in node.items_ex(resolve=False):
+        path = f"{prefix}{key!s}"
+        if path != "hydra":
+            yield path
+            yield from _paths(value, f"{path}.")
 
 
 def nearest(word: str, options: Sequence[str]) -> str:
-    """ "; did you mean x?", or the options where none is near, or nothing where there are none."""
+    """Return "; did you mean x?", or the options where none is near, or nothing without any."""
     if close := get_close_matches(word, options, n=1, cutoff=0.5):
         return f"; did you mean {close[0]}?"
     return f"; choose from {', '.join(dict.fromkeys(options))}" if options else ""

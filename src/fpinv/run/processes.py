@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn, TypeVar
 
 from fpinv.errors import UserError
-from fpinv.run.messages import Mendable, explain
+from fpinv.run.messages import MENDABLE, explain
 
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 PATIENCE = timedelta(days=7)  # to wait for a slower process; one that has ended is noticed at once
@@ -27,7 +27,7 @@ PATIENCE = timedelta(days=7)  # to wait for a slower process; one that has ended
 T = TypeVar("T")
 
 
-class Lost(SystemExit):
+class LostProcess(SystemExit):
     """Another process has ended on its own: this one ends too, with exit code 1."""
 
     def __init__(self) -> None:
@@ -37,12 +37,13 @@ class Lost(SystemExit):
         )
 
 
-class Elsewhere(Exception):
-    """What another process of the run raised, in words."""
+class ErrorElsewhere(Exception):
+    """An error of another process of the run, in words."""
 
 
 @explain.register
-def _(error: Elsewhere) -> str:
+def explain_error_elsewhere(error: ErrorElsewhere) -> str:
+    """Return the message, which names the other process and its error."""
     return str(error)
 
 
@@ -60,47 +61,50 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that keeps the folder, the terminal and the tracking."""
+        """True for the process that keeps the folder, the terminal and the tracking."""
         return self.rank == 0
 
     def share(self, total: int) -> range:
-        """Indices of this process's examples: one block, as neighbours may share their work."""
+        """Return the indices of this process's examples.
+
+        They are one block of range(total), because neighbours may share their work.
+        """
         return range(total * self.rank // self.size, total * (self.rank + 1) // self.size)
 
     def first(self, stage: Callable[[], T]) -> T:
-        """What ``stage`` returns, or raises, in the first process: in all of them."""
+        """Return, or raise, in every process what ``stage`` does in the first one."""
         if self.size == 1:
             return stage()
         value, error = _attempt(stage) if self.leads else (None, None)
-        value, told = self._gather((value, _portable(error, self.rank)))[0]
-        if failure := error or told:
+        value, error_elsewhere = self._gather((value, _portable(error, self.rank)))[0]
+        if failure := error or error_elsewhere:
             raise failure
         return value  # type: ignore[return-value]
 
     def each(self, stage: Callable[[], T]) -> T:
-        """Runs ``stage`` in every process, and waits for all.
+        """Return what ``stage`` returns in this process, once it has ended in all of them.
 
         Raises:
-            Exception: what it raised here, or else what it raised in another process.
+            Exception: the error that it raised here, or else in another process.
         """
         if self.size == 1:
             return stage()
         value, error = _attempt(stage)
-        told = self._gather(_portable(error, self.rank))
-        if failure := next(filter(None, [error, *told]), None):
+        errors = self._gather(_portable(error, self.rank))
+        if failure := next(filter(None, [error, *errors]), None):
             raise failure
         return value  # type: ignore[return-value]
 
-    def _gather(self, mine: T) -> list[T]:
-        """Everyone's, by rank."""
+    def _gather(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank."""
         import torch.distributed as dist
 
-        found: list[T | None] = [None] * self.size
+        values: list[T | None] = [None] * self.size
         try:
-            dist.all_gather_object(found, mine)
+            dist.all_gather_object(values, value)
         except RuntimeError as error:  # gloo's word for a closed connection
-            raise Lost from error
-        return found  # type: ignore[return-value]
+            raise LostProcess from error
+        return values  # type: ignore[return-value]
 
 
 def _attempt(stage: Callable[[], T]) -> tuple[T | None, Exception | None]:
@@ -111,18 +115,18 @@ def _attempt(stage: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def _portable(error: Exception | None, rank: int) -> Exception | None:
-    """What can be sent: exceptions of libraries need not survive pickling."""
+    """Return an error that can be sent: exceptions of libraries need not survive pickling."""
     if error is None:
         return None
-    kind = UserError if isinstance(error, Mendable) else Elsewhere
+    kind = UserError if isinstance(error, MENDABLE) else ErrorElsewhere
     return kind(f"process {rank}: {explain(error)}" if rank else explain(error))
 
 
 @cache
 def ranks() -> Ranks:
-    """This process's place, from the environment that a launcher of processes has set.
+    """Return this process's place, from the environment that a launcher of processes has set.
 
-    On GPUs it takes the one of its local rank, which ``device=auto`` then means.
+    On GPUs the process takes the one of its local rank, which ``device=auto`` then means.
     """
     if any(name not in os.environ for name in ENVIRONMENT) or os.environ["WORLD_SIZE"] == "1":
         return Ranks()
@@ -136,14 +140,14 @@ def ranks() -> Ranks:
 
 
 def conclude(program: Callable[[], int]) -> NoReturn:
-    """Runs a program and ends the process with the exit code that it returns.
+    """Run a program and end the process with the exit code that it returns.
 
     A process that shares a run ends at once, its output written: a thread of gloo that lets go of
     a Python object while the interpreter is shutting down aborts it, whatever the run's result.
     """
     try:
         code = program()
-    except Lost as lost:
+    except LostProcess as lost:
         print(lost, file=sys.stderr)
         code = 1
     if ranks().size == 1:
@@ -155,11 +159,11 @@ def conclude(program: Callable[[], int]) -> NoReturn:
 
 
 @contextmanager
-def hydra_folder() -> Iterator[list[str]]:
-    """Arguments that keep Hydra's own files of all but the first process out of the way."""
+def scratch_overrides() -> Iterator[list[str]]:
+    """Yield overrides that keep Hydra's own files of all but the first process out of the way."""
     if ranks().leads:
         yield []
         return
     with TemporaryDirectory(prefix="fpinv-") as folder:
-        places = [f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"]
-        yield [*places, "hydra.output_subdir=null"]
+        folders = [f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"]
+        yield [*folders, "hydra.output_subdir=null"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
-from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
@@ -33,15 +34,15 @@ class Overridden(Protocol):
 
 @dataclass(frozen=True)
 class JobResult:
-    """What one job of a sweep left in its folder.
+    """The records of one job of a sweep.
 
     Arguments:
         number: Its number in the sweep.
-        overrides: What it was run with.
+        overrides: The overrides that it was run with.
         exit_code: See :func:`fpinv.run.job.run_job`; 1 for a job that was killed.
         summary: Its summary.json; empty where it has none.
-        folder: Where all of it lies.
-        failure: Why it did not succeed, where the terminal does not show that yet.
+        folder: Its run folder.
+        failure: The reason why it failed, where the terminal does not show that yet.
     """
 
     number: int
@@ -52,61 +53,80 @@ class JobResult:
     failure: str | None = None
 
 
-class Gather(Callback):
-    """Hydra's callback at the end of a run or sweep: keeps the exit code, shows the table.
+@dataclass
+class CommandResult:
+    """The end of a call of the command, as far as it is known.
 
     Attributes:
-        exit_code: Of the run, or the worst of the sweep's jobs.
+        exit_code: The exit code of the run, or the worst of the sweep's jobs.
+        sweep: The folder of a sweep that has begun and whose jobs have not been gathered.
     """
 
-    exit_code: ClassVar[int] = 0
-    _sweep: ClassVar[DictConfig | None] = None
+    exit_code: int = 0
+    sweep: Path | None = None
 
-    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ANN401
-        """Keeps the exit code that the one job returned."""
-        Gather.exit_code = job_return.return_value or 0
+
+_result: ContextVar[CommandResult] = ContextVar("command result")
+
+
+@contextmanager
+def command_result() -> Iterator[CommandResult]:
+    """Yield the result that Hydra's callback fills in while the command runs.
+
+    Hydra itself makes the callback, and returns nothing of a run: a context variable is the way
+    past it that belongs to one call, also where a process makes several.
+    """
+    token = _result.set(CommandResult())
+    try:
+        yield _result.get()
+    finally:
+        _result.reset(token)
+
+
+class ResultCallback(Callback):
+    """Hydra's callback at the end of a run or sweep: keeps the exit code, shows the table."""
+
+    def __init__(self) -> None:
+        self._result = _result.get(CommandResult())
+
+    def on_run_end(self, config: DictConfig, **arguments: Any) -> None:  # noqa: ANN401
+        """Keep the exit code that the one job returned."""
+        self._result.exit_code = arguments["job_return"].return_value or 0
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
-        """Keeps the configuration, for a sweep whose launcher gives up."""
-        Gather._sweep = config
+        """Keep the folder, for a sweep whose launcher gives up."""
+        self._result.sweep = Path(config.hydra.sweep.dir)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
-        """Reads the jobs' folders, because a launcher may have run them in other processes."""
+        """Read the jobs' folders, because a launcher may have run them in other processes."""
         # Hydra only logs what a callback raises: until all is read, the sweep has not succeeded.
-        Gather.exit_code, Gather._sweep = CRASHED, None
-        if not ranks().leads:
-            return
-        folder = Path(config.hydra.sweep.dir)
-        jobs = read_jobs(folder)
-        Gather.exit_code = max((job.exit_code for job in jobs), default=CRASHED)
-        for job in jobs:
-            if job.failure:
-                print(f"error: {_label(job)}: {job.failure}", file=sys.stderr)
-        write_csv(folder / "sweep.csv", jobs)
-        show(sweep_table(f"{len(jobs)} jobs", jobs))
-        print(folder.resolve())
+        self._result.exit_code, self._result.sweep = CRASHED, None
+        if ranks().leads:
+            self._result.exit_code = gather(Path(config.hydra.sweep.dir))
 
-    @classmethod
-    def abandon(cls, reason: str) -> bool:
-        """Ends the sweep that a launcher gave up; returns whether there is one."""
-        if cls._sweep is None:
-            return False
-        print(f"error: {reason}", file=sys.stderr)
-        cls().on_multirun_end(cls._sweep)
-        cls.exit_code = max(cls.exit_code, CRASHED)
-        return True
+
+def gather(folder: Path) -> int:
+    """Show and write the table over the jobs of a sweep; return the worst exit code."""
+    jobs = read_jobs(folder)
+    for job in jobs:
+        if job.failure:
+            print(f"error: {_label(job)}: {job.failure}", file=sys.stderr)
+    write_csv(folder / "sweep.csv", jobs)
+    show(sweep_table(f"{len(jobs)} jobs", jobs))
+    print(folder.resolve())
+    return max((job.exit_code for job in jobs), default=CRASHED)
 
 
 def read_jobs(folder: Path) -> list[JobResult]:
-    """The jobs of a sweep's folder by number."""
-    found = [_read_job(path.parent.parent) for path in folder.glob("**/.hydra/hydra.yaml")]
-    return sorted(found, key=lambda job: job.number)
+    """Return the jobs below a folder, by number."""
+    jobs = [_read_job(path.parent.parent) for path in folder.glob("**/.hydra/hydra.yaml")]
+    return sorted(jobs, key=lambda job: job.number)
 
 
 def _read_job(folder: Path) -> JobResult:
     hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
-    parts = (str(line).lstrip("+").partition("=") for line in hydra.overrides.task)
-    overrides = {key: value for key, _, value in parts}
+    lines = (str(line).lstrip("+").partition("=") for line in hydra.overrides.task)
+    overrides = {key: value for key, _, value in lines}
     status, summary = _read(folder / "status.json"), _read(folder / "summary.json")
     code = int(status.get("exit_code", CRASHED))
     failure = _failure(status, summary) if code else None
@@ -114,7 +134,7 @@ def _read_job(folder: Path) -> JobResult:
 
 
 def _failure(status: Mapping[str, Any], summary: Mapping[str, Any]) -> str | None:
-    """What a job that ran in another process has not been able to say."""
+    """Return why a job failed, where it ran in another process and could not print that."""
     if not status:
         return "it was stopped before its end"
     if status.get("said", True):  # unless a run of an older version left it
@@ -132,7 +152,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _metrics(jobs: Sequence[JobResult]) -> list[str]:
-    """The metrics that any job has, in order."""
+    """Return the metrics that any job has, in order."""
     entries = (entry for job in jobs for entry in job.summary.items())
     return list(dict.fromkeys(name for name, value in entries if is_interval(value)))
 
@@ -142,12 +162,12 @@ def _keys(jobs: Sequence[Overridden]) -> list[str]:
 
 
 def varied(jobs: Sequence[Overridden]) -> list[str]:
-    """The overrides in which the jobs differ."""
+    """Return the overrides in which the jobs differ."""
     return [key for key in _keys(jobs) if len({job.overrides.get(key) for job in jobs}) > 1]
 
 
 def sweep_table(title: str, jobs: Sequence[JobResult]) -> Table:
-    """One row per job: the overrides in which the jobs differ, and the headline metrics."""
+    """Return a row per job: the overrides in which the jobs differ, and the headline metrics."""
     keys = varied(jobs)
     present = _metrics(jobs)
     metrics = [name for name in HEADLINES if name in present] or present[: len(HEADLINES)]
@@ -160,7 +180,7 @@ def sweep_table(title: str, jobs: Sequence[JobResult]) -> Table:
 
 
 def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
-    """One row per job: overrides, exit code, counts, each metric with its interval."""
+    """Write a row per job: overrides, exit code, counts, each metric with its interval."""
     metrics = _metrics(jobs)
     ends = [name for metric in metrics for name in (metric, f"{metric}_ci95")]
     header = ["job", *_keys(jobs), "exit_code", *COUNTS, *ends]

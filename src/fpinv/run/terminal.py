@@ -1,11 +1,13 @@
-"""What a run shows on the terminal: a progress bar, then a table."""
+"""The terminal output of a run: a progress bar, then a table, failures and the way to go on."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -19,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from fpinv.run.folder import read_json
 
 HEADLINES = (
     "psnr",
@@ -37,6 +41,8 @@ HEADLINES = (
 )
 """Metrics that a table over several runs shows; the files hold all."""
 
+NAMED_FAILURES = 5  # failed examples that the terminal names; metrics.jsonl has all
+
 SPEAKER = "FPINV_TERMINAL"  # variable with the number of the process that speaks
 
 COLUMNS = (
@@ -50,7 +56,7 @@ COLUMNS = (
 
 
 class Bar:
-    """Counts finished examples and shows the running mean of their first headline metric."""
+    """A progress bar with the running mean of the first headline metric."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
@@ -58,7 +64,7 @@ class Bar:
         self._values: dict[str, list[float]] = {}
 
     def advance(self, metrics: Mapping[str, float | None]) -> None:
-        """One more example is done."""
+        """Count one more finished example."""
         for name in HEADLINES:
             if (value := metrics.get(name)) is not None:
                 self._values.setdefault(name, []).append(value)
@@ -72,18 +78,26 @@ class Bar:
 
 
 def take_terminal() -> None:
-    """Makes this process the one that speaks: not the workers that it starts."""
+    """Make this process the one that speaks; the workers that it starts do not."""
     os.environ[SPEAKER] = str(os.getpid())
 
 
 def speaks() -> bool:
-    """Whether the terminal is this process's: a job may run in another, or with others."""
+    """Return whether this process may print; a worker or a process of several may not."""
     return os.environ.get(SPEAKER) == str(os.getpid())
 
 
 @contextmanager
-def progress_bar(title: str, total: int, done: Sequence[Mapping[str, Any]]) -> Iterator[Bar]:
-    """A bar with the time left, where there is a terminal; ``done`` holds earlier examples."""
+def progress_bar(
+    title: str, total: int, earlier_rows: Sequence[Mapping[str, Any]]
+) -> Iterator[Bar]:
+    """Yield a bar with the time left, shown where there is a terminal.
+
+    Arguments:
+        title: Text before the bar.
+        total: Number of examples.
+        earlier_rows: The lines of examples that were finished before.
+    """
     console = Console(stderr=True)
     quiet = not (console.is_terminal and speaks())
     columns = Progress(
@@ -91,13 +105,13 @@ def progress_bar(title: str, total: int, done: Sequence[Mapping[str, Any]]) -> I
     )
     with columns as progress:
         bar = Bar(progress, progress.add_task(title, total=total, mean=""))
-        for metrics in done:
+        for metrics in earlier_rows:
             bar.advance(metrics)
         yield bar
 
 
 def interval(value: Mapping[str, float | None] | None) -> str:
-    """``mean ± ci95`` with four digits; a dash where there is no number."""
+    """Return ``mean ± ci95`` with four digits; a dash where there is no number."""
     if not value or value["mean"] is None:
         return "-"
     half = value["ci95"]
@@ -105,18 +119,51 @@ def interval(value: Mapping[str, float | None] | None) -> str:
 
 
 def run_table(title: str, means: Mapping[str, Any]) -> Table:
-    """One row per metric of a run."""
-    table = _table(title, "metric", "mean ± 95 %")
+    """Return a table with one row per metric of a run."""
+    columns = ("metric", "mean ± 95 %")
+    table = Table(*columns, title=title, box=box.SIMPLE, title_justify="left")
     for name, value in means.items():
         table.add_row(name, interval(value))
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, box=box.SIMPLE, title_justify="left")
-
-
 def show(table: Table) -> None:
-    """Prints a table to standard output, whole also where that is no terminal."""
+    """Print a table to standard output, whole also where that is no terminal."""
     console = Console(file=sys.stdout)
     Console(file=sys.stdout, width=console.width if console.is_terminal else 160).print(table)
+
+
+def print_failed(rows: Sequence[Mapping[str, Any]], total: int) -> None:
+    """Print in one line the number of failed examples, and the errors of a few."""
+    if not rows:
+        return
+    names = "; ".join(f"{row['id']} ({row['error']})" for row in rows[:NAMED_FAILURES])
+    more = f"; and {len(rows) - NAMED_FAILURES} more" if len(rows) > NAMED_FAILURES else ""
+    print(f"error: {len(rows)} of {total} examples failed: {names}{more}", file=sys.stderr)
+
+
+def print_interrupted(folder: Path) -> None:
+    """Print how to go on with a run, where an example was begun."""
+    if speaks() and (folder / "summary.json").exists():
+        summary = read_json(folder / "summary.json")
+        print(
+            f"interrupted: {summary['n']} of {summary['total']} examples are kept; to go on: "
+            f"python run.py resume={folder}",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[None]:
+    """Keep warnings and log messages off the terminal and in a file, made at the first of them."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log, delay=True, encoding="utf-8")
+    handler.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        logging.captureWarnings(False)
+        handler.close()

@@ -33,15 +33,15 @@ PATIENCE = 30.0  # seconds to wait for the server before the run is tracked offl
 
 @dataclass(frozen=True)
 class Tracking:
-    """How runs are tracked.
+    """The settings of W&B.
 
     Arguments:
         mode: online, offline (files in the run folder, for ``wandb sync``) or disabled.
         project: W&B project.
         entity: W&B team or user; None for the default one.
         images: Number of examples in the table of pictures.
-        axes: Keys of the configuration that a sweep may vary, and metrics: what charts over runs
-            have as their axis.
+        axes: Axes of charts over runs: keys of the configuration that a sweep may vary, and
+            metrics.
     """
 
     mode: str = "offline"
@@ -59,10 +59,10 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Identity:
-    """How a run is found among others.
+    """The fields by which W&B finds a run among others.
 
     Arguments:
-        name: For people.
+        name: Name for people.
         group: The experiment or sweep that the run is part of; None for a run of its own.
         job_type: The task.
         tags: The names of model, data set and inverter.
@@ -77,14 +77,14 @@ class Identity:
 
 
 class Tracker:
-    """Shows records to a W&B run for as long as that works.
+    """A view of records in a W&B run, which is given up at its first error.
 
     Arguments:
         run: The W&B run; None tracks nothing.
         settings: See :class:`Tracking`.
 
     Attributes:
-        exit_code: What the W&B run will end with.
+        exit_code: The exit code that the W&B run will end with.
     """
 
     def __init__(self, run: Run | None, settings: Tracking) -> None:
@@ -99,17 +99,17 @@ class Tracker:
             action(self._run)
         except Exception as error:
             self._run = None
-            _say(f"tracking stopped ({_first_line(error)}); the records go on")
+            _print(f"tracking stopped ({_first_line(error)}); the records go on")
 
     def define(self) -> None:
-        """Gives every metric its axis."""
+        """Give every metric its axis."""
         self._attempt(lambda run: _define(run, self._settings.axes))
 
     def example(self, index: int, row: Mapping[str, Any]) -> None:
-        """Shows the scalars of one line of metrics.jsonl, the ``index``-th of its run.
+        """Show the scalars of one line of metrics.jsonl, the ``index``-th of its run.
 
-        Steps are explicit, so that a resumed run can show its earlier lines again: where they
-        are known they are ignored, and the newest offline file is complete by itself.
+        Steps are explicit, so that a resumed run can show its earlier lines again: W&B ignores
+        those that it has, and the newest offline file is complete by itself.
         """
         scalars = {f"example/{k}": v for k, v in metrics_of(row).items() if v is not None}
         point = {"example/index": index, **scalars}
@@ -118,26 +118,25 @@ class Tracker:
     def finish(
         self, summary: Mapping[str, Any], config: Mapping[str, Any], folder: RunFolder
     ) -> None:
-        """Shows the means, a point on each axis and chart, the mean series and the pictures."""
+        """Show the means, a point on each axis and chart, the mean series and the pictures."""
         means = {k: v["mean"] for k, v in summary.items() if is_interval(v)}
         self.exit_code = int(summary["failed"] > 0)
         places = _places(means, config, self._settings.axes)
         self._attempt(lambda run: run.log(_points(means, places)))
         self._attempt(lambda run: run.log(_charts(str(summary.get("inverter")), means | places)))
-        for point in _steps(folder.rows):
-            self._attempt(lambda run, point=point: run.log(point))
+        self._attempt(lambda run: [run.log(point) for point in _steps(folder.rows)])
         if self._settings.images:
             self._attempt(lambda run: run.log(_pictures(folder, self._settings.images)))
         self._attempt(lambda run: run.summary.update(_scalars(summary) | means))
 
     def close(self, exit_code: int) -> None:
-        """Finishes the W&B run; without this the next job of a sweep would continue it."""
+        """Finish the W&B run; without this the next job of a sweep would continue it."""
         self._attempt(lambda run: run.finish(exit_code=exit_code))
 
 
 @contextmanager
 def track(settings: Tracking, identity: Identity, folder: Path) -> Iterator[Tracker]:
-    """Tracks what happens inside; a resumed run continues the W&B run of its folder."""
+    """Yield the tracker of a run; a resumed run continues the W&B run of its folder."""
     with _staging(folder):
         tracker = Tracker(_start(settings, identity, folder), settings)
         tracker.define()
@@ -151,7 +150,7 @@ def track(settings: Tracking, identity: Identity, folder: Path) -> Iterator[Trac
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[None]:
-    """Has W&B keep the table's pictures in the run folder instead of the home directory."""
+    """Have W&B keep the table's pictures in the run folder instead of the home directory."""
     if "WANDB_DATA_DIR" in os.environ:
         yield
         return
@@ -169,9 +168,9 @@ def _start(settings: Tracking, identity: Identity, folder: Path) -> Run | None:
         return _init(settings, identity, folder)
     except Exception as error:
         if settings.mode == "offline":
-            _say(f"not tracked ({_first_line(error)}); the records are kept all the same")
+            _print(f"not tracked ({_first_line(error)}); the records are kept all the same")
             return None
-        _say(f"tracked offline ({_first_line(error)}); 'wandb sync' can send it later")
+        _print(f"tracked offline ({_first_line(error)}); 'wandb sync' can send it later")
     return _start(replace(settings, mode="offline"), identity, folder)
 
 
@@ -198,7 +197,7 @@ def _init(settings: Tracking, identity: Identity, folder: Path) -> Run:
 
 
 def _run_id(folder: Path) -> str:
-    """The id in the folder, else the one that a W&B sweep agent gives, else a new one."""
+    """Return the id in the folder, else that of a W&B sweep agent, else a new one."""
     file = folder / "wandb_id.txt"
     if not file.exists():
         write(file, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
@@ -218,16 +217,16 @@ def _define(run: Run, axes: Sequence[str]) -> None:
 def _places(
     means: Mapping[str, float | None], config: Mapping[str, Any], axes: Sequence[str]
 ) -> dict[str, float]:
-    """Where the run lies on each axis: its setting, or else its mean."""
-    found = {}
+    """Return the place of the run on each axis: its setting, or else its mean."""
+    places = {}
     for key in axes:
         setting = _select(config, key)
-        found[_axis_name(key)] = means.get(key) if setting is None else setting
-    return {name: value for name, value in found.items() if isinstance(value, (int, float))}
+        places[_axis_name(key)] = means.get(key) if setting is None else setting
+    return {name: value for name, value in places.items() if isinstance(value, (int, float))}
 
 
 def _points(means: Mapping[str, float | None], places: Mapping[str, float]) -> dict[str, float]:
-    """Each mean once per axis, with the axis itself: a sweep's group then draws the curve."""
+    """Return each mean once per axis, with the axis itself: a sweep's group draws the curve."""
     points = dict(places)
     for axis in places:
         points |= {f"by_{axis}/{k}": v for k, v in means.items() if v is not None}
@@ -235,12 +234,12 @@ def _points(means: Mapping[str, float | None], places: Mapping[str, float]) -> d
 
 
 def chart_key(axis: str, metric: str) -> str:
-    """The key of a chart; that of its table ends in ``_table``."""
+    """Return the key of a chart; that of its table ends in ``_table``."""
     return f"charts/{metric}_by_{axis}"
 
 
 def _charts(inverter: str, values: Mapping[str, float | None]) -> dict[str, Any]:
-    """A point on each chart that W&B draws over all runs in view, a line an inverter."""
+    """Return a point on each chart that W&B draws over all runs in view, a line an inverter."""
     import wandb
 
     charts = {}
@@ -260,30 +259,30 @@ def _axis_name(key: str) -> str:
 
 
 def _select(config: Any, key: str) -> Any:  # noqa: ANN401
-    for part in key.split("."):
-        config = config.get(part) if isinstance(config, Mapping) else None
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, Mapping) else None
     return config
 
 
 def _steps(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
-    """The mean of each series over the examples, one point per step of the sampling grid."""
+    """Yield the mean of each series over the examples, one point per step of the grid."""
     series: dict[str, list[Sequence[float]]] = {}
     for row in rows:
         for name, values in row["series"].items():
             series.setdefault(name, []).append(values)
-    for i in range(max((len(v) for many in series.values() for v in many), default=0)):
-        at = {n: [v[i] for v in many if i < len(v)] for n, many in series.items()}
-        means = {f"step/{n}": _mean(values) for n, values in at.items()}
+    for i in range(max((len(v) for lists in series.values() for v in lists), default=0)):
+        at_step = {n: [v[i] for v in lists if i < len(v)] for n, lists in series.items()}
+        means = {f"step/{n}": _mean(values) for n, values in at_step.items()}
         yield {"step/index": i + 1, **{n: v for n, v in means.items() if v is not None}}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    given = [value for value in values if value is not None]
-    return sum(given) / len(given) if given else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _pictures(folder: RunFolder, limit: int) -> dict[str, Any]:
-    """The table of pictures, read back from the folder so that none wait in memory."""
+    """Return the table of pictures, read from the folder so that none wait in memory."""
     import wandb
 
     rows = [row for row in folder.rows if row["images"]][:limit]
@@ -305,5 +304,5 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(f"W&B: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a result was made with: versions of the libraries, commit of the repository."""
+"""The versions of the libraries and the commit of the repository that made a result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "fpinv")
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of what the numbers depend on; None for what is not installed."""
+    """Return the versions of Python and of :data:`LIBRARIES`; None for those not installed."""
     return {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
 
 
@@ -25,9 +25,9 @@ def _version(name: str) -> str | None:
 
 @cache
 def repository_commit() -> str | None:
-    """Commit of the repository that this file is tracked in, with "-dirty" if it was changed.
+    """Return the commit of the repository that tracks this file, with "-dirty" if it was changed.
 
-    None without git, or for a copy that no repository tracks.
+    It is None without git, or for a copy that no repository tracks.
     """
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
@@ -36,7 +36,7 @@ def repository_commit() -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", *arguments],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -45,4 +45,4 @@ def _git(*arguments: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
