@@ -1,11 +1,9 @@
-from dataclasses import replace
-from typing import ClassVar
+from dataclasses import dataclass, field, fields, replace
 
 import pytest
 import torch
 import toy
 
-from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.inverters.fixed_point import FixedPoint
@@ -92,17 +90,40 @@ def test_inversions_are_joined_as_they_were_parted(inversion):
     assert Inversion.cat([bare, bare]).residual is None
 
 
-def test_the_sampler_goes_on_with_what_the_denoiser_hands_back():
-    class Holding(Denoiser):
-        seen: ClassVar[list] = []
+def test_rows_and_joining_go_by_the_batch_axis_of_every_field(inversion):
+    @dataclass(frozen=True)
+    class Weighted(Inversion):
+        weights: torch.Tensor | None = field(default=None, metadata={"batch_axis": 1})
 
-        def arrive(self, z, i):
-            self.seen.append(i)
-            return torch.zeros_like(z) if i == 0 else z
+    values = {f.name: getattr(inversion, f.name) for f in fields(Inversion)}
+    weighted = Weighted(**values, weights=torch.randn(2, 3, 4))
+    rows = torch.tensor([2, 0])
+    assert torch.equal(weighted[rows].weights, weighted.weights[:, rows])
+    joined = Inversion.cat([weighted[:1], weighted[1:]])
+    assert torch.equal(joined.weights, weighted.weights)
 
-    plain = toy.denoiser(4)
-    d = Holding(plain.network, plain.schedule, plain.dtype)
-    assert (sample(d, toy.latents(), toy.condition()) == 0).all()
-    assert d.seen == [3, 2, 1, 0]
-    z = toy.latents()
-    assert plain.arrive(z, 2) is z
+
+def test_content_hash_is_that_of_files_saved_by_version_one(tmp_path):
+    calls, rows = torch.ones(2), torch.ones(2)
+    inversion = Inversion(
+        torch.zeros(2, 1, 2, 2),
+        calls,
+        rows,
+        residual=torch.zeros(3, 2),
+        state={"coupled": torch.ones(2, 1, 2, 2)},
+        trace=torch.zeros(1, 3, 2),
+    )
+    digest = inversion.save(tmp_path / "inversion.safetensors", {"steps": 3})
+    assert digest == "17f35d6731d5cbae1bd2a5c5499c73a533766d206741a49af9fef46e1196c270"
+
+
+def test_sampling_goes_on_with_what_the_hook_returns():
+    indices = []
+
+    def clear_the_end(z, i):
+        indices.append(i)
+        return torch.zeros_like(z) if i == 0 else z
+
+    z = sample(toy.denoiser(4), toy.latents(), toy.condition(), on_step=clear_the_end)
+    assert (z == 0).all()
+    assert indices == [3, 2, 1, 0]

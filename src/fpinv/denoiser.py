@@ -173,12 +173,3 @@ class Denoiser:
         self.calls += 1
         self.rows += len(rows)
         return self.network(rows.to(self.dtype), self._timestep[i], embedding).to(z.dtype)
-
-    def arrive(self, z: Tensor, i: int) -> Tensor:
-        """What a sampler that has come to latents ``z`` of grid index ``i`` goes on with: ``z``.
-
-        Samplers pass every latent through, after whatever correction is theirs, so that editing
-        can hold on to what must not change. Nothing need be announced beside it: which step a
-        network call belongs to is said by its grid index.
-        """
-        return z

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,12 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
+
+OnStep = Callable[[Tensor, int], Tensor]
+"""``on_step(z, i)``: called by a sampler with every latent ``z`` (B, C, H, W) that it comes to, at
+grid index ``i`` from N - 1 down to 0; the sampler goes on with what it returns."""
+
+BATCH_FIRST, BATCH_LAST = {"batch_axis": 0}, {"batch_axis": -1}
 
 
 @dataclass(frozen=True)
@@ -40,52 +46,27 @@ class Inversion:
             an image was done with a step; None for methods that keep none.
     """
 
-    noise: Tensor
-    calls: Tensor
-    rows: Tensor
-    residual: Tensor | None = None
-    iterations: Tensor | None = None
-    converged: Tensor | None = None
-    state: Mapping[str, Tensor] = field(default_factory=dict)
-    source: Tensor | None = None
-    trace: Tensor | None = None
+    noise: Tensor = field(metadata=BATCH_FIRST)
+    calls: Tensor = field(metadata=BATCH_FIRST)
+    rows: Tensor = field(metadata=BATCH_FIRST)
+    residual: Tensor | None = field(default=None, metadata=BATCH_LAST)
+    iterations: Tensor | None = field(default=None, metadata=BATCH_LAST)
+    converged: Tensor | None = field(default=None, metadata=BATCH_LAST)
+    state: Mapping[str, Tensor] = field(default_factory=dict, metadata=BATCH_FIRST)
+    source: Tensor | None = field(default=None, metadata=BATCH_FIRST)
+    trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
 
     def __len__(self) -> int:
         return len(self.noise)
 
     def __getitem__(self, rows: Tensor | slice) -> Inversion:
-        """The inversion of some images of the batch."""
-
-        def of_step(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[..., rows]
-
-        return Inversion(
-            self.noise[rows],
-            self.calls[rows],
-            self.rows[rows],
-            of_step(self.residual),
-            of_step(self.iterations),
-            of_step(self.converged),
-            {name: value[rows] for name, value in self.state.items()},
-            None if self.source is None else self.source[rows],
-            of_step(self.trace),
-        )
+        """Return the inversion of some images of the batch."""
+        return _combine([self], lambda v, axis: v[0].movedim(axis, 0)[rows].movedim(0, axis))
 
     @staticmethod
-    def cat(parts: Sequence[Inversion]) -> Inversion:
-        """The images of several inversions by one method, in order, as one."""
-
-        def join(name: str, dim: int = 0) -> Tensor | None:
-            values = [getattr(part, name) for part in parts]
-            return None if values[0] is None else torch.cat(values, dim)
-
-        return Inversion(
-            *(join(name) for name in ("noise", "calls", "rows")),
-            *(join(name, dim=-1) for name in ("residual", "iterations", "converged")),
-            {k: torch.cat([part.state[k] for part in parts]) for k in parts[0].state},
-            join("source"),
-            join("trace", dim=-1),
-        )
+    def cat(inversions: Sequence[Inversion]) -> Inversion:
+        """Return the images of several inversions by one method, in order, as one inversion."""
+        return _combine(inversions, torch.cat)
 
     @property
     def stored_numbers(self) -> int:
@@ -134,6 +115,23 @@ class Inversion:
         return cls(**named, state=state), json.loads(metadata["config"])
 
 
+def _combine(
+    inversions: Sequence[Inversion], join: Callable[[list[Tensor], int], Tensor]
+) -> Inversion:
+    """Return the inversion with ``join(tensors, batch_axis)`` of the tensors of each field."""
+    changes: dict[str, Any] = {}
+    for f in fields(inversions[0]):
+        values, axis = (
+            [getattr(inversion, f.name) for inversion in inversions],
+            f.metadata["batch_axis"],
+        )
+        if isinstance(values[0], Mapping):
+            changes[f.name] = {k: join([value[k] for value in values], axis) for k in values[0]}
+        elif values[0] is not None:
+            changes[f.name] = join(values, axis)
+    return replace(inversions[0], **changes)
+
+
 def _digest(tensors: Mapping[str, Tensor], config: str) -> str:
     digest = sha256(config.encode())
     for name in sorted(tensors):
@@ -148,13 +146,21 @@ class Inverter(Protocol):
     """A pair of functions, because some methods need their own way back.
 
     An edit samples its source and its targets together, in one call of ``sample``. So that it can,
-    ``sample`` calls the denoiser for the batch as a whole and goes on with what
-    ``denoiser.arrive`` makes of every latent that it comes to, each of them where it has several;
-    and what is for the image alone that was inverted it does in the rows ``inversion.source``.
+    ``sample`` calls the denoiser for the batch as a whole, and does what is for the inverted image
+    alone in the rows ``inversion.source``.
     """
 
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """The noise latents that ``sample`` turns back into ``z0`` (B, C, H, W)."""
+        """Return the noise latents that ``sample`` turns back into ``z0`` (B, C, H, W)."""
 
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
-        """The latents z_0 (B, C, H, W) that an inversion stands for."""
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Return the latents z_0 (B, C, H, W) that an inversion stands for.
+
+        :func:`fpinv.sampling.walk_down` walks the grid and calls ``on_step``.
+        """

@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion
+from fpinv.inversion import Inversion, OnStep
+
+Latents = TypeVar("Latents", Tensor, tuple[Tensor, ...])
+
+
+def walk_down(
+    step: Callable[[Latents, int], Latents],
+    latents: Latents,
+    start: int,
+    stop: int = 0,
+    *,
+    on_step: OnStep | None,
+) -> Latents:
+    """Take a sampler's steps from grid index ``start`` down to ``stop``.
+
+    Every sampler walks with this function, which is what makes ``on_step`` see all its latents.
+
+    Arguments:
+        step: ``step(z_i, i)`` returns z_{i-1}.
+        latents: z_start, shape (B, C, H, W); a tuple of such tensors for a method that samples
+            several latents at once.
+        start: Grid index of ``latents``.
+        stop: Grid index of the result.
+        on_step: Replaces each latent that the sampler comes to; None to replace none.
+    """
+    for i in range(start, stop, -1):
+        latents = step(latents, i)
+        if on_step is None:
+            continue
+        if isinstance(latents, Tensor):
+            latents = on_step(latents, i - 1)
+        else:
+            latents = tuple(on_step(z, i - 1) for z in latents)
+    return latents
 
 
 def sample(
@@ -17,17 +52,19 @@ def sample(
     condition: Condition,
     start: int | None = None,
     stop: int = 0,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     r"""The deterministic DDIM sampler (eta 0) from grid index ``start`` (N if None) to ``stop``.
 
     .. math:: z_{i-1} = A_i z_i + B_i m(z_i, t_i)
     """
     schedule = denoiser.schedule
-    z = noise
-    for i in range(schedule.steps if start is None else start, stop, -1):
-        z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
-        z = denoiser.arrive(z, i - 1)
-    return z
+
+    def step(z: Tensor, i: int) -> Tensor:
+        return schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
+
+    top = schedule.steps if start is None else start
+    return walk_down(step, noise, top, stop, on_step=on_step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +92,15 @@ class DDIMSampling(Guided):
     """
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
-        """See :func:`sample`; NFE N."""
-        return sample(denoiser, inversion.noise, condition)
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Sample from ``inversion.noise`` with :func:`sample`; NFE N."""
+        return sample(denoiser, inversion.noise, condition, on_step=on_step)
 
 
 def spent(condition: Condition, calls: Tensor | int) -> dict[str, Tensor]:

@@ -108,9 +108,9 @@ def path(model):
 def plain_path(model, noise, prompt):
     """The latents that plain sampling passes through, from clean to noisy."""
     denoiser, latents = model.denoiser(STEPS), []
-    denoiser.arrive = lambda z, i: latents.append(z) or z
+    condition = model.condition([prompt], GUIDANCE)
     with torch.no_grad():
-        sample(denoiser, noise, model.condition([prompt], GUIDANCE))
+        sample(denoiser, noise, condition, on_step=lambda z, i: latents.append(z) or z)
     return torch.stack(latents[::-1], 1)
 
 

@@ -17,7 +17,7 @@ from fpinv.editing.sampling import edit, plan_branches, sample_branches
 from fpinv.errors import UserError
 from fpinv.inverters.ddim import DDIM
 from fpinv.metrics.pixels import background_mse
-from fpinv.sampling import DDIMSampling, sample
+from fpinv.sampling import DDIMSampling, sample, walk_down
 
 SOURCE = "a red star on white"
 TARGETS = ["a blue star on white", "a red dotted star on white"]
@@ -173,16 +173,18 @@ def test_every_controller_moves_the_result(model):
 class TwoCalls(DDIMSampling):
     """Samples with two network calls a step and two states, as coupled methods do."""
 
-    arrives: bool = True
+    hooked: bool = True
 
-    def sample(self, denoiser, inversion, condition):
-        x = y = inversion.noise
-        for i in range(denoiser.schedule.steps, 0, -1):
-            x = denoiser.schedule.transfer(x, denoiser(y, i, condition), i, i - 1)
-            y = denoiser.schedule.transfer(y, denoiser(y, i, condition), i, i - 1)
-            if self.arrives:
-                x, y = denoiser.arrive(x, i - 1), denoiser.arrive(y, i - 1)
-        return x
+    def sample(self, denoiser, inversion, condition, on_step=None):
+        schedule = denoiser.schedule
+
+        def step(pair, i):
+            x, y = pair
+            x = schedule.transfer(x, denoiser(y, i, condition), i, i - 1)
+            return x, schedule.transfer(y, denoiser(y, i, condition), i, i - 1)
+
+        pair, on_step = (inversion.noise,) * 2, on_step if self.hooked else None
+        return walk_down(step, pair, schedule.steps, on_step=on_step)[0]
 
 
 def test_two_calls_a_step_are_one_step(model):
@@ -196,15 +198,15 @@ def test_two_calls_a_step_are_one_step(model):
 def test_an_inverter_that_hides_its_latents_cannot_blend(model):
     asked = [[Edit(TARGETS[0], blend=("star",))]]
     with pytest.raises(UserError, match="TwoCalls does not hand on its latents"):
-        sampled(model, inverted(model), asked, inverter=TwoCalls(arrives=False))
-    sampled(model, inverted(model), [TARGETS], inverter=TwoCalls(arrives=False))
+        sampled(model, inverted(model), asked, inverter=TwoCalls(hooked=False))
+    sampled(model, inverted(model), [TARGETS], inverter=TwoCalls(hooked=False))
 
 
 def test_an_inverter_is_told_which_rows_are_sources(model):
     @dataclass(frozen=True)
     class Correcting(DDIMSampling):
-        def sample(self, denoiser, inversion, condition):
-            z = sample(denoiser, inversion.noise, condition)
+        def sample(self, denoiser, inversion, condition, on_step=None):
+            z = sample(denoiser, inversion.noise, condition, on_step=on_step)
             return z + inversion.source[:, None, None, None]
 
     inversion = inverted(model)
@@ -217,7 +219,7 @@ def test_an_inverter_is_told_which_rows_are_sources(model):
 
 def test_processors_are_given_back_after_an_edit_and_after_its_failure(model):
     class Failing(DDIMSampling):
-        def sample(self, denoiser, inversion, condition):
+        def sample(self, denoiser, inversion, condition, on_step=None):
             denoiser(inversion.noise, STEPS, condition)
             raise ZeroDivisionError
 
@@ -236,7 +238,7 @@ def test_half_precision_edits_are_finite(folders):
 
 
 class InParts(DDIMSampling):
-    def sample(self, denoiser, inversion, condition):
+    def sample(self, denoiser, inversion, condition, on_step=None):
         return torch.cat(
             [
                 sample(denoiser, inversion[r].noise, condition[r])

@@ -1,5 +1,6 @@
 """Every inverter that conf/ names, on a toy network and on tiny pipelines."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pipelines
@@ -10,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from fpinv.inversion import Inversion
+from fpinv.inverters.edict import EDICT
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.run.build import build
 from fpinv.solvers import rms
@@ -50,6 +52,34 @@ def test_a_saved_inversion_samples_the_same(inverter, tmp_path):
     found.save(tmp_path / "inversion.safetensors", {})
     loaded, _ = Inversion.load(tmp_path / "inversion.safetensors")
     assert torch.equal(inverter.sample(d, loaded, c), inverter.sample(d, found, c))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_sampling_hands_the_hook_each_latent_of_each_index(inverter, steps):
+    d, c, indices = toy.denoiser(steps), toy.condition(guidance=3), []
+    inversion = inverter.invert(d, toy.latents(), c)
+    plain = inverter.sample(d, inversion, c)
+    hooked = inverter.sample(d, inversion, c, on_step=lambda z, i: indices.append(i) or z)
+    start = steps - int(getattr(inverter, "skip", 0) * steps)
+    latents = 2 if isinstance(inverter, EDICT) else 1
+    assert indices == [i for i in range(start - 1, -1, -1) for _ in range(latents)]
+    assert torch.equal(hooked, plain)
+
+
+def test_sampling_goes_on_with_what_the_hook_returns(inverter):
+    """Two methods carry two latents of neighbouring indices, so that two indices are replaced."""
+    d, c = toy.denoiser(5), toy.condition(guidance=3)
+    inversion = inverter.invert(d, toy.latents(), c)
+    inversion = replace(inversion, source=torch.zeros(3, dtype=torch.bool))
+    elsewhere = replace(inversion, noise=inversion.noise + 1)
+
+    def sampled(inversion, replaced):
+        hook = lambda z, i: toy.latents(seed=i) if i in replaced else z  # noqa: E731
+        return inverter.sample(d, inversion, c, on_step=hook)
+
+    assert not torch.equal(sampled(inversion, ()), sampled(elsewhere, ()))
+    assert torch.equal(sampled(inversion, (2, 1)), sampled(elsewhere, (2, 1)))
+    assert torch.equal(sampled(inversion, (0,)), toy.latents(seed=0))
 
 
 @pytest.fixture(scope="module", params=["sd15", "sd21", "sdxl"])

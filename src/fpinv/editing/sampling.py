@@ -157,7 +157,8 @@ def sample_branches(
     denoiser = EditingDenoiser(plain, branches, stage, target_guidance)
     condition = model.condition(branches.prompts, guidance)
     with controlled(unet, stage):
-        z = inverter.sample(denoiser, _spread(inversion, branches), condition)
+        spread = _spread(inversion, branches)
+        z = inverter.sample(denoiser, spread, condition, on_step=denoiser.blend)
     stage.check(inverter)
     first = len(branches.sources)
     return Sampled(z[:first], z[first:], stage.mask(z.shape[-2:]), denoiser.calls, denoiser.rows)
@@ -196,7 +197,7 @@ class EditingDenoiser(Denoiser):
         scales[:sources] = given[:sources] if isinstance(given, Tensor) else given
         return replace(condition, guidance=scales)
 
-    def arrive(self, z: Tensor, i: int) -> Tensor:
+    def blend(self, z: Tensor, i: int) -> Tensor:
         """The latents with the targets' backgrounds held, where a local blend says so."""
         self._require_all(z)
         return self._stage.blend(z, self.schedule.steps - i)

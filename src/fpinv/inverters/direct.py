@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion
+from fpinv.inversion import Inversion, OnStep
 from fpinv.inverters.ddim import ddim_path
-from fpinv.sampling import Guided, spent
+from fpinv.sampling import Guided, spent, walk_down
 from fpinv.solvers import per_sample
 
 
@@ -47,14 +47,20 @@ class Direct(Guided):
         return Inversion(noise, **cost, state={"path": torch.stack(path, 1)})
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
         """The plain sampler, corrected in the rows that ``inversion.source`` names."""
-        schedule, z, path = denoiser.schedule, inversion.noise, inversion.state["path"]
-        source = inversion.source
+        schedule, path, source = denoiser.schedule, inversion.state["path"], inversion.source
         if source is None:
-            source = torch.ones(len(z), dtype=torch.bool, device=z.device)
-        for i in range(schedule.steps, 0, -1):
+            source = torch.ones(len(path), dtype=torch.bool, device=path.device)
+
+        def step(z: Tensor, i: int) -> Tensor:
             z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
-            z = torch.where(per_sample(source, z), path[:, i - 1], z)
-            z = denoiser.arrive(z, i - 1)
-        return z
+            return torch.where(per_sample(source, z), path[:, i - 1], z)
+
+        return walk_down(step, inversion.noise, schedule.steps, on_step=on_step)

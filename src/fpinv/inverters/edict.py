@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion
-from fpinv.sampling import Guided, spent
+from fpinv.inversion import Inversion, OnStep
+from fpinv.sampling import Guided, spent, walk_down
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,24 @@ class EDICT(Guided):
         return Inversion(x, **spent(condition, 2 * steps), state={"coupled": y})
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
         """Walks both latents back down; x is the image's."""
-        x, y, p = inversion.noise, inversion.state["coupled"], self.p
-        steps = denoiser.schedule.steps
-        for i in range(steps, 0, -1):
-            x, y = _coupled(denoiser, (x, y), self._order(i, steps), i, i - 1, condition)
+        steps, p = denoiser.schedule.steps, self.p
+
+        def step(pair: tuple[Tensor, ...], i: int) -> tuple[Tensor, ...]:
+            x, y = _coupled(denoiser, pair, self._order(i, steps), i, i - 1, condition)
             x = p * x + (1 - p) * y
             y = p * y + (1 - p) * x
-            x, y = denoiser.arrive(x, i - 1), denoiser.arrive(y, i - 1)
-        return x
+            return x, y
+
+        pair = inversion.noise, inversion.state["coupled"]
+        return walk_down(step, pair, steps, on_step=on_step)[0]
 
     def _order(self, i: int, steps: int) -> tuple[int, int]:
         """Which latent goes first and which second when step i is sampled."""
@@ -81,7 +89,7 @@ class EDICT(Guided):
 
 def _coupled(
     denoiser: Denoiser,
-    pair: tuple[Tensor, Tensor],
+    pair: tuple[Tensor, ...],
     order: Iterable[int],
     start: int,
     end: int,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion
-from fpinv.sampling import Guided, spent
+from fpinv.inversion import Inversion, OnStep
+from fpinv.sampling import Guided, spent, walk_down
 from fpinv.seeding import generator
 
 
@@ -80,13 +80,21 @@ class EditFriendly(Guided):
         return Inversion(z, **cost, state={"maps": torch.stack(maps, 1)})
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
         """The stochastic sampler, fed with the stored maps."""
-        condition, z = self._returning(condition, inversion.source), inversion.noise
-        for i in range(self._top(denoiser), 0, -1):
+        condition = self._returning(condition, inversion.source)
+
+        def step(z: Tensor, i: int) -> Tensor:
             mean, spread = self._step(denoiser, z, i, condition)
-            z = denoiser.arrive(mean + spread * inversion.state["maps"][:, i - 1], i - 1)
-        return z
+            return mean + spread * inversion.state["maps"][:, i - 1]
+
+        return walk_down(step, inversion.noise, self._top(denoiser), on_step=on_step)
 
     def _returning(self, condition: Condition, source: Tensor | None) -> Condition:
         """The condition with the inversion's guidance in the rows ``source``."""

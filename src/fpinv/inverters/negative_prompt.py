@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
-from fpinv.inversion import Inversion
+from fpinv.inversion import Inversion, OnStep
 from fpinv.inverters.ddim import DDIM
 from fpinv.sampling import Guided, sample
 
@@ -40,7 +40,13 @@ class NegativePrompt(Guided):
         return replace(found, state=parts)
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
         """The plain sampler with the stored embedding as the null prompt."""
         null = Embedding(**inversion.state)
-        return sample(denoiser, inversion.noise, replace(condition, null=null))
+        return sample(denoiser, inversion.noise, replace(condition, null=null), on_step=on_step)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion
+from fpinv.inversion import Inversion, OnStep
 from fpinv.inverters.ddim import ddim_path
-from fpinv.sampling import Guided, spent
+from fpinv.sampling import Guided, spent, walk_down
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,21 @@ class NullText(Guided):
         return Inversion(pivots[-1], **cost, state={"null": torch.stack(nulls[::-1], 1)})
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
         """The plain sampler with the null embedding of each step."""
-        schedule, z = denoiser.schedule, inversion.noise
-        for i in range(schedule.steps, 0, -1):
-            asked = _with_null(condition, inversion.state["null"][:, i - 1])
-            z = schedule.transfer(z, denoiser(z, i, asked), i, i - 1)
-            z = denoiser.arrive(z, i - 1)
-        return z
+        schedule = denoiser.schedule
+
+        def step(z: Tensor, i: int) -> Tensor:
+            optimised = _with_null(condition, inversion.state["null"][:, i - 1])
+            return schedule.transfer(z, denoiser(z, i, optimised), i, i - 1)
+
+        return walk_down(step, inversion.noise, schedule.steps, on_step=on_step)
 
     def _step(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 
 import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion
-from fpinv.sampling import Guided, spent
+from fpinv.inversion import Inversion, OnStep
+from fpinv.sampling import Guided, spent, walk_down
 from fpinv.schedule import Schedule
 
 
@@ -34,11 +35,21 @@ class TwoStep(Guided, ABC):
         return Inversion(z, **spent(condition, schedule.steps), state={"before": before})
 
     @torch.no_grad()
-    def sample(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Tensor:
+    def sample(
+        self,
+        denoiser: Denoiser,
+        inversion: Inversion,
+        condition: Condition,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
         r"""Runs the recursion down from the pair :math:`(z_N, z_{N-1})`."""
-        after, z = inversion.noise, inversion.state["before"]
-        for i in range(denoiser.schedule.steps - 1, 0, -1):
-            p, q, r = self.recursion(denoiser.schedule, i)
-            after, z = z, p * after + q * z + r * denoiser.noise(z, i, condition)
-            z = denoiser.arrive(z, i - 1)
-        return z
+        schedule, recent = denoiser.schedule, deque[Tensor](maxlen=2)
+
+        def step(z: Tensor, i: int) -> Tensor:
+            recent.append(z)
+            if i == schedule.steps:
+                return inversion.state["before"]
+            p, q, r = self.recursion(schedule, i)
+            return p * recent[0] + q * z + r * denoiser.noise(z, i, condition)
+
+        return walk_down(step, inversion.noise, schedule.steps, on_step=on_step)

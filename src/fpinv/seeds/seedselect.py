@@ -155,8 +155,7 @@ class SeedSelect:
         schedule, trajectory = denoiser.schedule, [z]
 
         def step(z: Tensor, i: int) -> Tensor:
-            z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
-            return denoiser.arrive(z, i - 1)
+            return schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
 
         for i in range(schedule.steps, 0, -1):
             trajectory.append(self._run(step, trajectory[-1], i))
