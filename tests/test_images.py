@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fpinv.images import sheet, square, square_mask, to_pil
+from fpinv.images import square, square_mask, to_pil
 
 
 def every_level() -> Image.Image:
@@ -57,15 +57,6 @@ def test_photograph_is_turned_upright(tmp_path: Path) -> None:
     with Image.open(tmp_path / "turned.png") as image:
         assert torch.equal(square(image, 16), square(every_level(), 16).flip(1, 2))
         assert torch.equal(square(image.convert("RGB"), 16), square(image, 16))
-
-
-def test_a_sheet_shows_pictures_in_rows() -> None:
-    row = torch.stack([-torch.ones(3, 4, 5), torch.zeros(3, 4, 5)])
-    shown = np.asarray(sheet(row, row.flip(0), gap=2))
-    assert shown.shape == (10, 12, 3)
-    assert shown[0, :, 0].tolist() == [0] * 5 + [255] * 2 + [128] * 5
-    assert shown[-1, :, 0].tolist() == [128] * 5 + [255] * 2 + [0] * 5
-    assert (shown[4:6] == 255).all()
 
 
 def test_a_mask_keeps_the_part_that_its_image_keeps() -> None:

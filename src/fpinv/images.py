@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -52,10 +51,3 @@ def to_pil(image: Tensor) -> Image.Image:
     """The picture of an image (3, H, W) in [-1, 1]: clamped, and rounded to 8 bits."""
     pixels = ((image.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
     return Image.fromarray(pixels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
-
-
-def sheet(*rows: Tensor, gap: int = 2) -> Image.Image:
-    """The pictures of rows of images (B, 3, H, W) in [-1, 1], white between them."""
-    padded = [F.pad(images, (0, gap, 0, gap), value=1.0) for images in rows]
-    lines = [torch.cat(list(images), dim=-1) for images in padded]
-    return to_pil(torch.cat(lines, dim=-2)[:, :-gap, :-gap])

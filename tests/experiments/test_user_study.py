@@ -58,7 +58,7 @@ def test_the_page_is_whole_and_blind(runs):
         assert sorted(owners.values()) == sorted(runs)
         for edit in item["edits"]:
             file = runs[owners[edit["token"]]] / "images" / f"e{number}" / "edit.png"
-            assert edit["picture"] == build._uri(file)
+            assert edit["picture"] == build.embedded(file)
 
 
 def test_the_choice_of_edits_is_the_seeds(runs):
@@ -200,7 +200,7 @@ def rate(page, folder, name, liked):
 def test_scripted_raters_vote_leave_and_come_back(tmp_path):
     runs = {n: finished_run(tmp_path / n, c, count=60) for n, c in COLOURS.items()}
     page, key = build.build(runs, 60, 0)
-    liked = [build._uri(file) for file in (runs["fpi"] / "images").glob("*/edit.png")]
+    liked = [build.embedded(file) for file in (runs["fpi"] / "images").glob("*/edit.png")]
     one, two = (rate(page, tmp_path, name, liked) for name in ("one", "two"))
     for trace in (one, two):
         assert [(v["before"], v["after"]) for v in trace["visits"]] == [(0, 25), (25, 60)]

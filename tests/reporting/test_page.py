@@ -12,7 +12,8 @@ from PIL import Image
 
 from fpinv.errors import UserError
 from fpinv.reporting.page import collect
-from fpinv.reporting.page.page import NOTICE, rendered
+from fpinv.reporting.page.html import from_markdown
+from fpinv.reporting.page.report import NOTICE
 from fpinv.tasks.record import Record
 
 report = scripts.load("report")
@@ -139,7 +140,7 @@ def test_what_cannot_be_told_is_said_in_one_line(runs, tmp_path, capsys):
 
 
 def test_html_in_markdown_is_shown_not_obeyed():
-    assert "<b>" not in rendered("<b>x</b>") and 'src="http' not in rendered(
+    assert "<b>" not in from_markdown("<b>x</b>") and 'src="http' not in from_markdown(
         "![p](http://x/p.png)"
     )
 

@@ -1,3 +1,5 @@
+"""The sheet that ends a sweep: shared examples, each job's picture of them, once."""
+
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +19,35 @@ def job(root: Path, number: int, ids, pictured=None, original=0, **overrides) ->
         colour = (40 * number, 30 * k, 120)
         images = {name: Image.new("RGB", (16, 16), colour) for name in NAMES}
         images["original"] = Image.new("RGB", (16, 16), (original, 30 * k, 9))
-        kept = images if pictured is None or id in pictured else {}
-        folder.append(Record(id, "p", {"psnr": 20.0 + number, "ceiling_psnr": 30.0}, {}, kept))
+        if pictured is not None and id not in pictured:
+            images = {}
+        folder.append(Record(id, "p", {"psnr": 20.0 + number, "ceiling_psnr": 30.0}, {}, images))
     return JobResult(number, overrides, 0, {"n": len(ids)}, folder.path)
 
 
-def test_draws_what_all_jobs_share(tmp_path):
+def pixels(file: Path) -> np.ndarray:
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def area(drawing: np.ndarray, colour: tuple[int, int, int]) -> int:
+    return (drawing == colour).all(-1).sum()
+
+
+def test_sheet_has_the_examples_that_all_jobs_kept(tmp_path):
     jobs = [
         job(tmp_path, 1, ["a", "b", "c/d"], inverter="ddim"),
         job(tmp_path, 2, ["a", "b", "c/d"], ["a", "c/d"], inverter="fpi"),
     ]
     assert compare(jobs, tmp_path / "comparison.png")
-    drawn = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
+    drawing = pixels(tmp_path / "comparison.png")
     for k in (0, 2):
         colours = [(0, 30 * k, 9), (40, 30 * k, 120), (80, 30 * k, 120)]
-        areas = [(drawn == colour).all(-1).sum() for colour in colours]
-        # The first job shows its ceiling and its reconstruction, which have one colour here.
-        assert areas[1] == 2 * areas[0] == 2 * areas[2] > 1000
-    assert not (drawn == (40, 30, 120)).all(-1).any()
+        # Two of the first job have one colour here: its ceiling and its reconstruction.
+        assert [area(drawing, colour) for colour in colours] == [128**2, 2 * 128**2, 128**2]
+    assert area(drawing, (40, 30, 120)) == 0
 
 
-def test_edits_are_set_beside_the_perfect_one(tmp_path):
+def test_sheet_of_edits_has_the_perfect_one(tmp_path):
     jobs = []
     for number in (1, 2):
         folder = RunFolder(tmp_path / str(number))
@@ -47,25 +57,25 @@ def test_edits_are_set_beside_the_perfect_one(tmp_path):
         folder.append(Record("a", "p", {"background_psnr": 30.0}, {}, images))
         jobs.append(JobResult(number, {"inverter": str(number)}, 0, {"n": 1}, folder.path))
     assert compare(jobs, tmp_path / "comparison.png")
-    drawn = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
+    drawing = pixels(tmp_path / "comparison.png")
     for colour in ((9, 0, 9), (9, 180, 9), (200, 0, 100), (200, 0, 200)):
-        assert (drawn == colour).all(-1).sum() > 1000
-    assert not (drawn == (9, 60, 9)).all(-1).any()
+        assert area(drawing, colour) == 128**2
+    assert area(drawing, (9, 60, 9)) == 0
 
 
-def test_draws_nothing_where_nothing_is_shared(tmp_path):
+def test_sheet_is_not_drawn_where_jobs_share_no_example(tmp_path):
     jobs = [job(tmp_path, 1, ["a"], inverter="ddim"), job(tmp_path, 2, ["b"], inverter="fpi")]
     assert not compare(jobs, tmp_path / "comparison.png")
     assert not compare([], tmp_path / "comparison.png")
     assert not (tmp_path / "comparison.png").exists()
 
 
-def test_different_pictures_of_one_name_are_not_set_side_by_side(tmp_path):
+def test_sheet_leaves_out_examples_of_different_originals(tmp_path):
     jobs = [job(tmp_path, 1, ["a"], seed=0), job(tmp_path, 2, ["a"], original=200, seed=1)]
     assert not compare(jobs, tmp_path / "comparison.png")
 
 
-def test_failed_lines_of_a_run_are_left_alone(tmp_path):
+def test_sheet_leaves_the_lines_of_failed_examples_in_their_file(tmp_path):
     result = job(tmp_path, 1, ["a"], inverter="ddim")
     folder = RunFolder(result.folder)
     folder.append(Record("broken", "p", error="no image"))

@@ -1,7 +1,7 @@
-"""Many edits of one image from one inversion (FPI, Fig. 13): ``plot.py FOLDER [RESULTS]``.
+"""Draw many edits of one image from one inversion (FPI, Fig. 13): ``plot.py FOLDER [RESULTS]``.
 
-Reads records only. A row an image: the source, its reconstruction, and its edits with the words
-that are not the source's.
+It reads records only. A row shows an image, its reconstruction, and its edits with the words
+that are not in the image's prompt.
 """
 
 from __future__ import annotations
@@ -11,46 +11,51 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from matplotlib.figure import Figure
+from PIL import Image
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.figures import Cell, new_words, picture_grid
+from fpinv.reporting.figures import PictureColumn, job_pictures, new_words
+from fpinv.reporting.grid import Tile, grid, read_picture
 from fpinv.reporting.tables import setting
-from fpinv.run.folder import picture
 
 MOST = 6  # edits of an image
 NAMES = ("original", "reconstruction", "edit")
+"""Pictures of an edit that the figure shows."""
 
 
 def sources(job: Job) -> list[list[Mapping[str, Any]]]:
-    """The edits with pictures, those of one prompt together."""
-    kept = [example for example in job.examples if set(NAMES) <= set(example["images"])]
-    return [list(edits) for _, edits in groupby(kept, key=lambda example: example["prompt"])]
+    """Return the edits that have their pictures, those of one prompt together."""
+    pictured = [example for example in job.examples if set(NAMES) <= set(example["images"])]
+    return [list(edits) for _, edits in groupby(pictured, lambda example: example["prompt"])]
 
 
-def row(job: Job, edits: Sequence[Mapping[str, Any]]) -> list[Cell]:
-    """The source, its reconstruction and its edits."""
-    assert job.folder is not None
-    first, words = edits[0], f"{edits[0]['reconstruction_psnr']:.2f} dB"
-    cells = [(picture(job.folder, first["id"], NAMES[0]), "")]
-    cells += [(picture(job.folder, first["id"], NAMES[1]), words)]
-    return cells + [
-        (picture(job.folder, edit["id"], NAMES[2]), new_words(edit["target"], edit["prompt"]))
-        for edit in edits[:MOST]
+def row(columns: Sequence[PictureColumn], edits: Sequence[Mapping[str, Any]]) -> list[Tile]:
+    """Return the source, its reconstruction and its edits."""
+
+    def tile(column: PictureColumn, id: str, caption: str) -> Tile:
+        return Tile(read_picture(column.file(id)), caption)
+
+    source, reconstruction, edit = columns
+    id = edits[0]["id"]
+    return [
+        tile(source, id, ""),
+        tile(reconstruction, id, reconstruction.caption(id)),
+        *(tile(edit, e["id"], new_words(e["target"], e["prompt"])) for e in edits[:MOST]),
     ]
 
 
-def draw(job: Job) -> Figure:
-    """All images of a job."""
-    found = sources(job)
-    most = min(MOST, max(map(len, found)))
-    headings = ["source", "reconstruction", *[f"edit {k}" for k in range(1, most + 1)]]
-    titles = [edits[0]["prompt"] for edits in found]
-    return picture_grid(headings, [row(job, edits) for edits in found], titles)
+def draw(job: Job) -> Image.Image:
+    """Return a row for each image of a job."""
+    images = sources(job)
+    columns = [job_pictures(name, job, name, "reconstruction_psnr") for name in NAMES]
+    most = min(MOST, max(map(len, images)))
+    titles = ["source", "reconstruction", *(f"edit {k}" for k in range(1, most + 1))]
+    rows = [row(columns, edits) for edits in images]
+    return grid(rows, titles, [edits[0]["prompt"] for edits in images])
 
 
 def line(job: Job) -> str:
-    """What was run, and how much of it came from how many inversions."""
+    """Return a line on what was run, and on the edits that came from each inversion."""
     images = sources(job)
     return (
         f"{job.summary['inverter']}, {setting(job)}, {job.summary['model']}: "
@@ -59,7 +64,7 @@ def line(job: Job) -> str:
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """A picture a job."""
+    """Return a picture for each job."""
     files = {f"edits_{job.summary['inverter']}.jpg": job for job in jobs}
     text = [f"{line(job)}\n\n![Edits of one image]({file})" for file, job in files.items()]
     at_hand = {file: job for file, job in files.items() if job.folder is not None}

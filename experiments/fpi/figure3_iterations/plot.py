@@ -1,8 +1,8 @@
-"""Residuals and PSNR against fpi's iterations (FPI, Fig. 3 and 3.2): ``plot.py FOLDER [RESULTS]``.
+"""Draw residuals and PSNR against fpi's iterations (FPI, Fig. 3).
 
-Reads records only. A row of panels for each guidance: the residuals of every image at the step in
-the middle of the grid, the ratios of successive residuals along the grid, PSNR with the VAE's
-ceiling.
+``plot.py FOLDER [RESULTS]`` reads records only. Each guidance has a row of panels: the residuals
+of every image at the step in the middle of the grid, the ratios of successive residuals along the
+grid (FPI, 3.2), and PSNR with the VAE's ceiling.
 """
 
 from __future__ import annotations
@@ -40,38 +40,37 @@ COLUMNS = (PSNR, GAP, LATENT, CALLS)
 
 
 def traced(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Of one image: its residuals at the middle step, and how they fall along the grid.
+    """Return the residuals of one image at the middle step, and their fall along the grid.
 
     ``ratios`` has for each step the geometric mean of r_{k+1} / r_k, ``rises`` the share of the
     steps at which a residual was larger than the one before.
     """
     count = sum(name.startswith("residual_") for name in line)
     trace = np.array([line[f"residual_{n}"] for n in range(1, count + 1)], dtype=float)
-    found = {"middle": trace[:, trace.shape[1] // 2].tolist()}
+    middle = {"middle": trace[:, trace.shape[1] // 2].tolist()}
     if count < 2:
-        return found
+        return middle
     ratios = trace[1:] / trace[:-1]
     telling = (trace[:-1] > FLOOR) & np.isfinite(ratios)
     logs = np.log(ratios, where=telling, out=np.zeros_like(ratios))
     means = np.exp(logs.sum(0) / np.maximum(telling.sum(0), 1)).round(4)
-    steps = [float(m) if told else None for m, told in zip(means, telling.any(0), strict=True)]
-    return found | {"ratios": steps, "rises": float((logs > 0).any(0).mean())}
+    steps = [float(m) if known else None for m, known in zip(means, telling.any(0), strict=True)]
+    return middle | {"ratios": steps, "rises": float((logs > 0).any(0).mean())}
 
 
 def iterations(job: Job) -> int:
-    """How many iterations a step had."""
+    """Return the number of iterations a step."""
     return int(job.overrides[ITERATIONS])
 
 
 def ratios(job: Job) -> NDArray[np.float64]:
-    """The ratios of each image and step, (n, N), NaN where there is none."""
+    """Return the ratios of each image and step, (n, N), NaN where there is none."""
     return np.array([e["ratios"] for e in job.examples], dtype=float)
 
 
 def contraction(job: Job) -> str:
-    """A line on how fast the residuals fell."""
-    found = ratios(job)
-    low, middle, high = np.nanpercentile(found, [5, 50, 95])
+    """Return a line on the speed at which the residuals fell."""
+    low, middle, high = np.nanpercentile(ratios(job), [5, 50, 95])
     rises = np.mean([e["rises"] for e in job.examples])
     return (
         f"Of {iterations(job)} iterations, `r_{{k+1}} / r_k` over images and steps: median "
@@ -81,14 +80,14 @@ def contraction(job: Job) -> str:
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground, and what the longest says of contraction."""
+    """Return the table of the jobs on one ground, and the contraction of the longest."""
     head = shared(jobs)
     rows = block(head, jobs, COLUMNS, lambda job: label(job, (ITERATIONS,)))
     return f"{rows}\n\n{contraction(jobs[-1])}" if iterations(jobs[-1]) > 1 else rows
 
 
 def draw_residuals(axes: Axes, job: Job) -> None:
-    """A line an image: the residual of each evaluated point of one step."""
+    """Draw a line for each image: the residual of each evaluated point of one step."""
     for example in job.examples:
         residuals = np.array(example["middle"], dtype=float)
         axes.plot(range(1, len(residuals) + 1), residuals, color="C0", alpha=0.35, linewidth=0.8)
@@ -100,11 +99,11 @@ def draw_residuals(axes: Axes, job: Job) -> None:
 
 
 def draw_ratios(axes: Axes, job: Job) -> None:
-    """The ratios along the grid: median, and the band of nine in ten images."""
-    found = ratios(job)
-    kept = np.isfinite(found).any(0)
-    steps = np.arange(1, found.shape[1] + 1)[kept]
-    low, middle, high = np.nanpercentile(found[:, kept], [5, 50, 95], axis=0)
+    """Draw the ratios along the grid: the median, and the band of nine in ten images."""
+    values = ratios(job)
+    defined = np.isfinite(values).any(0)
+    steps = np.arange(1, values.shape[1] + 1)[defined]
+    low, middle, high = np.nanpercentile(values[:, defined], [5, 50, 95], axis=0)
     axes.fill_between(steps, low, high, alpha=0.25, label="nine in ten images")
     axes.plot(steps, middle, label="median")
     axes.axhline(1, color="grey", linestyle=":", linewidth=0.8)
@@ -116,7 +115,7 @@ def draw_ratios(axes: Axes, job: Job) -> None:
 
 
 def draw_psnr(axes: Axes, jobs: Sequence[Job]) -> None:
-    """PSNR against iterations, with the ceiling; on a second axis the latent's, which has none."""
+    """Draw PSNR with its ceiling against iterations, and on a second axis the latent's."""
     at = [iterations(job) for job in jobs]
     axes.plot(at, [mean(job, "psnr") for job in jobs], "o-", ms=4, label="image")
     axes.axhline(mean(jobs[0], "ceiling_psnr"), color="C0", linestyle="--", label="VAE ceiling")
@@ -132,7 +131,7 @@ def draw_psnr(axes: Axes, jobs: Sequence[Job]) -> None:
 
 
 def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
-    """Three panels for each guidance."""
+    """Return a figure of three panels for each guidance."""
     figure = Figure(figsize=(10.5, 3.0 * len(all_grounds)), layout="constrained")
     grid = figure.subplots(len(all_grounds), 3, squeeze=False)
     for (left, middle, right), jobs in zip(grid, all_grounds, strict=True):
@@ -146,10 +145,10 @@ def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """A picture of all guidances and a table of each."""
-    found = [sorted(same, key=iterations) for same in grounds(jobs)]
-    shown = "![Residuals, their ratios and PSNR against iterations](iterations.png)"
-    return Results("\n\n".join([shown, *map(table, found)]), {"iterations.png": panels(found)})
+    """Return a picture of all guidances and a table of each."""
+    blocks = [sorted(block, key=iterations) for block in grounds(jobs)]
+    figure = "![Residuals, their ratios and PSNR against iterations](iterations.png)"
+    return Results("\n\n".join([figure, *map(table, blocks)]), {"iterations.png": panels(blocks)})
 
 
 experiment = Experiment(make, examples=traced)

@@ -1,6 +1,6 @@
-"""What the prompt-aware adjustment does (FPI, Fig. 4 and 14): ``plot.py FOLDER [RESULTS]``.
+"""Measure the prompt-aware adjustment (FPI, Fig. 4 and 14): ``plot.py FOLDER [RESULTS]``.
 
-Reads records only. Distances are Euclidean, of whole latents, as the paper's.
+It reads records only. Distances are Euclidean, of whole latents, as the paper's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fpinv.errors import UserError
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.figures import Shown, side_by_side
+from fpinv.reporting.figures import PictureColumn, job_pictures, side_by_side
 from fpinv.reporting.tables import Column, grounds, markdown, setting
 
 NONE, ADJUSTED = "none", "prompt_aware"
@@ -28,55 +28,51 @@ ROWS = 4
 
 
 def by_adjustment(jobs: Sequence[Job]) -> dict[str, Job]:
-    """The two jobs on one ground.
+    """Return the two jobs on one ground by adjustment.
 
     Raises:
         UserError: one is missing.
     """
-    found = {job.summary["adjustment"]: job for job in jobs}
-    if missing := {NONE, ADJUSTED} - found.keys():
+    by_name = {job.summary["adjustment"]: job for job in jobs}
+    if missing := {NONE, ADJUSTED} - by_name.keys():
         raise UserError(f"{setting(jobs[0])}: no finished run with adjustment={missing.pop()}")
-    return found
+    return by_name
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground: a row a distance, a column an adjustment."""
-    found = by_adjustment(jobs)
-    first = jobs[0].summary
-    head = f"{setting(jobs[0])}, n = {first['n']}, {first['inverter']} on {first['dataset']}"
+    """Return the table of the jobs on one ground: a row a distance, a column an adjustment."""
+    pair = by_adjustment(jobs)
+    run = jobs[0].summary
+    head = f"{setting(jobs[0])}, n = {run['n']}, {run['inverter']} on {run['dataset']}"
     rows = [
-        [title, *(column.cell(found[name]) for name in HEADINGS)]
+        [title, *(column.cell(pair[name]) for name in HEADINGS)]
         for title, column in DISTANCES.items()
     ]
     return f"{head}\n\n{markdown(['', *HEADINGS.values()], rows)}"
 
 
-def columns(all_grounds: Sequence[Sequence[Job]]) -> list[Shown]:
-    """The original, then what came back without and with the adjustment, by guidance."""
-    shown = [Shown("original", all_grounds[0][0], "original")]
+def columns(all_grounds: Sequence[Sequence[Job]]) -> list[PictureColumn]:
+    """Return the original, then the reconstructions without and with adjustment, by guidance."""
+    pictures = [job_pictures("original", all_grounds[0][0], "original")]
     for jobs in all_grounds:
-        found = by_adjustment(jobs)
-        shown += [
-            Shown(f"w = {jobs[0].summary['guidance']:g}\n{words}", found[name], *MADE)
-            for name, words in HEADINGS.items()
-        ]
-    return shown
-
-
-MADE = ("reconstruction", "psnr")
+        pair = by_adjustment(jobs)
+        for name, words in HEADINGS.items():
+            title = f"w = {jobs[0].summary['guidance']:g}\n{words}"
+            pictures.append(job_pictures(title, pair[name], "reconstruction", "psnr"))
+    return pictures
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """A table a guidance, and the pictures.
+    """Return a table for each guidance, and the pictures.
 
     Raises:
         UserError: at some guidance there is no run without, or none with the adjustment.
     """
-    found = grounds(jobs)
-    shown = "![Originals, and what came back without and with the adjustment](adjustment.jpg)"
-    drawn = side_by_side(columns(found), ROWS, lambda example: example["prompt"])
-    pictures = {} if drawn is None else {"adjustment.jpg": drawn}
-    return Results("\n\n".join([*map(table, found), shown]), pictures)
+    blocks = grounds(jobs)
+    figure = "![Originals, and what came back without and with the adjustment](adjustment.jpg)"
+    sheet = side_by_side(columns(blocks), ROWS, lambda example: example["prompt"])
+    pictures = {} if sheet is None else {"adjustment.jpg": sheet}
+    return Results("\n\n".join([*map(table, blocks), figure]), pictures)
 
 
 experiment = Experiment(make, examples=("images", "prompt", "psnr"))

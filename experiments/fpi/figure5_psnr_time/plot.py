@@ -1,6 +1,7 @@
-"""PSNR against seconds an image, with what is stored (FPI, Fig. 5): ``plot.py FOLDER [RESULTS]``.
+"""Draw PSNR against seconds an image (FPI, Fig. 5): ``plot.py FOLDER [RESULTS]``.
 
-Reads records only. Seconds are of inversion and sampling, without the VAE.
+It reads records only, and tells the memory of each inverter. Seconds are of inversion
+and sampling, without the VAE.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ COLUMNS = (
 
 
 def draw(jobs: Sequence[Job]) -> Figure:
-    """A cross an inverter: its means with their 95 % intervals; the VAE's ceiling dashed."""
+    """Return a cross for each inverter: its means with 95 % intervals; the ceiling is dashed."""
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.subplots()
     for job in jobs:
@@ -50,11 +51,11 @@ def draw(jobs: Sequence[Job]) -> Figure:
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """The picture, and its numbers with the memory that each needs."""
+    """Return the picture, and its numbers with the memory that each inverter needs."""
     jobs = sorted(jobs, key=lambda job: mean(job, "seconds_per_image"))
     head = f"{shared(jobs)}; batches of {jobs[0].summary['batch_size']}"
-    shown = "![PSNR against seconds an image](psnr_time.png)"
-    return Results(f"{shown}\n\n{block(head, jobs, COLUMNS)}", {"psnr_time.png": draw(jobs)})
+    figure = "![PSNR against seconds an image](psnr_time.png)"
+    return Results(f"{figure}\n\n{block(head, jobs, COLUMNS)}", {"psnr_time.png": draw(jobs)})
 
 
 experiment = Experiment(make)

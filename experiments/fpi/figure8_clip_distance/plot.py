@@ -1,4 +1,4 @@
-"""How well edits fit their prompts against how far they are from their originals (FPI, Fig. 8).
+"""Draw the fit of edits to their prompts against the distance to their originals (FPI, Fig. 8).
 
 ``plot.py outputs/multirun/<stamp> [results]`` reads the records of a sweep over inverters.
 """
@@ -21,7 +21,7 @@ FIT = Column("fit to the prompt", ("clip_ViT-L-14_openai", "clip_scenes"), 3)
 
 
 def metric(column: Column, jobs: Sequence[Job]) -> str:
-    """The first of a column's metrics that all jobs have.
+    """Return the first of a column's metrics that all jobs have.
 
     Raises:
         UserError: there is none.
@@ -33,12 +33,12 @@ def metric(column: Column, jobs: Sequence[Job]) -> str:
 
 
 def name(job: Job, keys: Sequence[str]) -> str:
-    """A job by what was varied."""
+    """Return the settings of a job that were varied."""
     return ", ".join(job.overrides.get(key, "") for key in keys) or job.name
 
 
 def draw(jobs: Sequence[Job], keys: Sequence[str], x: str, y: str) -> Figure:
-    """A cross a job: its means and their 95 % intervals."""
+    """Return a cross for each job: its means and their 95 % intervals."""
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
     for job in jobs:
@@ -54,15 +54,15 @@ def draw(jobs: Sequence[Job], keys: Sequence[str], x: str, y: str) -> Figure:
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """The picture, and its numbers.
+    """Return the picture, and its numbers.
 
     Raises:
         UserError: the jobs have no metric in common for an axis.
     """
     x, y, keys = metric(DISTANCE, jobs), metric(FIT, jobs), varied(jobs)
-    shown = "![Fit to the prompt against distance to the original](clip_distance.png)"
+    figure = "![Fit to the prompt against distance to the original](clip_distance.png)"
     table = block(
-        shown, jobs, (Column("n", ("n",), 0), DISTANCE, FIT), lambda job: name(job, keys)
+        figure, jobs, (Column("n", ("n",), 0), DISTANCE, FIT), lambda job: name(job, keys)
     )
     return Results(table, {"clip_distance.png": draw(jobs, keys, x, y)})
 

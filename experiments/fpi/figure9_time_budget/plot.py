@@ -1,7 +1,7 @@
-"""Null-text and EDICT on FPI's time (FPI, supplement 7, Fig. 9): ``plot.py FOLDER [RESULTS]``.
+"""Give null-text and EDICT fpi's time (FPI, supplement 7, Fig. 9): ``plot.py FOLDER [RESULTS]``.
 
-Reads records only. A budget is a multiple of the seconds that fpi takes for an image on the same
-machine: 1 and 5, which are the paper's 5 s and 25 s.
+It reads records only. A budget is a multiple of the seconds that fpi takes for an image on the
+same machine: 1 and 5, which are the paper's 5 s and 25 s.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from fpinv.errors import UserError
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.figures import Shown, side_by_side
+from fpinv.reporting.figures import PictureColumn, job_pictures, side_by_side
 from fpinv.reporting.tables import GAP, PSNR, Column, grounds, markdown, mean
 
 BUDGETS = (1, 5)
@@ -24,30 +25,30 @@ COLUMNS = (
     Column("s/image", ("seconds_per_image",), 2),
 )
 SLACK = 1.1
-"""How far over a budget a setting may be and still count as within it."""
+"""Factor by which a setting may exceed a budget and still count as within it."""
 ROWS = 4
 
 
 def setting(job: Job) -> str:
-    """The inverter and what its time depends on."""
+    """Return the inverter and the settings that its time depends on."""
     inner = job.overrides.get("inverter.inner_steps")
     words = f"N = {job.summary['steps']}"
     return f"{job.summary['inverter']}, {words}" + (f", {inner} inner steps" if inner else "")
 
 
 def multiple(job: Job, fpi: Job) -> float:
-    """Its time in units of fpi's."""
+    """Return the time of a job in units of fpi's."""
     return mean(job, "seconds_per_image") / mean(fpi, "seconds_per_image")
 
 
 def within(jobs: Sequence[Job], fpi: Job, budget: float) -> Job | None:
-    """The slowest of an inverter's settings that a budget allows."""
+    """Return the slowest of an inverter's settings that a budget allows; None if it has none."""
     allowed = [job for job in jobs if multiple(job, fpi) <= budget * SLACK]
     return max(allowed, key=lambda job: multiple(job, fpi), default=None)
 
 
 def families(jobs: Sequence[Job]) -> tuple[Job, list[list[Job]]]:
-    """fpi's job, and those of each baseline by time.
+    """Return fpi's job, and those of each baseline by time.
 
     Raises:
         UserError: no run of fpi is finished.
@@ -55,29 +56,29 @@ def families(jobs: Sequence[Job]) -> tuple[Job, list[list[Job]]]:
     fpi = next((job for job in jobs if job.summary["inverter"] == FPI), None)
     if fpi is None:
         raise UserError("no run of fpi is finished, whose time is the unit of the budgets")
-    others = [job for job in jobs if job.summary["inverter"] in BASELINES]
-    found = grounds(others, lambda job: BASELINES.index(job.summary["inverter"]))
-    return fpi, [sorted(same, key=lambda job: multiple(job, fpi)) for same in found]
+    baselines = [job for job in jobs if job.summary["inverter"] in BASELINES]
+    by_inverter = grounds(baselines, lambda job: BASELINES.index(job.summary["inverter"]))
+    return fpi, [sorted(runs, key=lambda job: multiple(job, fpi)) for runs in by_inverter]
 
 
-def table(fpi: Job, others: Sequence[Sequence[Job]]) -> str:
-    """All settings, in units of fpi's time."""
-    first = fpi.summary
-    head = f"w = {first['guidance']:g}, n = {first['n']}, {first['device']}; "
+def table(fpi: Job, baselines: Sequence[Sequence[Job]]) -> str:
+    """Return the table of all settings, with their time in units of fpi's."""
+    run = fpi.summary
+    head = f"w = {run['guidance']:g}, n = {run['n']}, {run['device']}; "
     head += f"ceiling {mean(fpi, 'ceiling_psnr'):.2f} dB; time in units of fpi's"
     titles = ["setting", "time", *(column.title for column in COLUMNS)]
     rows = [
         [setting(job), f"{multiple(job, fpi):.2f}", *(column.cell(job) for column in COLUMNS)]
-        for job in (fpi, *(job for same in others for job in same))
+        for job in (fpi, *(job for runs in baselines for job in runs))
     ]
     return f"{head}\n\n{markdown(titles, rows)}"
 
 
-def verdict(fpi: Job, others: Sequence[Sequence[Job]]) -> str:
-    """What each baseline reaches within each budget."""
+def verdict(fpi: Job, baselines: Sequence[Sequence[Job]]) -> str:
+    """Return the PSNR that each baseline reaches within each budget."""
     lines = [f"Within a budget (its slowest setting, up to {SLACK - 1:.0%} over):", ""]
     for budget in BUDGETS:
-        reached = [(same[0].summary["inverter"], within(same, fpi, budget)) for same in others]
+        reached = [(runs[0].summary["inverter"], within(runs, fpi, budget)) for runs in baselines]
         words = [
             f"{name}: nothing" if job is None else f"{setting(job)}: {mean(job, 'psnr'):.2f} dB"
             for name, job in reached
@@ -86,16 +87,16 @@ def verdict(fpi: Job, others: Sequence[Sequence[Job]]) -> str:
     return "\n".join([*lines, f"- {setting(fpi)}: {mean(fpi, 'psnr'):.2f} dB"])
 
 
-def draw(fpi: Job, others: Sequence[Sequence[Job]]) -> Figure:
-    """PSNR against time, a line a baseline; the budgets dotted, the VAE's ceiling dashed."""
+def draw(fpi: Job, baselines: Sequence[Sequence[Job]]) -> Figure:
+    """Return PSNR against time, a line a baseline; budgets are dotted, the ceiling is dashed."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(1, mean(fpi, "psnr"), "*", ms=12, color="C0", label=setting(fpi))
-    for colour, same in zip(("C1", "C2"), others, strict=False):
-        times = [multiple(job, fpi) for job in same]
-        values = [mean(job, "psnr") for job in same]
-        axes.plot(times, values, "o-", ms=4, color=colour, label=same[0].summary["inverter"])
-        for job, x, y in zip(same, times, values, strict=True):
+    for colour, runs in zip(("C1", "C2"), baselines, strict=False):
+        times = [multiple(job, fpi) for job in runs]
+        values = [mean(job, "psnr") for job in runs]
+        axes.plot(times, values, "o-", ms=4, color=colour, label=runs[0].summary["inverter"])
+        for job, x, y in zip(runs, times, values, strict=True):
             inner = job.overrides.get("inverter.inner_steps", job.summary["steps"])
             axes.annotate(inner, (x, y), xytext=(3, -9), textcoords="offset points", fontsize=7)
     for budget in BUDGETS:
@@ -109,34 +110,31 @@ def draw(fpi: Job, others: Sequence[Sequence[Job]]) -> Figure:
     return figure
 
 
-def columns(fpi: Job, others: Sequence[Sequence[Job]]) -> list[Shown]:
-    """The original, fpi, and what the baselines' slowest settings in each budget made of it."""
-    shown = [Shown("original", fpi, "original"), _made(fpi, fpi)]
-    for budget in BUDGETS:
-        found = (within(same, fpi, budget) for same in others)
-        shown += [_made(job, fpi) for job in found if job is not None]
-    return shown
-
-
-def _made(job: Job, fpi: Job) -> Shown:
-    words = setting(job).replace(", ", "\n", 1)
-    return Shown(f"{words}\n{multiple(job, fpi):.1f} × fpi's time", job, "reconstruction", "psnr")
+def columns(fpi: Job, baselines: Sequence[Sequence[Job]]) -> list[PictureColumn]:
+    """Return the original, fpi, and the baselines' slowest settings in each budget."""
+    slowest = [within(runs, fpi, budget) for budget in BUDGETS for runs in baselines]
+    pictures = [job_pictures("original", fpi, "original")]
+    for job in (fpi, *filter(None, slowest)):
+        title = setting(job).replace(", ", "\n", 1)
+        title += f"\n{multiple(job, fpi):.1f} × fpi's time"
+        pictures.append(job_pictures(title, job, "reconstruction", "psnr"))
+    return pictures
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """Both pictures and the table.
+    """Return both pictures and the table.
 
     Raises:
-        UserError: see :func:`families`.
+        UserError: no run of fpi is finished.
     """
-    fpi, others = families(jobs)
-    pictures = {"time_budget.png": draw(fpi, others)}
-    if (drawn := side_by_side(columns(fpi, others), ROWS)) is not None:
-        pictures["pictures.jpg"] = drawn
+    fpi, baselines = families(jobs)
+    pictures: dict[str, Image.Image | Figure] = {"time_budget.png": draw(fpi, baselines)}
+    if (sheet := side_by_side(columns(fpi, baselines), ROWS)) is not None:
+        pictures["pictures.jpg"] = sheet
     text = [
         "![PSNR against time in units of fpi's](time_budget.png)",
-        table(fpi, others),
-        verdict(fpi, others),
+        table(fpi, baselines),
+        verdict(fpi, baselines),
         "![Reconstructions within the budgets](pictures.jpg)",
     ]
     return Results("\n\n".join(text), pictures)

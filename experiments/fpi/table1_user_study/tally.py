@@ -1,4 +1,4 @@
-"""Counts the votes of a user study.
+"""Count the votes of a user study.
 
 python experiments/fpi/table1_user_study/tally.py study.key.json votes-*.json
 """
@@ -39,22 +39,22 @@ class Tally:
 
     @property
     def preferred(self) -> np.ndarray:
-        """Share of all votes that each method got."""
+        """Return the share of all votes that each method got."""
         return self.counts.sum(0) / self.counts.sum()
 
     def intervals(self, seed: int = 0) -> np.ndarray:
-        """Ends of the 95 % intervals of these shares, (2, methods).
+        """Return the ends of the 95 % intervals of these shares, (2, methods).
 
-        By bootstrap over edits: votes for one edit by several raters are not independent.
+        They are bootstrapped over edits: votes for one edit by several raters are not independent.
         """
         random = np.random.default_rng(seed)
         n = len(self.counts)
-        drawn = random.multinomial(n, np.full(n, 1 / n), size=DRAWS) @ self.counts
-        return np.percentile(drawn / drawn.sum(1, keepdims=True), [2.5, 97.5], axis=0)
+        resampled = random.multinomial(n, np.full(n, 1 / n), size=DRAWS) @ self.counts
+        return np.percentile(resampled / resampled.sum(1, keepdims=True), [2.5, 97.5], axis=0)
 
     @property
     def agreement(self) -> tuple[float, float]:
-        """How often two raters of an edit agree, and Fleiss' kappa; nan where no two rated one.
+        """Return the share of agreeing pairs of raters, and Fleiss' kappa; nan without a pair.
 
         References:
             Measuring nominal scale agreement among many raters (Fleiss, 1971),
@@ -73,7 +73,7 @@ class Tally:
 
 
 def tally(key: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Tally:
-    """Counts exported votes by the key of their study.
+    """Count exported votes by the key of their study.
 
     Raises:
         UserError: votes of another study or for a picture that it does not have, or two exports
@@ -99,36 +99,36 @@ def tally(key: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Tally:
     return Tally(counts[counts.any(1)], methods, dict(sorted(sides.items())), len(raters))
 
 
-def table(found: Tally) -> str:
-    """The outcome as FPI's Table 1, in Markdown."""
-    low, high = 100 * found.intervals()
+def table(outcome: Tally) -> str:
+    """Return the outcome as FPI's Table 1, in Markdown."""
+    low, high = 100 * outcome.intervals()
     cells = [
         f"{100 * share:.1f} % ({a:.1f} to {b:.1f})"
-        for share, a, b in zip(found.preferred, low, high, strict=True)
+        for share, a, b in zip(outcome.preferred, low, high, strict=True)
     ]
-    agree, kappa = found.agreement
-    total = int(found.counts.sum())
-    sides = ", ".join(f"{100 * n / total:.0f} %" for n in found.sides.values())
+    agree, kappa = outcome.agreement
+    total = int(outcome.counts.sum())
+    sides = ", ".join(f"{100 * n / total:.0f} %" for n in outcome.sides.values())
     return "\n".join(
         [
-            f"| | {' | '.join(found.methods)} |",
-            f"|---|{'---:|' * len(found.methods)}",
+            f"| | {' | '.join(outcome.methods)} |",
+            f"|---|{'---:|' * len(outcome.methods)}",
             f"| preferred (95 %) | {' | '.join(cells)} |",
             "",
-            f"{total} votes by {found.raters} raters on {len(found.counts)} edits; two raters "
+            f"{total} votes by {outcome.raters} raters on {len(outcome.counts)} edits; two raters "
             f"agree on {100 * agree:.0f} % (Fleiss' kappa {kappa:.2f}); votes by side: {sides}.",
         ]
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reads the command line; returns its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Read the command line and return its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("key", type=Path, help="study.key.json")
     parser.add_argument("votes", type=Path, nargs="+", help="what the raters saved")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        print(table(tally(read_json(given.key), [read_json(file) for file in given.votes])))
+        print(table(tally(read_json(options.key), [read_json(file) for file in options.votes])))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
-"""Accuracy against evaluations: ``plot.py outputs/frontier/<stamp> [results]``.
+"""Draw accuracy against evaluations: ``plot.py outputs/frontier/<stamp> [results]``.
 
-Reads records only. Draws a panel for each guidance and grid, and tells the cheapest setting of
+It reads records only, draws a panel for each guidance and grid, and tells the cheapest setting of
 every inverter that reaches 40 dB of the latent there, or the best that it reaches.
 """
 
@@ -24,23 +24,23 @@ HEADINGS = ("inverter", "evaluations a step", "latent, dB", "gap, dB", f"{GOAL:g
 
 
 def ground(job: Job) -> tuple[float, int]:
-    """What makes runs comparable: guidance and grid."""
+    """Return guidance and grid, which make runs comparable."""
     return float(job.summary["guidance"]), int(job.summary["steps"])
 
 
 def cost(job: Job) -> float:
-    """Evaluations of the inversion a step, in network rows of the guided network."""
+    """Return the evaluations of the inversion a step, in rows of the guided network."""
     each = 1 if job.summary["guidance"] == 1 else 2
     return mean(job, "nfe_rows") / each / int(job.summary["steps"])
 
 
 def families(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of each inverter."""
+    """Return the jobs of each inverter."""
     return grounds(jobs, lambda job: job.summary["inverter"])
 
 
 def draw(axes: Axes, jobs: Sequence[Job], colours: dict[str, str]) -> None:
-    """One panel: a line for each inverter, over its settings."""
+    """Draw one panel: a line for each inverter, over its settings."""
     for family in families(jobs):
         members, name = sorted(family, key=cost), family[0].summary["inverter"]
         style = {"linewidth": 2.5, "zorder": 3} if name == "auto" else {"linewidth": 1}
@@ -54,11 +54,11 @@ def draw(axes: Axes, jobs: Sequence[Job], colours: dict[str, str]) -> None:
 
 
 def cheapest(jobs: Sequence[Job]) -> list[list[str]]:
-    """Rows: what each inverter needs to reach the goal, cheapest first."""
+    """Return a row for each inverter: its cost to reach the goal, the cheapest first."""
     rows = []
-    for known in families(jobs):
-        reached = [job for job in known if latent(job) >= GOAL]
-        best = min(reached, key=cost) if reached else max(known, key=latent)
+    for family in families(jobs):
+        reached = [job for job in family if latent(job) >= GOAL]
+        best = min(reached, key=cost) if reached else max(family, key=latent)
         rows.append((not reached, cost(best) if reached else -latent(best), best))
     rows.sort(key=lambda row: row[:2])
     return [
@@ -74,13 +74,13 @@ def cheapest(jobs: Sequence[Job]) -> list[list[str]]:
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground."""
+    """Return the table of the jobs on one ground."""
     head = f"{setting(jobs[0])}, n = {jobs[0].summary['n']}"
     return f"{head}\n\n{markdown(HEADINGS, cheapest(jobs))}"
 
 
 def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
-    """All panels, guidance down and grid across."""
+    """Return the figure of all panels, guidance down and grid across."""
     guidances = sorted({ground(jobs[0])[0] for jobs in all_grounds})
     grids = sorted({ground(jobs[0])[1] for jobs in all_grounds})
     names = sorted({job.summary["inverter"] for jobs in all_grounds for job in jobs})
@@ -108,10 +108,10 @@ def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """A picture of all grounds and a table of each."""
-    found = grounds(jobs, ground)
-    shown = "![Error of the latent against evaluations a step](frontier.png)"
-    return Results("\n\n".join([shown, *map(table, found)]), {"frontier.png": panels(found)})
+    """Return a picture of all grounds and a table of each."""
+    blocks = grounds(jobs, ground)
+    figure = "![Error of the latent against evaluations a step](frontier.png)"
+    return Results("\n\n".join([figure, *map(table, blocks)]), {"frontier.png": panels(blocks)})
 
 
 experiment = Experiment(make)

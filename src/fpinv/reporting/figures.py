@@ -1,123 +1,93 @@
-"""Pictures side by side in a figure: rows of examples, columns of what became of them."""
+"""Pictures of several runs side by side: a row an example, a column a kind of picture of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path
-from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from fpinv.reporting.experiment import Job
+from fpinv.reporting.grid import Tile, grid, read_picture
 from fpinv.run.folder import picture
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-INCHES = 1.4  # side of a picture
-LETTERS = 24  # that stand beside a row, or under a picture, in a line
-
-Cell = tuple[Path, str]
-"""A picture and the words under it."""
+Row = Mapping[str, Any]
+"""The line of an example, with its ``id`` and ``images``."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A column: what a job kept of each example.
+class PictureColumn:
+    """One kind of picture of one run.
 
     Arguments:
-        heading: Over the column.
-        job: Whose pictures; its examples must have their ``images``.
-        name: Which of its pictures.
-        metric: Whose value in dB stands under each; empty for none.
+        title: Words over the column.
+        folder: The run's folder; None where it is not at hand, which leaves the column empty.
+        rows: The run's examples.
+        name: Name of the picture, such as ``reconstruction``.
+        metric: The metric in dB whose value stands under each picture; empty for none.
     """
 
-    heading: str
-    job: Job
+    title: str
+    folder: Path | None
+    rows: Sequence[Row]
     name: str
     metric: str = ""
 
     @cached_property
-    def examples(self) -> dict[str, Mapping[str, Any]]:
-        """The examples with that picture, by id."""
-        return {e["id"]: e for e in self.job.examples if self.name in e["images"]}
+    def examples(self) -> dict[str, Row]:
+        """Return the examples with that picture, by id."""
+        rows = self.rows if self.folder else ()
+        return {row["id"]: row for row in rows if self.name in row["images"]}
 
-    def cell(self, id: str) -> Cell:
-        """Of one of them."""
-        assert self.job.folder is not None
+    def file(self, id: str) -> Path:
+        """Return the file of an example's picture."""
+        assert self.folder is not None
+        return picture(self.folder, id, self.name)
+
+    def caption(self, id: str) -> str:
+        """Return the value of the metric, such as ``29.13 dB``."""
         value = self.examples[id].get(self.metric)
-        words = "" if value is None else f"{value:.2f} dB"
-        return picture(self.job.folder, id, self.name), words
+        return "" if value is None else f"{value:.2f} dB"
+
+
+def job_pictures(title: str, job: Job, name: str, metric: str = "") -> PictureColumn:
+    """Return a column of pictures of a job, whose examples must have their ``images``."""
+    return PictureColumn(title, job.folder, job.examples, name, metric)
+
+
+def shared(columns: Sequence[PictureColumn]) -> list[str]:
+    """Return the ids of the examples whose pictures all columns have, in the first one's order."""
+    if not columns:
+        return []
+    return [id for id in columns[0].examples if all(id in c.examples for c in columns)]
 
 
 def side_by_side(
-    columns: Sequence[Shown],
-    most: int,
-    title: Callable[[Mapping[str, Any]], str] = lambda example: "",
-) -> Figure | None:
-    """The first examples whose pictures all columns have.
+    columns: Sequence[PictureColumn], most: int, label: Callable[[Row], str] = lambda row: ""
+) -> Image.Image | None:
+    """Return a picture of the first ``most`` examples that all columns share; None without any.
 
     Arguments:
-        columns: From left to right.
-        most: Rows.
-        title: Words beside the row of an example.
-
-    Returns:
-        None where the runs are not at hand, or kept no pictures in common.
+        columns: The columns from left to right.
+        most: Number of rows at most.
+        label: Gives the words beside the row of an example.
     """
-    if any(column.job.folder is None for column in columns):
-        return None
-    first, *others = (column.examples for column in columns)
-    ids = [id for id in first if all(id in other for other in others)][:most]
-    rows = [[column.cell(id) for column in columns] for id in ids]
-    titles = [title(first[id]) for id in ids]
-    return picture_grid([c.heading for c in columns], rows, titles) if ids else None
+    ids = shared(columns)[:most]
+    rows = [[Tile(read_picture(c.file(id)), c.caption(id)) for c in columns] for id in ids]
+    labels = [label(columns[0].examples[id]) for id in ids]
+    return grid(rows, [c.title for c in columns], labels) if ids else None
 
 
-def new_words(text: str, other: str) -> str:
-    """The words of a prompt that another lacks, without the punctuation after them."""
-    known = other.split()
-    return " ".join(word.strip(",.;") for word in text.split() if word not in known)
+def prompts(row: Row) -> str:
+    """Return the prompt of an example, and that of its edit where it has one."""
+    target = row.get("texts", row).get("target")
+    return f"{row['prompt']} → {target}" if target else row["prompt"]
 
 
-def picture_grid(
-    headings: Sequence[str], rows: Sequence[Sequence[Cell]], titles: Sequence[str] = ()
-) -> Figure:
-    """Rows of pictures with words under them, headings over the first, titles beside each.
-
-    A row may be shorter than the headings.
-    """
-    from matplotlib.figure import Figure
-
-    beside = 1.5 if any(titles) else 0.0
-    lines = max(fill(words, LETTERS).count("\n") for row in rows for _, words in row)
-    high = INCHES + 0.15 * (lines + 1)
-    size = (INCHES * len(headings) + beside, high * len(rows) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(rows), len(headings), squeeze=False)
-    for axes, row in zip(grid, rows, strict=True):
-        for axis, cell in zip_longest(axes, row):
-            if cell is None:
-                axis.set_axis_off()
-            else:
-                _show(axis, cell)
-    for axis, heading in zip(grid[0], headings, strict=True):
-        axis.set_title(heading, fontsize=8)
-    for axes, title in zip(grid, titles, strict=False):
-        words = fill(title, LETTERS)
-        axes[0].set_ylabel(words, fontsize=7, rotation=0, ha="right", va="center", labelpad=6)
-    return figure
-
-
-def _show(axis: Axes, cell: Cell) -> None:
-    file, words = cell
-    with Image.open(file) as image:
-        axis.imshow(image.convert("RGB"), interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.set_xlabel(fill(words, LETTERS), fontsize=7, labelpad=2)
+def new_words(text: str, reference: str) -> str:
+    """Return the words of a prompt that a reference lacks, without their punctuation."""
+    words = reference.split()
+    return " ".join(word.strip(",.;") for word in text.split() if word not in words)

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fpinv.editing.images import strip
 from fpinv.images import to_pil
 from fpinv.metrics import pixels
 from fpinv.metrics.clip import CLIP, directional_similarity, similarity
 from fpinv.metrics.edit_accuracy import SceneReader, accuracy
 from fpinv.metrics.lpips import PerceptualMetric
+from fpinv.reporting.grid import strip
 from fpinv.tasks.edit_cases import Outcome
 from fpinv.tasks.loading import Column
 
@@ -121,4 +121,4 @@ def pictures(outcome: Outcome, k: int) -> dict[str, Image.Image]:
     }
     if truth is not None:
         named["truth"] = to_pil(truth)
-    return named | {"strip": strip(list(named.values()))}
+    return named | {"strip": strip(named)}

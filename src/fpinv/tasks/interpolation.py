@@ -13,10 +13,11 @@ from torch import Tensor
 from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.groups import Groups
 from fpinv.errors import UserError
-from fpinv.images import sheet
+from fpinv.images import to_pil
 from fpinv.inversion import Inverter
 from fpinv.metrics import pixels
 from fpinv.models.model import Model
+from fpinv.reporting.grid import Tile, grid
 from fpinv.seeds.centroids import Centroid, NAOCentroid
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.paths import NAOPath, Path
@@ -168,7 +169,12 @@ class Interpolation(JudgedTask):
         )
 
     def _strip(self, members: Tensor, images: Tensor) -> Image.Image:
-        """The path between its two originals, or the set and then its centroid."""
+        """Return the path between its two originals, or the set and then its centroid."""
+        originals = [f"original {k + 1}" for k in range(len(members))]
         if self.mode == "path":
-            return sheet(torch.cat([members[:1], images, members[1:]]))
-        return sheet(torch.cat([members, images]))
+            shown = torch.cat([members[:1], images, members[1:]])
+            seeds = [f"seed {k + 1}" for k in range(len(images))]
+            titles = [originals[0], *seeds, originals[1]]
+        else:
+            shown, titles = torch.cat([members, images]), [*originals, "centroid"]
+        return grid([[Tile(to_pil(image)) for image in shown]], titles)

@@ -8,15 +8,17 @@ from itertools import chain, islice
 from typing import ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.groups import Group, Groups, subsets
 from fpinv.errors import UserError
-from fpinv.images import sheet
+from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter
 from fpinv.metrics import pixels
 from fpinv.models.model import Model
+from fpinv.reporting.grid import Tile, grid
 from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
 from fpinv.seeds.optimisation import Found
@@ -185,7 +187,7 @@ class RareConcept(JudgedTask):
                 "loss_end": _mean([min(losses) for losses in found.losses]),
             },
             {**_curves("centroid", start.found), **_curves("seedselect", found)},
-            {"sheet": sheet(*torch.cat([references, images.unsqueeze(1)], 1))},
+            {"sheet": _sheet(references, images)},
             inversion=start.inversion,
             image=bench.name(group),
             arrays=self.judge.arrays(images, start.loaded.real, group.category),
@@ -217,6 +219,14 @@ class RareConcept(JudgedTask):
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _sheet(references: Tensor, images: Tensor) -> Image.Image:
+    """Return a row for each image (B, 3, H, W): its references (B, K, 3, H, W), then itself."""
+    rows = torch.cat([references, images.unsqueeze(1)], 1)
+    titles = [*(f"reference {k + 1}" for k in range(references.shape[1])), "generated"]
+    labels = [f"image {k + 1}" for k in range(len(images))]
+    return grid([[Tile(to_pil(image)) for image in row] for row in rows], titles, labels)
 
 
 def _curves(name: str, found: Found) -> dict[str, Sequence[float]]:

@@ -1,6 +1,12 @@
-"""A report on experiments: their results beside the paper's, as one page."""
+"""Self-contained HTML pages: reports on experiments, galleries of edits, the user study.
 
-from fpinv.reporting.page.page import markdown, page
+``html`` renders a template of this folder with the shared style and script. ``gallery`` and
+``section`` gather what a page shows from run folders and results; ``report`` makes of sections one
+HTML page and one Markdown file.
+"""
+
+from fpinv.reporting.page.html import render
+from fpinv.reporting.page.report import markdown, page
 from fpinv.reporting.page.section import Section, collect
 
-__all__ = ["Section", "collect", "markdown", "page"]
+__all__ = ["Section", "collect", "markdown", "page", "render"]

@@ -20,7 +20,7 @@ from fpinv.reporting.experiment import (
     load,
     read_kept,
 )
-from fpinv.reporting.page.pictures import Gallery, galleries
+from fpinv.reporting.page.gallery import Gallery, galleries
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import is_interval
 from fpinv.run.sweep import varied

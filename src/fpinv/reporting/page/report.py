@@ -1,0 +1,74 @@
+"""The report on experiments, as one HTML page and as Markdown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from fpinv.reporting.experiment import JOBS
+from fpinv.reporting.page.html import render
+from fpinv.reporting.page.section import Section
+
+NOTICE = "The paper's numbers: other data, another model"
+COLUMNS = 6  # of a table that has room in half a page
+PICTURE = re.compile(r"(!\[[^\]]*\]\()([^):]+)\)")
+
+
+def page(sections: Sequence[Section], folder: Path) -> str:
+    """Return the HTML page.
+
+    Arguments:
+        sections: The experiments, in order.
+        folder: The folder that the page will lie in, from which it links to records.
+    """
+    return render(
+        "report.html",
+        title="fpinv: report",
+        sections=sections,
+        notice=NOTICE,
+        broad=broad,
+        link=_linking(folder),
+        jobs_file=JOBS,
+    )
+
+
+def broad(text: str) -> bool:
+    """Return True if Markdown needs the whole width: for a picture, or a table of many columns."""
+    return "![" in text or any(line.count("|") > COLUMNS + 1 for line in text.split("\n"))
+
+
+def _linking(folder: Path) -> Callable[[Path], str]:
+    """Return a function that names a file as seen from a folder."""
+
+    def link(file: Path) -> str:
+        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+
+    return link
+
+
+def markdown(sections: Sequence[Section], folder: Path) -> str:
+    """Return the report as Markdown, which links to pictures and records where they lie.
+
+    Arguments:
+        sections: The experiments, in order.
+        folder: The folder that the file will lie in.
+    """
+    parts = ["# Report", *(_section(section, _linking(folder)) for section in sections)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section, link: Callable[[Path], str]) -> str:
+    def linked(reference: re.Match[str]) -> str:
+        return f"{reference[1]}{link(section.results / reference[2])})"
+
+    parts = [f"## {section.title}", section.about, PICTURE.sub(linked, section.text.strip())]
+    if section.paper is not None:
+        parts += [f"**{NOTICE}.**", "\n".join(f"> {s}" for s in section.paper.strip().split("\n"))]
+    parts += [_facts(section.facts), f"Records: {link(section.results)}"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    return "\n".join(f"- {key}: {value}" for key, value in facts.items())
