@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -13,9 +14,12 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fpinv.errors import UserError
-from fpinv.run.messages import nearest
+from fpinv.run.messages import explain, nearest
 
 SCALARS = (bool, int, float, str, type(None))
+
+# The errors that it logs are raised, too, and then explained in one line.
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
 
 
 def build(config: DictConfig, key: str) -> Any:  # noqa: ANN401
@@ -81,9 +85,8 @@ def _locate(path: str, target: str) -> Callable[..., Any]:
     try:
         located: Callable[..., Any] = get_object(target)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{path}._target_={target} cannot be imported ({type(error).__name__}: {error})"
-        ) from error
+        reason = explain(error.__cause__ or error)
+        raise UserError(f"{path}._target_={target} cannot be imported ({reason})") from error
     return located
 
 
