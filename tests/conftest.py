@@ -24,7 +24,7 @@ CONF = str(Path(__file__).parents[1] / "conf")
 
 @pytest.fixture(scope="session")
 def main() -> Callable[[], None]:
-    """The ``hydra.main`` function of run.py."""
+    """Return the ``hydra.main`` function of run.py."""
     file = Path(__file__).parents[1] / "run.py"
     spec = importlib.util.spec_from_file_location("fpinv_run", file)
     module = importlib.util.module_from_spec(spec)
@@ -35,11 +35,13 @@ def main() -> Callable[[], None]:
 
 @pytest.fixture(scope="session")
 def recorded_sweep(main: Callable[[], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep of two real runs, tracked offline."""
+    """Return the folder of a sweep of two real runs, tracked offline."""
     folder = tmp_path_factory.mktemp("recorded") / "sweep"
-    asked = ["limit=2", "steps=2", "inverter.iterations=1,2", f"hydra.sweep.dir={folder}"]
+    overrides = ["limit=2", "steps=2", "inverter.iterations=1,2", f"hydra.sweep.dir={folder}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["run.py", "-cp", CONF, "-m", *asked, "tracking.mode=offline"])
+        patch.setattr(
+            sys, "argv", ["run.py", "-cp", CONF, "-m", *overrides, "tracking.mode=offline"]
+        )
         assert command_line.run(main) == 0
     return folder
 

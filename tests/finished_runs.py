@@ -1,4 +1,4 @@
-"""Runs as they leave their folders, for what reads records."""
+"""Folders of finished runs, for tests of code that reads records."""
 
 from omegaconf import OmegaConf
 
@@ -15,7 +15,7 @@ HEADER = {
 
 
 def finish(path, records, overrides=(), config=None, choices=None, header=None, pooled=None):
-    """One finished job with these records in the folder ``path``; the last part is its number."""
+    """Write a finished job with these records into ``path``, whose name is its number."""
     folder = RunFolder(path)
     for record in records:
         folder.append(record)

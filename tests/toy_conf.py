@@ -1,4 +1,4 @@
-"""A configuration folder whose parts are those of ``run_toys``, around the real config.yaml."""
+"""A configuration folder with the components of ``run_toys`` around the real config.yaml."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OPTIONS = {
 
 
 def write_toy_conf(folder: Path) -> Path:
-    """Writes the configuration; returns its folder."""
+    """Write the configuration; return its folder."""
     for option, text in OPTIONS.items():
         file = folder / f"{option}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,11 @@ def write_toy_conf(folder: Path) -> Path:
 
 
 def environment_of_its_own() -> dict[str, str]:
-    """Variables for a process that finds the toys and shares no W&B service with this one."""
+    """Return variables for a process that finds the toys and has a W&B service of its own."""
     path = [str(ROOT / "src"), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-    given = {"PYTHONPATH": os.pathsep.join(path), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    return {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"} | given
+    variables = {
+        "PYTHONPATH": os.pathsep.join(path),
+        "WANDB_MODE": "offline",
+        "OMP_NUM_THREADS": "1",
+    }
+    return {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"} | variables

@@ -1,4 +1,4 @@
-"""Reads what W&B wrote offline: protocol buffers in LevelDB's log format, blocks of 32 KiB."""
+"""A reader of W&B's offline files: protocol buffers in LevelDB's log format, blocks of 32 KiB."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 600  # tenths of a second
 
 
 def records(path: Path) -> Iterator[pb.Record]:
-    """The records of a .wandb file."""
+    """Yield the records of a .wandb file."""
     data, at, payload = path.read_bytes(), FILE_HEADER, b""
     while at + HEADER <= len(data):
         if (room := BLOCK - at % BLOCK) < HEADER:
@@ -34,18 +34,18 @@ def records(path: Path) -> Iterator[pb.Record]:
 
 
 def values(items: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Key-value items of a record as Python values."""
+    """Return key-value items of a record as Python values."""
     return {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
 
 
 def of_kind(path: Path, kind: str) -> list[Any]:
-    """The records of one kind, unwrapped, of a run that has ended."""
+    """Return the records of one kind, unwrapped, of a run that has ended."""
     _wait_for_end(path)
     return [getattr(r, kind) for r in records(path) if r.WhichOneof("record_type") == kind]
 
 
 def _wait_for_end(path: Path) -> None:
-    """W&B's service writes on for a moment after a run has ended."""
+    """Wait, because W&B's service writes on for a moment after a run has ended."""
     for _ in range(PATIENCE):
         if any(r.WhichOneof("record_type") == "exit" for r in records(path)):
             return
@@ -53,5 +53,5 @@ def _wait_for_end(path: Path) -> None:
 
 
 def offline_files(folder: Path) -> list[Path]:
-    """The .wandb files below a folder, oldest first."""
+    """Return the .wandb files below a folder, oldest first."""
     return sorted(folder.glob("**/offline-run-*/*.wandb"))

@@ -1,4 +1,4 @@
-"""Every file in conf/ composes, fits its target's signature, and builds what needs no download."""
+"""The files in conf/: all compose, fit their targets, and build where that needs no download."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PARTS = ("tracking", "dataset", "inverter", "adjustment", "task")
 
 
 def options(groups: str = "*") -> list[str]:
-    """``group=option`` of every file in a group's folder."""
+    """Return ``group=option`` of every file in a group's folder."""
     files = sorted(CONF.glob(f"{groups}/**/*.yaml"))
     return [f"{file.parent.relative_to(CONF)}={file.stem}" for file in files]
 
 
 def overrides(option: str) -> list[str]:
-    """The option, after the task that its group is part of."""
+    """Return the option, after the task that its group is part of."""
     group = option.partition("=")[0]
-    folder, _, part = group.rpartition("/")
+    folder, _, name = group.rpartition("/")
     if folder != "task":
         return [option] if option else []
-    tasks = [file for file in sorted((CONF / "task").glob("*.yaml")) if part in parts(file)]
+    tasks = [file for file in sorted((CONF / "task").glob("*.yaml")) if name in parts(file)]
     return [f"task={tasks[0].stem}", option]
 
 
 def parts(file: Path) -> list[str]:
-    """The groups that a file's defaults choose from."""
+    """Return the groups that a file's defaults choose from."""
     defaults = OmegaConf.load(file).get("defaults", [])
     return [str(key) for entry in defaults if not isinstance(entry, str) for key in entry]
 
@@ -46,32 +46,32 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def composed(*given: str) -> DictConfig:
+def composed(*arguments: str) -> DictConfig:
     try:
-        return compose("config", overrides=list(given))
+        return compose("config", overrides=list(arguments))
     except Exception as error:
-        raise AssertionError(f"{given} does not compose: {error}") from error
+        raise AssertionError(f"{arguments} does not compose: {error}") from error
 
 
 @pytest.mark.parametrize("option", ["", *options()])
-def test_composes_and_fits_its_targets(option: str):
+def test_every_option_composes_and_fits_its_targets(option: str):
     config = composed(*overrides(option))
     assert not OmegaConf.missing_keys(config)
     OmegaConf.resolve(config)
-    for part in (*PARTS, "model"):
-        check(config, part)
+    for key in (*PARTS, "model"):
+        check(config, key)
 
 
 @pytest.mark.parametrize("option", options("[aidt]*"))
-def test_instantiates(option: str):
-    """Data sets that need a folder, and metrics that need a download, may say so in one line."""
+def test_every_option_builds_or_is_refused_in_one_line(option: str):
+    """Build it; a data set without its folder, or a metric without its download, may refuse."""
     config = composed(*overrides(option))
-    for part in PARTS:
+    for key in PARTS:
         try:
-            build(config, part)
+            build(config, key)
         except UserError as error:
             assert "\n" not in str(error)
-            assert part == "dataset" and option.startswith("dataset="), f"{option}: {error}"
+            assert key == "dataset" and option.startswith("dataset="), f"{option}: {error}"
 
 
 def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
@@ -84,7 +84,7 @@ def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
     assert table.task.perceptual._target_.endswith("ScenesFeatures")
 
 
-def test_edits_are_judged_unless_told_otherwise():
+def test_editing_has_a_reader_unless_told_otherwise():
     assert build(composed("task=editing"), "task").reader is not None
     assert build(composed("task=editing", "~task/reader"), "task").reader is None
 
@@ -101,7 +101,7 @@ def test_photographs_choose_networks_for_photographs_unless_told_otherwise():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "words"),
     [
         ("task.path.resolution=abc", "a whole number"),
         ("task.path.quadrature=trapezoid", "simpson or midpoint"),
@@ -109,7 +109,7 @@ def test_photographs_choose_networks_for_photographs_unless_told_otherwise():
         ("task.points=2.5", "a whole number"),
     ],
 )
-def test_inherited_arguments_are_checked_too(override: str, said: str):
+def test_inherited_arguments_are_checked_too(override: str, words: str):
     config = composed("task=interpolation", override)
-    with pytest.raises(UserError, match=f"{override}.*{said}"):
+    with pytest.raises(UserError, match=f"{override}.*{words}"):
         check(config, "task")

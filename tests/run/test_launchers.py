@@ -31,14 +31,14 @@ def installed(launcher: str) -> bool:
 
 @pytest.fixture(params=LAUNCHERS)
 def launcher(request: pytest.FixtureRequest) -> list[str]:
-    """The arguments that have a sweep's jobs run elsewhere."""
+    """Return the arguments that have a sweep's jobs run elsewhere."""
     if not installed(request.param):
         pytest.skip(f"hydra/launcher={request.param} is not installed: pip install -e '.[dev]'")
     return [f"hydra/launcher={request.param}", *LAUNCHERS[request.param]]
 
 
 def sweep(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """A sweep in a process of its own, on toy parts, into the folder's ``sweep``."""
+    """Run a sweep of toys in a process of its own, into the folder's ``sweep``."""
     conf = write_toy_conf(folder / "conf")
     return subprocess.run(
         [sys.executable, str(ROOT / "run.py"), "-cp", str(conf), "-m", *arguments]
@@ -62,25 +62,27 @@ def lines(folder: Path, job: int) -> list[dict]:
 
 
 def test_jobs_elsewhere_are_gathered_and_the_worst_code_wins(launcher: list[str], tmp_path: Path):
-    """Of four jobs two are misconfigured, one has a broken image."""
-    asked = ["limit=3", "dataset.root=null,/nowhere", "dataset.corrupt=null,1", "seed=5"]
-    done = sweep(tmp_path, *launcher, *asked)
-    assert done.returncode == 2
+    """Run four jobs, two of them misconfigured and one with a broken image."""
+    overrides = ["limit=3", "dataset.root=null,/nowhere", "dataset.corrupt=null,1", "seed=5"]
+    process = sweep(tmp_path, *launcher, *overrides)
+    assert process.returncode == 2
     assert [row["exit_code"] for row in table(tmp_path)] == ["0", "1", "2", "2"]
     assert [row["n"] for row in table(tmp_path)] == ["3", "2", "", ""]
-    said = done.stderr.splitlines()
-    assert len(said) == 3 and all(line.startswith("error: job ") for line in said)
-    assert "1 of 3 examples failed" in said[0] and "job 1 (" in said[0]
-    assert "/nowhere: no such folder" in said[1] and "/nowhere: no such folder" in said[2]
-    assert done.stdout.splitlines()[-1] == str(tmp_path / "sweep")
+    errors = process.stderr.splitlines()
+    assert len(errors) == 3 and all(line.startswith("error: job ") for line in errors)
+    assert "1 of 3 examples failed" in errors[0] and "job 1 (" in errors[0]
+    assert "/nowhere: no such folder" in errors[1] and "/nowhere: no such folder" in errors[2]
+    assert process.stdout.splitlines()[-1] == str(tmp_path / "sweep")
 
 
-def test_jobs_elsewhere_give_what_jobs_here_give(launcher: list[str], tmp_path: Path):
+def test_jobs_elsewhere_write_the_lines_of_jobs_here(launcher: list[str], tmp_path: Path):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    asked = ["limit=3", "seed=1,2", "guidance=2"]
-    assert sweep(here, *asked).returncode == sweep(there, *asked, *launcher).returncode == 0
+    overrides = ["limit=3", "seed=1,2", "guidance=2"]
+    assert (
+        sweep(here, *overrides).returncode == sweep(there, *overrides, *launcher).returncode == 0
+    )
     for job in (0, 1):
         assert lines(here, job) == lines(there, job)
     runs = [of_kind(file, "run")[0] for file in offline_files(there)]
@@ -89,22 +91,22 @@ def test_jobs_elsewhere_give_what_jobs_here_give(launcher: list[str], tmp_path: 
     assert all(of_kind(file, "exit")[0].exit_code == 0 for file in offline_files(there))
 
 
-def test_a_job_that_is_killed_fails_the_sweep_which_then_completes(
+def test_a_killed_job_fails_the_sweep_which_completes_when_repeated(
     launcher: list[str], tmp_path: Path
 ):
-    asked = ["limit=4", "task.stop_at=null,2", *launcher]
-    done = sweep(tmp_path, *asked)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "job 1 (" in done.stderr and "it was stopped before its end" in done.stderr
+    overrides = ["limit=4", "task.stop_at=null,2", *launcher]
+    process = sweep(tmp_path, *overrides)
+    assert process.returncode == 1 and "Traceback" not in process.stderr
+    assert "job 1 (" in process.stderr and "it was stopped before its end" in process.stderr
     assert {row["job"]: row["exit_code"] for row in table(tmp_path)}["1"] == "1"
-    again = sweep(tmp_path, *asked, TOY_GOES_ON="1")
+    again = sweep(tmp_path, *overrides, TOY_GOES_ON="1")
     assert (again.returncode, again.stderr) == (0, "")
     assert [row["n"] for row in table(tmp_path)] == ["4", "4"]
     for job in (0, 1):
         assert [row["id"] for row in lines(tmp_path, job)] == ["000", "001", "002", "003"]
 
 
-def test_a_launcher_that_is_not_installed_is_named():
+def test_a_missing_launcher_is_named_with_its_package():
     missing = MissingConfigException("", "hydra/launcher/ray", options=["basic"])
     assert explain(missing) == (
         "hydra/launcher=ray is not installed: pip install hydra-ray-launcher"

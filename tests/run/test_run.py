@@ -1,4 +1,4 @@
-"""The command: errors in one line, records, sweeps, resuming after a kill."""
+"""The command: its records, errors in one line, sweeps, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def run(main: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in this process, in a folder of its own, on toy parts."""
+    """Return a function that runs the command on toys, in this process and a new folder."""
     conf = write_toy_conf(tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -35,7 +35,7 @@ def run(main: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def subprocess_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """The same in a process of its own, which may be killed."""
+    """Run the command in a process of its own, which may be killed."""
     conf = write_toy_conf(folder / "conf")
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
     return subprocess.run(
@@ -62,18 +62,18 @@ def summary(folder: Path) -> dict:
 
 def test_a_run_leaves_its_records(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run("images=2", "guidance=2") == 0
-    folder, said = only_run(tmp_path), capsys.readouterr()
-    assert said.err == "" and said.out.splitlines()[-1] == str(folder)
-    assert "psnr" in said.out
+    folder, output = only_run(tmp_path), capsys.readouterr()
+    assert output.err == "" and output.out.splitlines()[-1] == str(folder)
+    assert "psnr" in output.out
     assert [row["id"] for row in rows(folder)] == [f"{k:03d}" for k in range(8)]
     assert sorted(path.name for path in (folder / "images").iterdir()) == ["000", "001"]
-    found = summary(folder)
-    assert (found["n"], found["failed"], found["total"]) == (8, 0, 8)
-    assert found["psnr"]["mean"] == 3.5 + 5 + 2 and found["residual"] is None
+    content = summary(folder)
+    assert (content["n"], content["failed"], content["total"]) == (8, 0, 8)
+    assert content["psnr"]["mean"] == 3.5 + 5 + 2 and content["residual"] is None
     header = {"model": "toy", "dataset": "scenes", "inverter": "fpi", "task": "reconstruction"}
-    assert header.items() <= found.items()
-    assert (found["steps"], found["guidance"], found["seed"]) == (50, 2, 0)
-    assert {"python", "torch", "diffusers", "transformers", "fpinv"} == found["versions"].keys()
+    assert header.items() <= content.items()
+    assert (content["steps"], content["guidance"], content["seed"]) == (50, 2, 0)
+    assert {"python", "torch", "diffusers", "transformers", "fpinv"} == content["versions"].keys()
     assert json.loads((folder / "status.json").read_text())["exit_code"] == 0
     assert "${" not in (folder / "config.yaml").read_text()
 
@@ -119,52 +119,56 @@ USER_ERRORS = {
 @pytest.mark.parametrize("argument", USER_ERRORS)
 def test_a_user_error_is_one_line(run: Run, argument: str, capsys: pytest.CaptureFixture[str]):
     assert run(argument) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("error: ")
-    for part in USER_ERRORS[argument]:
-        assert part in said.err
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and output.err.startswith("error: ")
+    for words in USER_ERRORS[argument]:
+        assert words in output.err
 
 
 def test_the_exit_code_reaches_the_shell(tmp_path: Path):
-    done = subprocess_run(tmp_path, "inverter=fpx")
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == (
+    process = subprocess_run(tmp_path, "inverter=fpx")
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr == (
         "error: inverter=fpx: no such option; did you mean fpi? (options: ddim, fpi)\n"
     )
 
 
-def test_of_numbers_given_to_groups_and_keys_the_groups_are_to_blame(tmp_path: Path):
-    done = subprocess_run(tmp_path, "inverter=3", "steps=2")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: inverter=3: a group takes the name of one of its options\n"
+def test_a_number_as_the_option_of_a_group_is_named_as_the_culprit(tmp_path: Path):
+    process = subprocess_run(tmp_path, "inverter=3", "steps=2")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "error: inverter=3: a group takes the name of one of its options\n"
 
 
 def test_a_crash_keeps_its_traceback(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run("task.crash=true") == 1
-    said, log = capsys.readouterr().err, only_run(tmp_path) / "error.log"
-    assert said == f"error: RuntimeError: the toy broke (traceback in {log})\n"
+    output, log = capsys.readouterr().err, only_run(tmp_path) / "error.log"
+    assert output == f"error: RuntimeError: the toy broke (traceback in {log})\n"
     assert "in __call__" in log.read_text()
 
 
-def test_one_corrupt_image_among_ten(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_corrupt_image_fails_alone_and_is_done_again(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     assert run("limit=null", "dataset.corrupt=4") == 1
-    said, folder = capsys.readouterr().err, only_run(tmp_path)
-    assert said.startswith("error: 1 of 10 examples failed: 004 (broken.png: no such image")
+    output, folder = capsys.readouterr().err, only_run(tmp_path)
+    assert output.startswith("error: 1 of 10 examples failed: 004 (broken.png: no such image")
     assert (summary(folder)["n"], summary(folder)["failed"]) == (9, 1)
     assert [row["id"] for row in rows(folder) if row["error"]] == ["004"]
     assert run(f"resume={folder}") == 1 and len(rows(folder)) == 10
 
 
-def test_a_killed_run_resumes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_resumes_to_the_records_of_an_uninterrupted_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     whole, folder = tmp_path / "whole", tmp_path / "killed"
-    asked = ["task.stop_at=5", "guidance=2", "images=6", "seed=3"]
-    done = subprocess_run(tmp_path, *asked, f"hydra.run.dir={folder}")
-    assert done.returncode == -signal.SIGKILL and len(rows(folder)) == 5
+    overrides = ["task.stop_at=5", "guidance=2", "images=6", "seed=3"]
+    process = subprocess_run(tmp_path, *overrides, f"hydra.run.dir={folder}")
+    assert process.returncode == -signal.SIGKILL and len(rows(folder)) == 5
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"id": "005", "pro')
     monkeypatch.setenv("TOY_GOES_ON", "1")
     assert run(f"resume={folder}") == 0
-    assert run(*asked, f"hydra.run.dir={whole}") == 0
+    assert run(*overrides, f"hydra.run.dir={whole}") == 0
     assert rows(folder) == rows(whole) and summary(folder) == summary(whole)
     for ours, theirs in zip(_files(folder / "images"), _files(whole / "images"), strict=True):
         assert ours.read_bytes() == theirs.read_bytes()
@@ -196,30 +200,53 @@ def test_a_resumed_run_refuses_another_configuration(
     before = _contents(folder)
     capsys.readouterr()
     assert run(f"resume={folder}", "guidance=3", "inverter=ddim", "limit=2", "steps=50") == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "guidance=2 and not guidance=3" in said and "inverter=fpi and not inverter=ddim" in said
-    assert "limit" not in said and "steps" not in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert (
+        "guidance=2 and not guidance=3" in output
+        and "inverter=fpi and not inverter=ddim" in output
+    )
+    assert "limit" not in output and "steps" not in output
     assert _contents(folder) == before
     assert run(f"resume={folder}", "guidance=2.0", "tracking.images=3") == 0
+
+
+def test_a_run_of_another_version_is_refused_in_one_line(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Resume runs whose task has since moved, or has lost an argument."""
+    assert run("limit=2") == 0
+    folder = only_run(tmp_path)
+    config = (folder / "config.yaml").read_text()
+    for line in ("_target_: run_toys_before.ToyTask", "_target_: run_toys.ToyTask\n  stopping: 3"):
+        (folder / "config.yaml").write_text(config.replace("_target_: run_toys.ToyTask", line))
+        before = _contents(folder)
+        capsys.readouterr()
+        assert run(f"resume={folder}") == 2
+        output = capsys.readouterr()
+        assert output.out == "" and output.err.count("\n") == 1
+        assert f"resume={folder} is a run of another version of fpinv (task." in output.err
+        assert _contents(folder) == before
+    (folder / "config.yaml").write_text(config)
+    assert run(f"resume={folder}") == 0
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in _files(folder)}
 
 
-def test_a_sweep_is_a_group_of_runs_and_a_table(
+def test_a_sweep_ends_with_a_table_over_its_group_of_runs(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert run("-m", "limit=2", "guidance=1,2") == 0
     (folder,) = tmp_path.glob("outputs/multirun/*")
-    said = capsys.readouterr()
-    assert said.err == "" and said.out.splitlines()[-1] == str(folder)
-    assert "guidance" in said.out and "limit" not in said.out
+    output = capsys.readouterr()
+    assert output.err == "" and output.out.splitlines()[-1] == str(folder)
+    assert "guidance" in output.out and "limit" not in output.out
     runs = [of_kind(file, "run")[0] for file in offline_files(folder)]
-    assert len({one.run_id for one in runs}) == 2
-    assert {one.run_group for one in runs} == {folder.name}
+    assert len({wandb_run.run_id for wandb_run in runs}) == 2
+    assert {wandb_run.run_group for wandb_run in runs} == {folder.name}
     assert all(of_kind(file, "exit")[0].exit_code == 0 for file in offline_files(folder))
     with (folder / "sweep.csv").open() as file:
         table = list(csv.DictReader(file))
@@ -232,9 +259,40 @@ def test_the_worst_code_of_a_sweep_wins(
 ):
     assert run("-m", "dataset.corrupt=null,1") == 1
     assert run("-m", "dataset.root=null,/nowhere,.") == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[-1].startswith("error: job 1 (dataset.root=/nowhere): /nowhere: no such folder")
+    output = capsys.readouterr().err.splitlines()
+    assert output[-1].startswith("error: job 1 (dataset.root=/nowhere): /nowhere: no such folder")
     assert len(list(tmp_path.glob("outputs/multirun/*/2/summary.json"))) == 1
+
+
+def test_the_exit_code_belongs_to_one_call_of_several_in_a_process(run: Run, tmp_path: Path):
+    """Run twice: the second call has its own exit code and the user's own command line."""
+    assert run("-m", "dataset.root=/nowhere,.") == 2
+    assert run("limit=1") == 0
+    folder = only_run(tmp_path)
+    assert run(f"resume={folder}") == 0 and sys.argv[3:] == [f"resume={folder}"]
+
+
+def test_a_sweep_that_cannot_be_read_has_not_succeeded(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fpinv.run.sweep.read_jobs", lambda folder: 1 / 0)
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        assert run("-m", "limit=1,2") == 1
+
+
+def test_a_sweep_that_its_launcher_gives_up_is_gathered(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    launch = BasicLauncher.launch
+
+    def give_up(launcher: BasicLauncher, jobs: list, initial_job_idx: int) -> None:
+        launch(launcher, jobs[:1], initial_job_idx)
+        raise RuntimeError("no node is free")
+
+    monkeypatch.setattr(BasicLauncher, "launch", give_up)
+    assert run("-m", "limit=1,2") == 1
+    output = capsys.readouterr()
+    assert output.err == "error: RuntimeError: no node is free\n" and "1 jobs" in output.out
 
 
 def test_an_experiment_may_hold_a_sweep(run: Run, tmp_path: Path):
@@ -252,9 +310,9 @@ def test_an_experiment_has_a_size_for_each_scale(
 ):
     assert run("experiment=sized", f"scale={scale}") == 0
     files = sorted(tmp_path.glob("outputs/multirun/*/*/summary.json"))
-    found = [json.loads(file.read_text()) for file in files]
-    assert [job["guidance"] for job in found] == list(range(1, jobs + 1))
-    assert {job["total"] for job in found} == {size}
+    summaries = [json.loads(file.read_text()) for file in files]
+    assert [job["guidance"] for job in summaries] == list(range(1, jobs + 1))
+    assert {job["total"] for job in summaries} == {size}
     assert run("experiment=sized", f"scale={scale}", "limit=4", "guidance=7") == 0
     (again,) = set(tmp_path.glob("outputs/multirun/*/*/summary.json")) - set(files)
     assert json.loads(again.read_text())["total"] == 4
@@ -291,20 +349,20 @@ REAL_INVERTER = [
 PAIRS = ["task=interpolation", "model=toy", "dataset=shades", *REAL_INVERTER, "steps=3"]
 
 
-def test_a_task_may_group_the_data_set_and_measure_all_examples_together(
+def test_a_grouping_task_has_pooled_measures(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run(*PAIRS, "limit=6", "images=1") == 0
-    folder, said = only_run(tmp_path), capsys.readouterr().out
-    found = summary(folder)
-    assert (found["n"], found["total"], found["features"]) == (6, 6, "brightness")
-    assert found["fid"]["mean"] > 0 and found["diversity"]["mean"] > 0
-    assert "fid" in said and "diversity" in said and "accuracy_few" in said
+    folder, output = only_run(tmp_path), capsys.readouterr().out
+    content = summary(folder)
+    assert (content["n"], content["total"], content["features"]) == (6, 6, "brightness")
+    assert content["fid"]["mean"] > 0 and content["diversity"]["mean"] > 0
+    assert "fid" in output and "diversity" in output and "accuracy_few" in output
     assert [path.name for path in (folder / "images").iterdir()] == ["dark-0000"]
     assert len(list((folder / "arrays").iterdir())) == 6
 
 
-def test_measures_over_all_examples_survive_a_kill(run: Run, tmp_path: Path):
+def test_pooled_measures_survive_a_kill(run: Run, tmp_path: Path):
     assert run(*PAIRS, "limit=6") == 0
     folder = only_run(tmp_path)
     whole = summary(folder)
@@ -320,5 +378,5 @@ def test_a_data_set_without_classes_is_refused_in_one_line(
     run: Run, capsys: pytest.CaptureFixture[str]
 ):
     assert run("task=interpolation", "model=toy", *REAL_INVERTER) == 2
-    said = capsys.readouterr().err
-    assert "has no classes" in said and len(said.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert "has no classes" in output and len(output.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The record files: whole, strict, and able to go on after a kill."""
+"""The files of a run: whole, strict JSON, and fit to go on after a kill."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_line_is_flat_and_names_its_pictures(tmp_path: Path):
     assert Image.open(folder.picture("a", "original")).getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_json_is_strict(tmp_path: Path):
+def test_json_has_null_for_non_finite_numbers(tmp_path: Path):
     folder = RunFolder(tmp_path)
     folder.append(record("a", math.inf, series={"residual": [math.nan, 1.0]}))
     folder.append(record("b", 10.0))
@@ -50,25 +50,25 @@ def test_json_is_strict(tmp_path: Path):
     assert read_json(tmp_path / "summary.json") == summary
 
 
-def test_finite_keeps_everything_else():
+def test_finite_replaces_non_finite_numbers_alone():
     value = {"a": [1, -math.inf, "x"], "b": {"c": math.nan, "d": True}}
     assert finite(value) == {"a": [1, None, "x"], "b": {"c": None, "d": True}}
 
 
 @pytest.mark.parametrize("kept", range(0, 60, 7))
-def test_a_half_written_last_line_is_dropped(tmp_path: Path, kept: int):
+def test_a_half_written_last_line_is_dropped(tmp_path: Path, length: int):
     folder = RunFolder(tmp_path)
     folder.append(record("a"))
     whole = folder.lines.read_bytes()
     folder.append(record("ü"))
-    folder.lines.write_bytes(folder.lines.read_bytes()[: len(whole) + kept])
+    folder.lines.write_bytes(folder.lines.read_bytes()[: len(whole) + length])
     again = RunFolder(tmp_path)
     assert again.finished == {"a"} and folder.lines.read_bytes() == whole
     again.append(record("ü"))
     assert [row["id"] for row in lines(again)] == ["a", "ü"]
 
 
-def test_a_line_without_its_end_is_kept(tmp_path: Path):
+def test_a_last_line_without_newline_is_kept(tmp_path: Path):
     folder = RunFolder(tmp_path)
     folder.append(record("a"))
     folder.lines.write_bytes(folder.lines.read_bytes().rstrip())
@@ -111,7 +111,7 @@ def test_ids_stay_inside_the_folder(tmp_path: Path):
     assert folder.picture("a/b", "x") != folder.picture("a_b", "x")
 
 
-def test_a_metric_cannot_hide_a_field():
+def test_a_metric_with_the_name_of_a_field_is_refused():
     with pytest.raises(ValueError, match="images"):
         Record("a", "", {"images": 1.0})
 
@@ -122,11 +122,11 @@ def test_arrays_of_finished_examples_come_back_in_order(tmp_path: Path):
         folder.append(record(id, arrays={"real": torch.full((2, 3), float(k))}))
     folder.append(record("none"))
     folder.append(Record("failed", "p", error="broken", arrays={"real": torch.zeros(1)}))
-    found = RunFolder(tmp_path).arrays()
-    assert [float(one["real"].mean()) for one in found] == [0, 1]
+    arrays = RunFolder(tmp_path).arrays()
+    assert [float(tensors["real"].mean()) for tensors in arrays] == [0, 1]
 
 
-def test_measures_over_all_examples_are_part_of_the_summary(tmp_path: Path):
+def test_pooled_measures_are_part_of_the_summary(tmp_path: Path):
     folder = RunFolder(tmp_path)
     folder.append(record("a"))
     summary = folder.summarise({}, 1, pooled={"fid": {"mean": 2.0, "ci95": None}, "features": "x"})
@@ -145,8 +145,8 @@ def test_texts_are_kept_and_are_no_metrics(tmp_path: Path):
 
 def test_records_of_one_image_share_its_inversion(tmp_path: Path):
     folder = RunFolder(tmp_path)
-    found = Inversion(torch.zeros(1, 1, 2, 2), torch.ones(1), torch.ones(1))
+    inversion = Inversion(torch.zeros(1, 1, 2, 2), torch.ones(1), torch.ones(1))
     for id in ("x--0", "x--1"):
-        folder.append(record(id, inversion=found, image="x"), {"steps": 3})
+        folder.append(record(id, inversion=inversion, image="x"), {"steps": 3})
     assert [file.name for file in (tmp_path / "inversions").iterdir()] == ["x.safetensors"]
     assert Inversion.load(folder.inversion("x"))[1]["id"] == "x"

@@ -1,4 +1,4 @@
-"""What W&B is told, read back from its offline files, and that it never stops a run."""
+"""W&B: its offline files hold all there is to see, and its errors never stop a run."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def example(id: str, psnr: float) -> Record:
     return Record(id, f"prompt {id}", metrics, {"residual": [psnr, psnr / 2]}, pictures)
 
 
-def work(folder: RunFolder, tracker: Tracker, *todo: Record) -> None:
+def work(folder: RunFolder, tracker: Tracker, *records: Record) -> None:
     for index, row in enumerate(folder.rows):
         tracker.example(index, row)
-    for one in todo:
-        tracker.example(len(folder.rows), folder.append(one))
+    for record in records:
+        tracker.example(len(folder.rows), folder.append(record))
     tracker.finish(folder.summarise({"model": "toy"}, total=2), CONFIG, folder)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was cut off after one example and then resumed."""
+    """Return the folder of a run that was cut off after one example and then resumed."""
     path = tmp_path_factory.mktemp("run")
     with pytest.raises(KeyboardInterrupt), track(SETTINGS, IDENTITY, path) as tracker:
         tracker.example(0, RunFolder(path).append(example("a", 10.0)))
@@ -57,14 +57,14 @@ def test_a_run_has_its_identity_and_config(finished: Path):
 
 
 def test_a_resumed_run_is_the_same_run_and_complete(finished: Path):
-    first, second = offline_files(finished)
-    assert of_kind(first, "run")[0].run_id == of_kind(second, "run")[0].run_id
-    assert [e.exit_code for e in of_kind(first, "exit") + of_kind(second, "exit")] == [1, 0]
-    history = [values(h.item) for h in of_kind(second, "history")]
+    earlier, later = offline_files(finished)
+    assert of_kind(earlier, "run")[0].run_id == of_kind(later, "run")[0].run_id
+    assert [e.exit_code for e in of_kind(earlier, "exit") + of_kind(later, "exit")] == [1, 0]
+    history = [values(h.item) for h in of_kind(later, "history")]
     assert [h["example/psnr"] for h in history if "example/psnr" in h] == [10.0, 20.0]
 
 
-def test_a_sweep_draws_itself(finished: Path):
+def test_a_run_is_a_point_on_each_axis(finished: Path):
     file = offline_files(finished)[-1]
     history = [values(h.item) for h in of_kind(file, "history")]
     (point,) = [h for h in history if "by_guidance/psnr" in h]
@@ -83,21 +83,21 @@ def test_the_summary_has_the_means(finished: Path):
 
 
 def tables(file: Path) -> dict[str, dict]:
-    """The tables that a run logged, by key."""
-    found = {}
+    """Return the tables that a run logged, by key."""
+    contents = {}
     for artifact in of_kind(file, "artifact"):
         files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
         for name, path in files.items():
             if name.endswith(".table.json"):
-                found[name.removesuffix(".table.json")] = json.loads(path.read_text()) | {
+                contents[name.removesuffix(".table.json")] = json.loads(path.read_text()) | {
                     "files": files
                 }
-    return found
+    return contents
 
 
-def test_one_table_of_pictures_at_the_end(finished: Path):
-    found = tables(offline_files(finished)[-1])
-    (content,) = (table for name, table in found.items() if not name.startswith("charts/"))
+def test_a_run_has_one_table_of_pictures(finished: Path):
+    contents = tables(offline_files(finished)[-1])
+    (content,) = (table for name, table in contents.items() if not name.startswith("charts/"))
     files = content["files"]
     assert all(path.is_relative_to(finished) for path in files.values())
     assert content["columns"] == ["id", "prompt", "original", "reconstruction", "psnr", "residual"]
@@ -115,8 +115,8 @@ def test_a_setting_of_zero_is_a_place_on_its_axis(tmp_path: Path):
     assert [h["guidance"] for h in history if "by_guidance/psnr" in h] == [0]
 
 
-def test_an_offline_sweep_read_back(recorded_sweep: Path):
-    """Config, group, axes, charts and one table of pictures of each run of a real sweep."""
+def test_each_run_of_an_offline_sweep_is_complete(recorded_sweep: Path):
+    """Check config, group, axes, charts and pictures of each run of a real sweep."""
     files = offline_files(recorded_sweep)
     assert len(files) == 2
     for file, iterations in zip(files, (1, 2), strict=True):
@@ -136,18 +136,18 @@ def test_an_offline_sweep_read_back(recorded_sweep: Path):
         for axis in ("iterations", "guidance", "steps", "seconds_per_image"):
             assert axes[f"by_{axis}/*"] == axis
         assert axes["step/*"] == "step/index" and axes["example/*"] == "example/index"
-        found = tables(file)
+        contents = tables(file)
         charts = {f"{chart_key(axis, metric)}_table" for _, axis, metric in CHARTS}
-        assert set(found) == {*charts, PICTURES}
+        assert set(contents) == {*charts, PICTURES}
         pictures = ["original", "ceiling", "reconstruction", "difference"]
-        assert found[PICTURES]["columns"][:6] == ["id", "prompt", *pictures]
-        assert len(found[PICTURES]["data"]) == 2
-        drawn = found[f"{chart_key('iterations', 'psnr')}_table"]
-        assert drawn["columns"] == ["inverter", "iterations", "psnr"]
-        assert drawn["data"] == [["fpi", iterations, point["by_iterations/psnr"]]]
+        assert contents[PICTURES]["columns"][:6] == ["id", "prompt", *pictures]
+        assert len(contents[PICTURES]["data"]) == 2
+        chart = contents[f"{chart_key('iterations', 'psnr')}_table"]
+        assert chart["columns"] == ["inverter", "iterations", "psnr"]
+        assert chart["data"] == [["fpi", iterations, point["by_iterations/psnr"]]]
 
 
-def test_disabled_writes_nothing(tmp_path: Path):
+def test_disabled_tracking_writes_nothing(tmp_path: Path):
     with track(replace(SETTINGS, mode="disabled"), IDENTITY, tmp_path) as tracker:
         work(RunFolder(tmp_path), tracker, example("a", 1.0))
     assert not (tmp_path / "wandb").exists()
@@ -158,16 +158,16 @@ def test_a_run_goes_on_without_wandb(
 ):
     real = builtins.__import__
 
-    def without(name: str, *rest: object) -> object:
+    def without(name: str, *arguments: object) -> object:
         if name == "wandb":
             raise ModuleNotFoundError("No module named 'wandb'")
-        return real(name, *rest)  # type: ignore[arg-type]
+        return real(name, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without)
     with track(SETTINGS, IDENTITY, tmp_path) as tracker:
         work(RunFolder(tmp_path), tracker, example("a", 1.0))
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "not tracked" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and "not tracked" in output
 
 
 def test_a_run_goes_on_when_wandb_breaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -179,11 +179,11 @@ def test_a_run_goes_on_when_wandb_breaks(tmp_path: Path, capsys: pytest.CaptureF
     tracker.define()
     work(RunFolder(tmp_path), tracker, example("a", 1.0))
     tracker.close(0)
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "No space left" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and "No space left" in output
 
 
-def test_without_a_key_it_is_tracked_offline(
+def test_a_run_without_a_key_is_tracked_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     import wandb
@@ -198,8 +198,8 @@ def test_without_a_key_it_is_tracked_offline(
     monkeypatch.setattr(wandb, "init", init)
     with track(replace(SETTINGS, mode="online"), IDENTITY, tmp_path) as tracker:
         work(RunFolder(tmp_path), tracker, example("a", 1.0))
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "tracked offline" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and "tracked offline" in output
     assert offline_files(tmp_path)
 
 
