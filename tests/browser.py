@@ -17,8 +17,8 @@ class Browser:
     """One page of a browser.
 
     Attributes:
-        complaints: What the console said of errors.
-        requests: What was loaded.
+        complaints: Errors and warnings in the console.
+        requests: The addresses that were loaded.
     """
 
     def __init__(self, profile):
@@ -51,7 +51,7 @@ class Browser:
         os.close(self._write)
 
     def open(self, file, width, dark=False, height=900):
-        """Shows a file in a window of a width."""
+        """Show a file in a window of a width."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._send("Emulation.setEmulatedMedia", features=[scheme])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -60,22 +60,22 @@ class Browser:
         self._until("Page.loadEventFired")
 
     def ask(self, expression):
-        """The value of an expression."""
-        found = self._send("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        """Return the value of an expression."""
+        answer = self._send("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def press(self, key):
-        """Presses a key."""
+        """Press a key."""
         text, code = KEYS[key]
         named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
         self._send("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
         self._send("Input.dispatchKeyEvent", type="keyUp", **named)
 
     def picture(self, whole=True):
-        """The page as a PNG."""
-        found = self._send("Page.captureScreenshot", captureBeyondViewport=whole)
-        return base64.b64decode(found["data"])
+        """Return the page as a PNG."""
+        answer = self._send("Page.captureScreenshot", captureBeyondViewport=whole)
+        return base64.b64decode(answer["data"])
 
     def _send(self, method, **parameters):
         self._count += 1
@@ -103,12 +103,33 @@ class Browser:
         self._note(message.get("method"), message.get("params", {}))
         return message
 
-    def _note(self, method, said):
+    def _note(self, method, event):
         if method == "Network.requestWillBeSent":
-            self.requests.append(said["request"]["url"])
+            self.requests.append(event["request"]["url"])
         elif method == "Runtime.exceptionThrown":
-            self.complaints.append(said["exceptionDetails"]["text"])
-        elif method == "Log.entryAdded" and said["entry"]["level"] == "error":
-            self.complaints.append(said["entry"]["text"])
-        elif method == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning"):
-            self.complaints.append(str(said["args"]))
+            self.complaints.append(event["exceptionDetails"]["text"])
+        elif method == "Log.entryAdded" and event["entry"]["level"] == "error":
+            self.complaints.append(event["entry"]["text"])
+        elif method == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning"):
+            self.complaints.append(str(event["args"]))
+
+
+def assert_readable(browser, file, prepare="0"):
+    """Check that a page fits a phone and a desk, has two colour schemes, and needs nothing else.
+
+    Arguments:
+        browser: The browser.
+        file: The page.
+        prepare: Expression that brings it into the state to check.
+    """
+    grounds = set()
+    for width in (400, 1600):
+        for dark in (False, True):
+            browser.open(file, width, dark)
+            browser.ask(prepare)
+            assert browser.ask("document.documentElement.scrollWidth") <= width
+            assert browser.ask("document.fonts.status") == "loaded"
+            grounds.add(browser.ask("getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2, "a light and a dark one"
+    assert browser.complaints == []
+    assert {url for url in browser.requests if not url.startswith("data:")} == {file.as_uri()}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scripts
+from browser import BROWSER, Browser, assert_readable
 from finished_runs import finish
 from PIL import Image
 
@@ -31,7 +32,7 @@ def run(tmp_path):
     return folder.path
 
 
-def test_the_gallery_is_one_whole_page(run, tmp_path, capsys):
+def test_gallery_is_one_whole_page(run, tmp_path, capsys):
     out = tmp_path / "gallery.html"
     assert gallery.main([f"fpi={run}", f"ddim={run}", "--out", str(out)]) == 0
     page = out.read_text()
@@ -41,6 +42,19 @@ def test_the_gallery_is_one_whole_page(run, tmp_path, capsys):
     assert "<b>truth_psnr 21.5</b>" in page
     assert gallery.main([f"x={tmp_path / 'no'}"]) == 2
     assert "no run's folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_gallery_is_readable_at_any_width_and_shows_prompts_as_they_are(run, tmp_path):
+    folder, prompt = RunFolder(run), "a <!-- <script> star"
+    strip = {"strip": Image.new("RGB", (700, 150), "red")}
+    folder.append(Record("h", prompt, {}, {}, strip, texts={"target": "a star"}))
+    out = tmp_path / "gallery.html"
+    assert gallery.main([f"fpi={run}", "--out", str(out)]) == 0
+    with Browser(tmp_path / "profile") as browser:
+        assert_readable(browser, out)
+        prompts = browser.ask("[...document.querySelectorAll('.prompt')].map(p => p.innerText)")
+        assert [text for text in prompts if text.startswith(prompt)] == [f"{prompt}\na star"]
 
 
 def test_figure_8_has_a_point_a_job_and_names_what_lacks():

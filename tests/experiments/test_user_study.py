@@ -1,26 +1,25 @@
-"""The user study: the page tells nobody whose picture is whose, and votes come back as a table."""
+"""The user study: a blinded page, and votes that come back as a table."""
 
 import html
 import json
 import re
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
 import scripts
+from browser import BROWSER, Browser, assert_readable
 from PIL import Image
 
 from fpinv.errors import UserError
 from fpinv.run.folder import RunFolder
 from fpinv.tasks.record import Record
 
-build, tally = (scripts.load(f"fpi/table1_user_study/{name}") for name in ("build", "tally"))
+build = scripts.load("fpi/table1_user_study/build")
+tally = scripts.load("fpi/table1_user_study/tally")
 
 COLOURS = {"fpi": (200, 0, 0), "edict": (0, 200, 0), "null_text": (0, 0, 200)}
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+HOSTILE = "<!-- <script> </script> & {{ 1 }} edit"
 
 
 def finished_run(folder, colour, count=6, original=5):
@@ -30,7 +29,7 @@ def finished_run(folder, colour, count=6, original=5):
             "original": Image.new("RGB", (8, 8), (original, k, 0)),
             "edit": Image.new("RGB", (8, 8), (*colour[:2], colour[2] + k)),
         }
-        texts = {"target": f"</script> edit {k}"}
+        texts = {"target": f"{HOSTILE} {k}"}
         run.append(Record(f"e{k}", f"source {k}", {}, {}, images, texts=texts))
     return folder
 
@@ -44,7 +43,7 @@ def study_of(page):
     return json.loads(re.search(r'application/json">(.*?)</script>', page, re.S)[1])
 
 
-def test_the_page_is_whole_and_blind(runs):
+def test_page_is_whole_and_blind(runs):
     page, key = build.build(runs, items=4, seed=0)
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert not any(name in page for name in runs)
@@ -61,7 +60,7 @@ def test_the_page_is_whole_and_blind(runs):
             assert edit["picture"] == build.embedded(file)
 
 
-def test_the_choice_of_edits_is_the_seeds(runs):
+def test_seed_determines_the_choice_of_edits(runs):
     chosen = [
         [i["example"] for i in build.build(runs, 3, seed)[1]["items"].values()]
         for seed in (0, 0, 1)
@@ -69,7 +68,7 @@ def test_the_choice_of_edits_is_the_seeds(runs):
     assert chosen[0] == chosen[1] != chosen[2]
 
 
-def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path):
+def test_incomparable_runs_are_refused(runs, tmp_path):
     other = {"fpi": runs["fpi"], "x": finished_run(tmp_path / "x", (1, 1, 1), original=9)}
     with pytest.raises(UserError, match="no edit in common"):
         build.build(other, 3, 0)
@@ -93,7 +92,7 @@ def votes_of(key, rater, choose):
     return {"study": key["study"], "rater": rater, "votes": votes}
 
 
-def test_votes_become_the_table(runs):
+def test_tally_of_votes_is_the_table(runs):
     _, key = build.build(runs, 6, 0)
     raters = [votes_of(key, "a", lambda k: "fpi"), votes_of(key, "b", lambda k: "fpi")]
     raters.append(votes_of(key, "c", lambda k: "edict" if k < 3 else "null_text"))
@@ -144,7 +143,7 @@ def test_foreign_votes_are_refused(runs):
             tally.tally(key, files)
 
 
-def test_the_commands_work_together(runs, tmp_path, capsys):
+def test_key_of_the_page_counts_its_votes(runs, tmp_path, capsys):
     out = tmp_path / "out" / "study"
     named = [f"{name}={folder}" for name, folder in runs.items()]
     assert build.main([*named, "--out", str(out), "--items", "5"]) == 0
@@ -194,6 +193,18 @@ def rate(page, folder, name, liked):
     trace = re.search(r'<pre id="trace">(.*?)</pre>', shown.stdout, re.S)
     assert trace, shown.stderr[-2000:]
     return json.loads(html.unescape(trace[1]))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_page_is_readable_at_any_width_and_shows_prompts_as_they_are(runs, tmp_path):
+    file = tmp_path / "study.html"
+    file.write_text(build.build(runs, 6, 0)[0])
+    begin = "$('rater').value = 'x'; $('who').requestSubmit()"
+    with Browser(tmp_path / "profile") as browser:
+        assert_readable(browser, file)
+        assert_readable(browser, file, begin)
+        assert browser.ask("$('after').textContent").startswith(HOSTILE)
+        assert browser.ask("document.querySelectorAll('#edits img').length") == 3
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")

@@ -76,7 +76,7 @@ def _gallery(jobs: Sequence[JobResult]) -> Gallery:
     ]
     task, dataset, model, steps, guidance = _ground(jobs[0])
     place = f"{task}, {dataset} by {model}"
-    return Gallery(f"w = {guidance:g}, N = {-steps} ({place})", examples)
+    return Gallery(f"Pictures: w = {guidance:g}, N = {-steps} ({place})", examples)
 
 
 def framed(heading: str, caption: str, file: Path) -> Thumbnail:
