@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from fpinv import square
-from fpinv.datasets import scenes
-from fpinv.datasets.scenes import Change, caption, render, sample_scene
+from fpinv.datasets.scenes import BACKGROUNDS, Change, caption, edit, render, sample_scene
 from fpinv.errors import UserError
 from fpinv.metrics.clip import OpenCLIP, ScenesCLIP, directional_similarity, similarity
 
@@ -15,24 +14,25 @@ from fpinv.metrics.clip import OpenCLIP, ScenesCLIP, directional_similarity, sim
 @pytest.fixture(scope="module")
 def world():
     clip = ScenesCLIP()
-    drawn = [sample_scene(0, k, "test") for k in range(6)]
-    return clip, drawn, torch.stack([square(render(s), 64) for s in drawn])
+    samples = [sample_scene(0, k, "test") for k in range(6)]
+    return clip, samples, torch.stack([square(render(scene), 64) for scene in samples])
 
 
-def test_a_picture_fits_its_own_caption_best(world):
-    clip, drawn, pictures = world
-    texts = clip.texts([caption(s) for s in drawn])
-    assert ((clip.images(pictures) @ texts.T).argmax(1) == torch.arange(6)).all()
-    own = similarity(clip, pictures, [caption(s) for s in drawn])
-    others = similarity(clip, pictures, [caption(s) for s in drawn[::-1]])
-    assert own.shape == (6,) and (own > others).all()
+def test_similarity_is_highest_for_the_caption_of_the_picture(world):
+    clip, samples, pictures = world
+    captions = [caption(scene) for scene in samples]
+    fits = clip.images(pictures) @ clip.texts(captions).T
+    assert (fits.argmax(1) == torch.arange(6)).all()
+    matched = similarity(clip, pictures, captions)
+    mismatched = similarity(clip, pictures, captions[::-1])
+    assert matched.shape == (6,) and (matched > mismatched).all()
 
 
-def test_the_direction_is_that_of_the_prompts(world):
-    clip, drawn, pictures = world
+def test_directional_similarity_follows_the_prompts(world):
+    clip, samples, _ = world
     changed = [
-        scenes.edit(s, Change("background", b))
-        for s, b in zip(drawn, scenes.BACKGROUNDS, strict=False)
+        edit(scene, Change("background", background))
+        for scene, background in zip(samples, BACKGROUNDS, strict=False)
     ]
     changed = [c for c in changed if c.target != c.source]
     before = torch.stack([square(render(c.source), 64) for c in changed])
@@ -42,7 +42,7 @@ def test_the_direction_is_that_of_the_prompts(world):
     assert (directional_similarity(clip, before, before, *prompts) == 0).all()
 
 
-def test_any_size_is_resized_and_clamped(world):
+def test_images_of_any_size_are_resized_and_clamped(world):
     clip, _, pictures = world
     large = torch.nn.functional.interpolate(pictures[:1], scale_factor=2)
     assert torch.cosine_similarity(clip.images(large), clip.images(pictures[:1])) > 0.98
@@ -81,7 +81,7 @@ def tiny(folder):
     return network.eval()
 
 
-def test_open_clip_loads_normalises_and_reads(tmp_path):
+def test_open_clip_normalises_images_and_cuts_long_texts(tmp_path):
     network = tiny(tmp_path)
     clip = OpenCLIP(f"local-dir:{tmp_path}", None)
     assert clip.name == f"clip_{tmp_path.name}"
@@ -94,10 +94,8 @@ def test_open_clip_loads_normalises_and_reads(tmp_path):
     assert values.shape == (2,) and (values.abs() <= 1).all()
 
 
-def test_open_clip_without_weights_is_one_line(tmp_path):
+def test_absent_open_clip_weights_are_refused_in_one_line(tmp_path):
     assert OpenCLIP().name == "clip_ViT-L-14_openai"
-    with pytest.raises(
-        UserError, match="clip_ViT-B-32_nowhere needs open_clip's weights"
-    ) as error:
+    with pytest.raises(UserError, match="open_clip's weights ViT-B-32 .*nowhere") as error:
         OpenCLIP("ViT-B-32", str(tmp_path / "nowhere.pt")).texts(["x"])
     assert "\n" not in str(error.value)

@@ -1,3 +1,5 @@
+"""Structure distance by DINO on a tiny transformer, and its absent weights in one line."""
+
 import pytest
 import torch
 
@@ -23,17 +25,16 @@ def distance(tmp_path_factory):
     return DINOStructure(str(folder))
 
 
-def test_it_is_a_distance_per_image_that_ignores_brightness_less_than_layout(distance):
-    images = torch.rand(3, 3, 64, 64) * 2 - 1
-    other = torch.rand(3, 3, 64, 64) * 2 - 1
-    values = distance(images, other)
+def test_distance_is_symmetric_and_one_per_image(distance):
+    images, reference = torch.rand(2, 3, 3, 64, 64) * 2 - 1
+    values = distance(images, reference)
     assert values.shape == (3,) and (values > 0).all()
-    assert torch.allclose(values, distance(other, images))
-    assert torch.allclose(values[1:2], distance(images[1:2], other[1:2]), rtol=1e-3)
+    assert torch.allclose(values, distance(reference, images))
+    assert torch.allclose(values[1:2], distance(images[1:2], reference[1:2]), rtol=1e-3)
     assert (distance(images, images) == 0).all()
 
 
-def test_without_weights_it_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="structure_dino needs the weights .*nowhere") as error:
+def test_absent_weights_are_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="the weights .*nowhere of structure_dino") as error:
         DINOStructure(str(tmp_path / "nowhere"))(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
     assert "\n" not in str(error.value)

@@ -1,3 +1,5 @@
+"""Edit accuracy on exact edits, on readings in another order, and on partial readings."""
+
 import pytest
 
 from fpinv.datasets.scenes.edit_cases import SceneEdits
@@ -19,32 +21,32 @@ TARGET = SOURCE | {"objects": [thing("star", "green"), HEART]}
 def test_the_truth_is_a_perfect_edit_and_the_source_is_none(index):
     example = EDITS[index]
     before, after = example.attributes, example.case.attributes
-    assert accuracy(after, before, after).edit == accuracy(after, before, after).kept == 1
+    assert accuracy(after, before, after).edit == accuracy(after, before, after).preserved == 1
     assert accuracy(before, before, after).edit == 0
-    assert accuracy(before, before, after).kept == 1
+    assert accuracy(before, before, after).preserved == 1
 
 
 def test_the_order_of_read_objects_does_not_matter():
-    read = TARGET | {"objects": TARGET["objects"][::-1]}
-    found = accuracy(read, SOURCE, TARGET)
-    assert (found.edit, found.kept) == (1, 1)
+    reading = TARGET | {"objects": TARGET["objects"][::-1]}
+    result = accuracy(reading, SOURCE, TARGET)
+    assert (result.edit, result.preserved) == (1, 1)
 
 
-def test_what_should_have_stayed_is_counted():
-    lost = TARGET | {"objects": [thing("star", "green"), thing("moon", "blue")]}
-    found = accuracy(lost, SOURCE, TARGET)
+def test_lost_attributes_lower_the_preserved_share():
+    damaged = TARGET | {"objects": [thing("star", "green"), thing("moon", "blue")]}
+    result = accuracy(damaged, SOURCE, TARGET)
     # of background, relation, count, 3 looks of the star and 4 of the heart, the shape is lost
-    assert (found.edit, found.kept) == (1, pytest.approx(9 / 10))
+    assert (result.edit, result.preserved) == (1, pytest.approx(9 / 10))
 
 
 def test_a_missing_object_costs_all_its_looks():
-    found = accuracy(TARGET | {"objects": [HEART]}, SOURCE, TARGET)
-    assert (found.edit, found.kept) == (0, pytest.approx(6 / 10))
+    result = accuracy(TARGET | {"objects": [HEART]}, SOURCE, TARGET)
+    assert (result.edit, result.preserved) == (0, pytest.approx(6 / 10))
 
 
-def test_only_what_the_reader_knows_counts():
-    read = {"objects": [{"colour": "green"}, {"colour": "blue"}]}
-    found = accuracy(read, SOURCE, TARGET)
-    assert (found.edit, found.kept) == (1, 1)
+def test_only_attributes_that_the_reader_reports_count():
+    reading = {"objects": [{"colour": "green"}, {"colour": "blue"}]}
+    result = accuracy(reading, SOURCE, TARGET)
+    assert (result.edit, result.preserved) == (1, 1)
     blind = accuracy({"background": "white"}, SOURCE, TARGET)
-    assert (blind.edit, blind.kept) == (None, 1)
+    assert (blind.edit, blind.preserved) == (None, 1)

@@ -1,4 +1,4 @@
-"""The Frechet distance against its closed form, its interval, and whose features it is of."""
+"""The Frechet distance against its closed form, its interval, and the choice of its features."""
 
 import pytest
 import torch
@@ -25,11 +25,11 @@ def test_distance_of_normal_laws_has_its_closed_form():
     assert frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
 
 
-def test_interval_covers_examples_and_shrinks_with_them():
+def test_interval_shrinks_with_the_number_of_examples():
     def interval(n):
         real = [spread(4, 5, seed=k) for k in range(n)]
-        made = [spread(3, 5, shift=0.5, seed=1000 + k) for k in range(n)]
-        return fid(real, made)
+        generated = [spread(3, 5, shift=0.5, seed=1000 + k) for k in range(n)]
+        return fid(real, generated)
 
     few, many = interval(20), interval(200)
     assert many["ci95"] < 0.6 * few["ci95"]
@@ -37,21 +37,21 @@ def test_interval_covers_examples_and_shrinks_with_them():
     assert abs(many["mean"] - 5 * 0.25) < 3 * many["ci95"] + 0.1
 
 
-def test_too_little_or_too_wide_has_no_distance_or_no_interval():
-    one = [spread(1, 4)]
-    assert fid([], []) is None and fid(one, one) is None
+def test_few_pictures_have_no_distance_and_wide_features_no_interval():
+    single = [spread(1, 4)]
+    assert fid([], []) is None and fid(single, single) is None
     assert fid([spread(9, 4)], [spread(9, 4, seed=1)])["ci95"] is None
     wide = [spread(9, 300, seed=k) for k in range(2)]
     assert fid(wide, wide)["ci95"] is None
 
 
-def test_diversity_is_the_mean_distance():
+def test_diversity_is_the_mean_distance_of_pairs():
     points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [3.0, 0.0]])
     assert diversity(points) == pytest.approx((5 + 3 + 4) / 3)
     assert diversity(points[:1]) is None
 
 
-def test_features_are_inceptions_where_its_weights_are(monkeypatch, tmp_path):
+def test_features_are_inceptions_if_its_weights_are_cached(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     assert features_of("auto", Brightness()).name == "brightness"
     file = frechet.cache_file(frechet._inception_url())
@@ -63,7 +63,7 @@ def test_features_are_inceptions_where_its_weights_are(monkeypatch, tmp_path):
         features_of("resnet", Brightness())
 
 
-def test_absent_inception_is_said_in_one_line(monkeypatch, tmp_path):
+def test_absent_inception_weights_are_refused_in_one_line(monkeypatch, tmp_path):
     def no_network(*_, **__):
         raise OSError("no network")
 

@@ -1,31 +1,16 @@
-"""Metrics against closed forms, and their summary."""
+"""Errors of images and latents against closed forms."""
 
 import math
-import socket
-import urllib.request
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import lpips
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from metric_images import pictures
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from fpinv.errors import UserError
 from fpinv.metrics import pixels
-from fpinv.metrics.intervals import mean_ci95
-from fpinv.metrics.lpips import LPIPS
-
-
-def pictures(batch: int = 3, size: int = 40, seed: int = 0) -> Tensor:
-    """Smooth random images in [-.8, .8]."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(batch, 3, 5, 5, generator=generator) * 1.6 - 0.8
-    return torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
 
 
 @pytest.mark.parametrize("offset", [0.002, 0.02, 0.2])
@@ -122,82 +107,3 @@ def test_shapes_that_would_broadcast_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         metric(torch.zeros(2, 3, 8, 8), torch.zeros(1, 3, 8, 8))
-
-
-@pytest.fixture
-def random_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LPIPS with the linear heads of its package on a backbone that is not trained."""
-    trained = lpips.LPIPS
-
-    def untrained(**options: Any) -> lpips.LPIPS:
-        torch.manual_seed(0)
-        return trained(pnet_rand=True, **options)
-
-    monkeypatch.setattr(lpips, "LPIPS", untrained)
-
-
-@pytest.mark.usefixtures("random_backbone")
-def test_lpips_is_a_distance_per_image() -> None:
-    metric, images, other = LPIPS(), pictures(3, 31, seed=1), pictures(3, 31, seed=2)
-    assert metric.name == "lpips_alex" and metric.version == "0.1"
-    values = metric(images, other)
-    assert values.shape == (3,) and (values > 0).all()
-    assert values.allclose(metric(other, images))
-    assert metric(images[1:2], other[1:2]).allclose(values[1:2])
-    assert metric(images, images).tolist() == [0, 0, 0]
-    assert metric(images, images.lerp(other, 0.1)).lt(values).all()
-
-
-@pytest.mark.usefixtures("random_backbone")
-def test_lpips_takes_half_precision_and_clamps() -> None:
-    metric, images, other = LPIPS(), pictures(1, 64, seed=1), pictures(1, 64, seed=2)
-    assert metric(images.half(), other).allclose(metric(images, other), rtol=1e-2)
-    assert metric(2 * images, other).allclose(metric((2 * images).clamp(-1, 1), other))
-
-
-def test_lpips_without_weights_or_network_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def offline(*_: object, **__: object) -> None:
-        assert socket.getdefaulttimeout() == 10
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "urlopen", offline)
-    metric = LPIPS()
-    with pytest.raises(UserError, match="lpips_alex needs torchvision's alexnet") as error:
-        metric(pictures(), pictures())
-    assert "no network" in str(error.value) and "\n" not in str(error.value)
-    assert str(tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth") in str(error.value)
-    assert socket.getdefaulttimeout() is None
-
-
-def test_lpips_with_an_unknown_net() -> None:
-    with pytest.raises(UserError, match="no net 'resnet'; it has alex, vgg, squeeze"):
-        LPIPS("resnet")
-
-
-def test_interval_is_student_t() -> None:
-    values = [20.1, 22.4, 22.1, 25.0, 19.3]
-    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
-    summary = mean_ci95([values[0], None, *values[1:]])
-    assert summary == {
-        "mean": pytest.approx(np.mean(values)),
-        "ci95": pytest.approx((high - low) / 2),
-    }
-
-
-def test_interval_covers_the_mean_95_times_in_100() -> None:
-    draws = np.random.default_rng(0).normal(3, 2, size=(2000, 4))
-    summaries = [mean_ci95(row.tolist()) for row in draws]
-    covered = np.mean([abs(s["mean"] - 3) <= s["ci95"] for s in summaries])
-    assert covered == pytest.approx(0.95, abs=0.015)
-
-
-def test_summary_of_few_or_unusual_values() -> None:
-    assert mean_ci95([]) is None
-    assert mean_ci95([None, None]) is None
-    assert mean_ci95([3, None]) == {"mean": 3, "ci95": None}
-    assert mean_ci95([5, 5, 5]) == {"mean": 5, "ci95": 0}
-    assert mean_ci95([math.inf]) == {"mean": None, "ci95": None, "nonfinite": 1}
-    assert mean_ci95([2, math.nan, 2, -math.inf]) == {"mean": 2, "ci95": 0, "nonfinite": 2}

@@ -1,24 +1,22 @@
+"""Stable Diffusion against the stock pipelines, and one line for every misuse."""
+
 import json
 import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from pipelines import IMAGE_SIZE, tiny_sd15, tiny_sd21, tiny_sdxl
 
 from fpinv.errors import UserError
 from fpinv.models import stable_diffusion
-from fpinv.models.stable_diffusion import StableDiffusion, find_weights, resolve_device
+from fpinv.models.stable_diffusion import StableDiffusion, resolve_device
 
 BUILDERS = {"sd15": tiny_sd15, "sd21": tiny_sd21, "sdxl": tiny_sdxl}
 PROMPTS = ["a red circle", "two blue squares"]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-HUB_ID = "someone/a-model"
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +33,6 @@ def model(request, folders):
 @pytest.fixture(scope="module")
 def sd15(folders):
     return load(folders["sd15"])
-
-
-@pytest.fixture
-def cache(monkeypatch, tmp_path):
-    """An empty cache of the hub."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
 
 
 def load(folder, **options):
@@ -64,25 +55,13 @@ def sample(model, z, condition, steps):
     return z
 
 
-def put_in_cache(cache, folder, revision="main"):
-    """Lays a folder out as the hub's client does, without the listing that newer clients keep."""
-    repository = cache / f"models--{HUB_ID.replace('/', '--')}"
-    shutil.copytree(folder, repository / "snapshots" / COMMIT)
-    (repository / "refs").mkdir()
-    (repository / "refs" / revision).write_text(COMMIT)
-    return repository / "snapshots" / COMMIT
-
-
 def stock(model, z, guidance, steps, **options):
-    """The stock pipeline's output from the same noise."""
+    """Return the stock pipeline's output from the same noise."""
     model.pipeline.set_progress_bar_config(disable=True)
     size = {"height": model.image_size, "width": model.image_size}
     return model.pipeline(
         PROMPTS, latents=z, guidance_scale=guidance, num_inference_steps=steps, **size, **options
     ).images
-
-
-# What it computes
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
@@ -158,7 +137,7 @@ def test_another_scheduler_in_the_pipeline_does_not_move_the_grid(sd15):
         sd15.pipeline.scheduler = ours
 
 
-def test_encode_is_the_scaled_mode(model):
+def test_latents_are_scaled_modes_of_the_posterior(model):
     x, vae = images(), model.pipeline.vae
     z = model.encode(x)
     assert z.dtype == torch.float32
@@ -174,7 +153,7 @@ def test_the_vae_does_not_depend_on_the_batch(model):
     assert torch.equal(model.decode(z)[1:2], model.decode(z[1:2]))
 
 
-def test_decode_clamps(model):
+def test_decoded_images_are_clamped(model):
     loud = model.pipeline.vae.decoder.conv_out.bias
     loud.add_(5)
     try:
@@ -211,14 +190,14 @@ def test_embed_equals_the_stock_embedding(folders, kind):
 @pytest.mark.parametrize("zeros", [True, False])
 def test_embed_of_xl_equals_the_stock_embedding(folders, zeros):
     model = load(folders["sdxl"])
-    kept = model.pipeline.config.force_zeros_for_empty_prompt
+    before = model.pipeline.config.force_zeros_for_empty_prompt
     model.pipeline.register_to_config(force_zeros_for_empty_prompt=zeros)
     try:
         condition = model.condition(PROMPTS, 3.0)
-        stated = model.pipeline.encode_prompt(PROMPTS, do_classifier_free_guidance=True)
+        states = model.pipeline.encode_prompt(PROMPTS, do_classifier_free_guidance=True)
     finally:
-        model.pipeline.register_to_config(force_zeros_for_empty_prompt=kept)
-    prompt, null, pooled, null_pooled = stated
+        model.pipeline.register_to_config(force_zeros_for_empty_prompt=before)
+    prompt, null, pooled, null_pooled = states
     torch.testing.assert_close(condition.prompt.tokens, prompt)
     torch.testing.assert_close(condition.prompt.pooled, pooled)
     torch.testing.assert_close(condition.null.tokens, null)
@@ -228,18 +207,18 @@ def test_embed_of_xl_equals_the_stock_embedding(folders, zeros):
 
 
 def test_a_prompt_is_encoded_once(folders, monkeypatch):
-    sd15, asked = load(folders["sd15"]), []
+    sd15, encoded = load(folders["sd15"]), []
     encode = sd15.pipeline.encode_prompt
 
     def counted(prompt, **options):
-        asked.append(prompt)
+        encoded.append(prompt)
         return encode(prompt=prompt, **options)
 
     monkeypatch.setattr(sd15.pipeline, "encode_prompt", counted)
-    first = sd15.condition(["a", "b", "a"], 3.0)
-    again = sd15.condition(["b", "a", "a"], 3.0)
-    assert sorted(asked) == ["", "a", "b"]
-    assert torch.equal(first.prompt.tokens[0], again.prompt.tokens[2])
+    a = sd15.condition(["a", "b", "a"], 3.0)
+    b = sd15.condition(["b", "a", "a"], 3.0)
+    assert sorted(encoded) == ["", "a", "b"]
+    assert torch.equal(a.prompt.tokens[0], b.prompt.tokens[2])
 
 
 def test_the_null_prompt_comes_at_every_guidance(model):
@@ -299,7 +278,7 @@ def rounding():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "bf16"])
-def test_products_are_rounded_only_when_asked(folders, rounding, precision):
+def test_products_are_rounded_by_tf32_only(folders, rounding, precision):
     """Torch rounds those of convolutions to TF32 otherwise."""
     torch.backends.cudnn.allow_tf32 = True
     load(folders["sd15"], precision=precision)
@@ -316,7 +295,7 @@ def test_weights_stored_in_half_precision_are_loaded_in_the_precision_asked(fold
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 @pytest.mark.parametrize("size", [36, 96])
-def test_any_multiple_of_the_vae_factor_will_do(folders, kind, size):
+def test_any_multiple_of_the_vae_factor_is_a_size(folders, kind, size):
     model = load(folders[kind], image_size=size)
     assert model.image_size == size
     assert model.latent_shape == (4, size // 4, size // 4)
@@ -340,20 +319,20 @@ def test_gradient_checkpointing_changes_nothing_but_memory(folders):
     """The gradient of latents and embeddings is the same; the network runs again for it."""
     plain = load(folders["sd15"])
     checkpointed = load(folders["sd15"], gradient_checkpointing=True)
-    z, found, kept = noise(plain), [], []
+    z, gradients, stored = noise(plain), [], []
     for model in (plain, checkpointed):
-        kept.append(0)
+        stored.append(0)
 
         def count(tensor):
-            kept[-1] += tensor.numel()
+            stored[-1] += tensor.numel()
             return tensor
 
         x, c = z.clone().requires_grad_(), model.condition(PROMPTS, 3.0)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             output = model.denoiser(5)(x, 3, c)
-        found.append(torch.autograd.grad(output.square().sum(), x)[0])
-    torch.testing.assert_close(*found)
-    assert kept[1] < 0.5 * kept[0]
+        gradients.append(torch.autograd.grad(output.square().sum(), x)[0])
+    torch.testing.assert_close(*gradients)
+    assert stored[1] < 0.5 * stored[0]
 
 
 def test_compile_compiles_the_unet(folders, monkeypatch):
@@ -363,7 +342,7 @@ def test_compile_compiles_the_unet(folders, monkeypatch):
     assert compiled == [type(model.pipeline.unet)]
 
 
-def test_the_own_size_is_the_vaes_where_the_unet_has_none(sd15):
+def test_the_default_size_is_the_vaes_if_the_unet_has_none(sd15):
     sd15.pipeline.unet.register_to_config(sample_size=None)
     try:
         assert sd15._side(None) == IMAGE_SIZE
@@ -371,15 +350,11 @@ def test_the_own_size_is_the_vaes_where_the_unet_has_none(sd15):
         sd15.pipeline.unet.register_to_config(sample_size=16)
 
 
-# Where the weights come from
-
-
 def test_models_of_one_process_share_their_weights(folders):
-    first = load(folders["sd15"])
-    assert load(folders["sd15"], image_size=32).pipeline is first.pipeline
-    assert load(folders["sd15"], precision="bf16").pipeline is not first.pipeline
-    other = load(folders["sd21"])
-    assert other.pipeline is not first.pipeline
+    pipeline = load(folders["sd15"]).pipeline
+    assert load(folders["sd15"], image_size=32).pipeline is pipeline
+    assert load(folders["sd15"], precision="bf16").pipeline is not pipeline
+    assert load(folders["sd21"]).pipeline is not pipeline
 
 
 def test_loading_is_silent(folders, capfd, recwarn):
@@ -389,34 +364,6 @@ def test_loading_is_silent(folders, capfd, recwarn):
     assert not recwarn.list
 
 
-def test_the_verbosity_is_given_back(folders):
-    libraries = (stable_diffusion.diffusers_logging, stable_diffusion.transformers_logging)
-    before = [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
-    load(folders["sd21"])
-    assert [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries] == before
-
-
-def test_a_folder_has_no_commit(model):
-    assert model.commit is None
-
-
-@pytest.mark.parametrize("revision", [None, COMMIT, "v1"])
-def test_the_cache_is_used_without_a_network_and_gives_the_commit(cache, folders, revision):
-    snapshot = put_in_cache(cache, folders["sd15"], "v1" if revision == "v1" else "main")
-    model = load(HUB_ID, revision=revision)
-    assert model.commit == COMMIT
-    assert load(snapshot).commit == COMMIT
-
-
-def test_a_package_names_its_own_folder(folders, tmp_path, monkeypatch):
-    shutil.copytree(folders["sd15"], tmp_path / "bundle" / "weights")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert find_weights("pkg://bundle.weights") == (tmp_path / "bundle" / "weights").resolve()
-
-
-# What can go wrong: one line that says what to do
-
-
 def refused(match, action, *arguments, **options):
     with pytest.raises(UserError, match=match) as caught:
         action(*arguments, **options)
@@ -424,94 +371,23 @@ def refused(match, action, *arguments, **options):
     return str(caught.value)
 
 
-def test_neither_cached_nor_reachable(cache):
-    message = refused("neither in the local cache nor could the hub be reached", load, HUB_ID)
-    assert HUB_ID in message
-    assert "model.path=" in message
-
-
-def test_an_interrupted_download_is_not_taken_for_a_model(cache, folders):
-    snapshot = put_in_cache(cache, folders["sd15"])
-    (snapshot / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    refused("neither in the local cache nor", load, HUB_ID)
-
-
-def test_a_model_that_is_not_cached_is_downloaded(cache, folders, monkeypatch):
-    asked = []
-
-    def download(path, local_files_only=False, **options):
-        asked.append(local_files_only)
-        if local_files_only:
-            raise FileNotFoundError(path)
-        return str(put_in_cache(cache, folders["sd15"]))
-
-    monkeypatch.setattr(stable_diffusion, "model_info", lambda *a, **k: None)
-    monkeypatch.setattr(stable_diffusion.DiffusionPipeline, "download", download)
-    assert load(HUB_ID).commit == COMMIT
-    assert asked == [True, False]
-
-
-@pytest.mark.parametrize(
-    ("error", "match"),
-    [
-        (GatedRepoError, "gated: accept its terms.*hf auth login"),
-        (RepositoryNotFoundError, "neither a folder nor on the hub"),
-        (RevisionNotFoundError, "no revision 'v9': check model.revision"),
-        (ConnectionError, r"nor could the hub be reached \(no route\)"),
-        (TimeoutError, r"nor could the hub be reached \(no route\)"),
-    ],
-)
-def test_what_the_hub_answers_is_passed_on(cache, monkeypatch, error, match):
-    def ask(*arguments, **options):
-        failure = error.__new__(error)
-        Exception.__init__(failure, "no route\nand more")
-        raise failure
-
-    monkeypatch.setattr(stable_diffusion, "model_info", ask)
-    refused(match, load, HUB_ID, revision="v9")
-
-
-@pytest.mark.parametrize("path", ["/no/such/folder", "./nothing", "a/b/c"])
-def test_a_folder_that_is_not_there(cache, path):
-    assert path in refused("no such folder", load, path)
-
-
-def test_a_package_that_is_not_there():
-    refused("no such package", load, "pkg://fpinv.nothing")
-    refused("no such package", load, "pkg://nothing.at.all")
-
-
 def copied(folders, tmp_path) -> Path:
     return Path(shutil.copytree(folders["sd15"], tmp_path / "copy"))
 
 
-def test_a_folder_in_another_format(folders, tmp_path):
-    refused("lacks model_index.json", load, tmp_path)
-    folder = copied(folders, tmp_path)
-    shutil.rmtree(folder / "vae")
-    refused("lacks the weights of its vae", load, folder)
-
-
-@pytest.mark.parametrize("text", ["{", "[]"])
-def test_a_damaged_index(folders, tmp_path, text):
-    folder = copied(folders, tmp_path)
-    (folder / "model_index.json").write_text(text)
-    refused("model_index.json is not what it should be", load, folder)
-
-
-def test_damaged_weights(folders, tmp_path):
+def test_damaged_weights_are_refused(folders, tmp_path):
     folder = copied(folders, tmp_path)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
     refused("cannot be loaded", load, folder)
 
 
-def test_a_folder_without_scheduler(folders, tmp_path):
+def test_a_folder_without_scheduler_is_refused(folders, tmp_path):
     folder = copied(folders, tmp_path)
     shutil.rmtree(folder / "scheduler")
     refused("cannot be loaded", load, folder)
 
 
-def test_a_pipeline_of_another_kind(folders, tmp_path):
+def test_a_pipeline_of_another_kind_is_refused(folders, tmp_path):
     folder = copied(folders, tmp_path)
     index = json.loads((folder / "model_index.json").read_text())
     index["_class_name"] = "StableDiffusionInpaintPipeline"
@@ -520,21 +396,21 @@ def test_a_pipeline_of_another_kind(folders, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, -64, 2, 63])
-def test_a_size_that_does_not_fit(folders, size):
+def test_a_size_that_does_not_fit_is_refused(folders, size):
     refused(
         f"image_size={size} does not fit.*multiple of 4", load, folders["sd15"], image_size=size
     )
 
 
-def test_an_unknown_precision(folders):
+def test_an_unknown_precision_is_refused(folders):
     refused("precision=fp8 is unknown", load, folders["sd15"], precision="fp8")
 
 
-def test_steps_that_do_not_fit(sd15):
+def test_steps_that_do_not_fit_are_refused(sd15):
     refused("steps=0", sd15.denoiser, 0)
 
 
-def test_devices(monkeypatch):
+def test_devices_are_resolved_or_refused(monkeypatch):
     assert resolve_device("cpu") == torch.device("cpu")
     refused("device=toaster is unknown", resolve_device, "toaster")
     refused("device=xpu is not available", resolve_device, "xpu")

@@ -1,8 +1,5 @@
-"""Cells, blocks and bootstrap intervals of the tables."""
+"""Cells and blocks of the tables."""
 
-import numpy as np
-
-from fpinv.metrics.intervals import DRAWS, bootstrap, percent
 from fpinv.reporting.experiment import Job
 from fpinv.reporting.tables import Column, block, grounds, label, markdown, shared
 
@@ -56,18 +53,3 @@ def test_runs_are_compared_on_one_ground_only():
     assert found == [[(50, 1.0)], [(50, 3.0)] * 2, [(10, 1.0)], [(10, 3.0)]]
     photographs = [job(dataset="coco"), job(), job(dataset="coco")]
     assert [len(same) for same in grounds(photographs)] == [2, 1]
-
-
-def test_the_bootstrap_covers_a_known_share():
-    random = np.random.default_rng(0)
-    hits = 0
-    for _ in range(20):
-        text = bootstrap(list(random.binomial(1, 0.3, size=80).astype(float)))
-        low, high = map(float, text.split("[")[1].rstrip("]").split(", "))
-        hits += low <= 30 <= high
-    assert hits >= 16
-    assert bootstrap([0.4] * 5) == "40.0 [40.0, 40.0]" and bootstrap([]) == "-"
-
-
-def test_an_interval_leaves_out_a_fortieth_at_each_end():
-    assert percent(0.5, np.linspace(0, 1, DRAWS + 1)) == "50.0 [2.5, 97.5]"

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fpinv.datasets.scenes import Scene
-from fpinv.metrics.classifiers.scene_reader import NONE, OBJECT_FIELDS, SCENE_FIELDS, SLOTS
+from fpinv.metrics.classifiers.scene_attributes import NONE, OBJECT_FIELDS, SCENE_FIELDS, SLOTS
 
 FIELDS = [f"{name} {slot}" for slot in range(SLOTS) for name in OBJECT_FIELDS] + list(SCENE_FIELDS)
 ABSENT = -100

@@ -26,7 +26,8 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from fpinv.datasets.scenes import SHAPES, Scene, caption, render_array, sample_scene
-from fpinv.metrics.classifiers.scene_reader import Reading, SceneClassifier, agreement
+from fpinv.metrics.classifiers.scene_attributes import Reading, agreement
+from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.metrics.pixels import psnr, ssim
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fpinv.metrics.classifiers.scene_reader import SceneClassifier
+from fpinv.metrics.classifiers.scene_network import SceneClassifier
 
 
 def roughened(x: Tensor, chance: torch.Generator) -> Tensor:

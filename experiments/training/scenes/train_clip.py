@@ -35,7 +35,7 @@ from fpinv.datasets.scenes import (
     edit,
     vocabulary,
 )
-from fpinv.metrics.classifiers.scene_reader import Reader
+from fpinv.metrics.classifiers.scene_network import AttributeHead
 
 
 class Towers(nn.Module):
@@ -68,8 +68,8 @@ class Towers(nn.Module):
         )
         # The fused attention's way back is slow on CPUs, in bf16 above all.
         self.clip.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
-        self.read_text = Reader(cfg.width, cfg.heads)
-        self.read_image = Reader(cfg.width, cfg.heads)
+        self.read_text = AttributeHead(cfg.width, cfg.heads)
+        self.read_image = AttributeHead(cfg.width, cfg.heads)
 
     def text(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Unit embeddings (B, C) and states (B, L, C) of token ids."""

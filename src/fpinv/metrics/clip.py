@@ -1,45 +1,46 @@
-"""CLIP: how well a picture fits a text, and whether it moved the way the text did."""
+"""CLIP scores: the fit of an image to a text, and the agreement of an edit's direction."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate, normalize
 
 from fpinv.errors import UserError
-from fpinv.models.weights import SCENES, bounded_wait, local_folder
+from fpinv.models.weights import SCENES, loading, local_folder
 
 if TYPE_CHECKING:
-    from transformers import CLIPModel, CLIPTokenizer
+    from transformers import CLIPTokenizer
 
 
 class ImageEncoder(Protocol):
-    """What pictures look like to a network."""
+    """A network that turns images into unit vectors."""
 
     def images(self, images: Tensor) -> Tensor:
-        """Unit vectors (B, D) of images (B, 3, H, W) in [-1, 1]; gradients flow through."""
+        """Return unit vectors (B, D) of images (B, 3, H, W) in [-1, 1], with their gradients."""
 
 
 class CLIP(ImageEncoder, Protocol):
-    """A pair of frozen encoders whose unit vectors (B, D) are compared.
+    """A pair of frozen encoders of images and texts whose unit vectors (B, D) are compared.
 
     Attributes:
-        name: Its key in the records, which says which network it is.
+        name: Key in the records, which names the network.
     """
 
     name: str
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Vectors of texts."""
+        """Return unit vectors (B, D) of texts; a text that is too long is cut."""
 
 
 def similarity(clip: CLIP, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Cosine between images (B, 3, H, W) and their prompts: (B,), higher is a better fit.
+    """Return the cosine between images (B, 3, H, W) and their prompts: (B,), higher fits better.
 
     References:
         CLIPScore: A Reference-free Evaluation Metric for Image Captioning (Hessel et al., 2021),
@@ -51,28 +52,37 @@ def similarity(clip: CLIP, images: Tensor, prompts: Sequence[str]) -> Tensor:
 def directional_similarity(
     clip: CLIP, edits: Tensor, originals: Tensor, targets: Sequence[str], sources: Sequence[str]
 ) -> Tensor:
-    """Cosine between the way from original to edit and the way from source to target: (B,).
+    r"""Return the cosine between the changes of the image and of the prompt: (B,).
 
-    Undefined, and 0, where the image or the prompt did not change.
+    .. math:: \cos(I(x_{edit}) - I(x_{original}), T(p_{target}) - T(p_{source}))
+
+    It is undefined, and 0 here, for an image or a prompt that did not change.
+
+    Arguments:
+        clip: Encoders I of images and T of texts.
+        edits: Edited images (B, 3, H, W).
+        originals: Their originals (B, 3, H, W).
+        targets: Prompts of the edits.
+        sources: Prompts of the originals.
 
     References:
         StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators (Gal et al., 2021),
         https://arxiv.org/abs/2108.00946.
     """
-    seen = clip.images(edits) - clip.images(originals)
-    told = clip.texts(targets) - clip.texts(sources)
-    return cosine_similarity(seen, told)
+    image_change = clip.images(edits) - clip.images(originals)
+    prompt_change = clip.texts(targets) - clip.texts(sources)
+    return cosine_similarity(image_change, prompt_change)
 
 
 class ScenesCLIP:
-    """The CLIP that comes with the bundled model: small, and it knows scenes only.
+    """The small CLIP that comes with the bundled model and knows scenes only.
 
     Arguments:
         path: Folder with clip/ and tokenizer/ in transformers format, or that of an installed
             package as ``pkg://package.module``.
 
     Raises:
-        UserError: (on the first use) there is no CLIP in it.
+        UserError: (on the first use) the folder holds no CLIP.
     """
 
     name = "clip_scenes"
@@ -81,14 +91,14 @@ class ScenesCLIP:
         self._path = path
 
     def images(self, images: Tensor) -> Tensor:
-        """See :class:`CLIP`."""
+        """Return unit vectors (B, D) of images (B, 3, H, W) in [-1, 1], with their gradients."""
         network = self._network.to(images.device)
         pixels = _resized(images, network.config.vision_config.image_size)
         states = network.vision_model(pixel_values=pixels).pooler_output
         return normalize(network.visual_projection(states), dim=-1)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """See :class:`CLIP`; what is too long is cut."""
+        """Return unit vectors (B, D) of texts; a text that is too long is cut."""
         network = self._network
         ids = self._tokenizer(
             list(texts), padding="max_length", truncation=True, return_tensors="pt"
@@ -97,15 +107,13 @@ class ScenesCLIP:
         return normalize(network.text_projection(states), dim=-1)
 
     @cached_property
-    def _network(self) -> CLIPModel:
+    def _network(self) -> Any:  # noqa: ANN401 - transformers' types do not fit its own calls
         from transformers import CLIPModel
-
-        from fpinv.models.stable_diffusion import quiet
 
         folder = local_folder(self._path) / "clip"
         if not folder.is_dir():
             raise UserError(f"clip.path={self._path} has no folder clip/ in transformers format")
-        with quiet():
+        with loading(f"the CLIP in {folder}", "choose another clip.path"):
             network = CLIPModel.from_pretrained(folder, dtype=torch.float32)
         return network.eval().requires_grad_(False)
 
@@ -128,16 +136,16 @@ class OpenCLIP:
         pretrained: Name of the weights, or their file.
 
     Raises:
-        UserError: (on the first use) the weights are neither in the cache nor to be had.
+        UserError: (on the first use) the weights are neither in the cache nor to be fetched.
     """
 
     def __init__(self, model: str = "ViT-L-14", pretrained: str | None = "openai") -> None:
         self._model, self._pretrained = model, pretrained
-        parts = (Path(part).stem for part in (model, pretrained) if part)
-        self.name = "_".join(["clip", *parts])
+        words = (Path(name).stem for name in (model, pretrained) if name)
+        self.name = "_".join(["clip", *words])
 
     def images(self, images: Tensor) -> Tensor:
-        """See :class:`CLIP`."""
+        """Return unit vectors (B, D) of images (B, 3, H, W) in [-1, 1], with their gradients."""
         from open_clip import get_model_preprocess_cfg
 
         network = self._network.to(images.device)
@@ -148,7 +156,7 @@ class OpenCLIP:
         return network.encode_image(((pixels + 1) / 2 - mean) / std, normalize=True)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """See :class:`CLIP`; what is too long is cut."""
+        """Return unit vectors (B, D) of texts; a text that is too long is cut."""
         import open_clip
 
         network = self._network
@@ -157,24 +165,20 @@ class OpenCLIP:
         return network.encode_text(tokens.to(device), normalize=True)
 
     @cached_property
-    def _network(self) -> torch.nn.Module:
+    def _network(self) -> Any:  # noqa: ANN401 - the class depends on the architecture
         import open_clip
 
-        try:
-            with bounded_wait(seconds=10):
-                network = open_clip.create_model(self._model, pretrained=self._pretrained)
-        except Exception as error:  # each source of weights has transport errors of its own
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"{self.name} needs open_clip's weights {self._model} {self._pretrained}, which "
-                f"could not be loaded ({reason}); give a file as clip.pretrained, or do without, "
-                "e.g. task.similarity=null"
-            ) from error
+        name = f"open_clip's weights {self._model} {self._pretrained} of {self.name}"
+        remedy = "give a file as clip.pretrained, or do without, e.g. task.similarity=null"
+        with loading(name, remedy):
+            # A mismatch of weights and architecture would otherwise pass in silence.
+            warnings.filterwarnings("default", module="open_clip")
+            network = open_clip.create_model(self._model, pretrained=self._pretrained)
         return network.eval().requires_grad_(False)
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
-    """The images (B, 3, H, W), clamped, at a side of ``size`` pixels."""
+    """Return images (B, 3, H, W), clamped, at a side of ``size`` pixels."""
     pixels = images.float().clamp(-1, 1)
     if pixels.shape[-2:] == (size, size):
         return pixels

@@ -1,25 +1,29 @@
-"""How far an edit moved the structure of its image."""
+"""Structure distance by DINO: the movement of an image's layout in an edit."""
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from fpinv.errors import UserError
-from fpinv.models.weights import bounded_wait
+from fpinv.models.weights import loading
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours
 
 
 class DINOStructure:
-    """Structure distance: how differently the parts of two images resemble one another, (B,).
+    r"""Structure distance: the change in how the patches of an image resemble one another.
 
-    Mean squared difference of the cosine self-similarities of the last layer's keys of a vision
-    transformer trained by DINO, over all pairs of tokens; 0 for identical images, lower is
-    closer. Its weights are a download made on the first use.
+    With :math:`S(x)_{pq}` the cosine between the last layer's keys of tokens p and q of a vision
+    transformer trained by DINO,
+
+    .. math:: d(x, y) = \operatorname{mean}_{p, q} (S(x)_{pq} - S(y)_{pq})^2
+
+    It is 0 for identical images; lower is closer. The weights are a download made on the first
+    use.
 
     References:
         Splicing ViT Features for Semantic Appearance Transfer (Tumanyan et al., 2022),
@@ -31,7 +35,7 @@ class DINOStructure:
         path: Name on the Hugging Face hub, or a folder in transformers format.
 
     Raises:
-        UserError: (on the first use) the weights are neither in the cache nor to be had.
+        UserError: (on the first use) the weights are neither in the cache nor to be fetched.
     """
 
     name = "structure_dino"
@@ -41,11 +45,12 @@ class DINOStructure:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
+        """Return the distances (B,) of images (B, 3, H, W) in [-1, 1]."""
         similarities = [self._self_similarity(x) for x in (images, reference)]
         return (similarities[0] - similarities[1]).square().flatten(1).mean(1)
 
     def _self_similarity(self, images: Tensor) -> Tensor:
-        """Cosines between the keys of all tokens: (B, tokens, tokens)."""
+        """Return the cosines between the keys of all tokens: (B, tokens, tokens)."""
         network = self._network.to(images.device)
         side = network.config.image_size
         pixels = interpolate(
@@ -62,23 +67,15 @@ class DINOStructure:
         return unit @ unit.transpose(1, 2)
 
     @cached_property
-    def _network(self) -> nn.Module:
+    def _network(self) -> Any:  # noqa: ANN401 - transformers' types do not fit its own calls
         from transformers import ViTModel
 
-        from fpinv.models.stable_diffusion import quiet
-
-        try:
-            with bounded_wait(seconds=10), quiet():
-                return ViTModel.from_pretrained(self._path, add_pooling_layer=False).eval()
-        except (OSError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"{self.name} needs the weights {self._path}, which could not be loaded "
-                f"({reason}); give a folder as task.structure.path, or run without this metric"
-            ) from error
+        remedy = "give a folder as task.structure.path, or run without this metric"
+        with loading(f"the weights {self._path} of {self.name}", remedy):
+            return ViTModel.from_pretrained(self._path, add_pooling_layer=False).eval()
 
 
 def _last_keys(network: nn.Module) -> nn.Module:
-    """The layer that makes the last keys; its name changed with transformers' versions."""
+    """Return the layer that makes the last keys; its name changed with transformers' versions."""
     keys = [m for name, m in network.named_modules() if name.endswith((".k_proj", ".key"))]
     return keys[-1]

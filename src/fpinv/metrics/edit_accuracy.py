@@ -1,4 +1,4 @@
-"""Did the attribute that was asked for change, and did the others stay?"""
+"""Accuracy of edits by attributes: the requested change happened, everything else stayed."""
 
 from __future__ import annotations
 
@@ -13,50 +13,54 @@ from torch import Tensor
 LOOKS = ("shape", "colour", "texture", "size")
 
 Attributes = Mapping[str, Any]
-"""What a scene shows, as :meth:`fpinv.datasets.scenes.Scene.attributes` says it: ``objects``, a
-list of mappings with :data:`LOOKS`, and their ``count``; ``background``; ``relations``, a list."""
+"""Attributes of a scene, as :meth:`fpinv.datasets.scenes.Scene.attributes` returns them:
+``objects``, a list of mappings with :data:`LOOKS`, and their ``count``; ``background``;
+``relations``, a list."""
 
 Fact = tuple[str | int, ...]
 
 
-class SceneReader(Protocol):
-    """Reads the attributes off pictures; keys that it does not know it leaves out."""
+class AttributeReader(Protocol):
+    """A network that reads the attributes of scenes off their pictures."""
 
     def __call__(self, images: Tensor) -> Sequence[Attributes]:
-        """The attributes of pictures (B, 3, H, W) in [-1, 1], in order; objects in any order."""
+        """Return the attributes of each picture of (B, 3, H, W) in [-1, 1].
+
+        The objects come in any order; keys that the reader does not know are absent.
+        """
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How an edit did.
+    """Success of an edit.
 
     Arguments:
-        edit: 1 if all that should have changed did, else 0; None if nothing should have.
-        kept: Share of what should have stayed that did; None if nothing should have.
+        edit: 1 if every attribute that should change did, else 0; None if none should.
+        preserved: Share that stayed of the attributes that should stay; None if none should.
     """
 
     edit: float | None
-    kept: float | None
+    preserved: float | None
 
 
 def accuracy(read: Attributes, source: Attributes, target: Attributes) -> Accuracy:
-    """Compares what was read off an edited picture with what its source and its target show.
+    """Compare the attributes read off an edited picture with those of its source and target.
 
-    Objects are compared with the target's objects that they have most in common with. Only what
-    the reader knows counts.
+    Each object is compared with the target's object that it has most in common with. Only kinds
+    of attributes that the reader reports count.
     """
     seen, before, after = (set(_facts(a)) for a in (_arranged(read, target), source, target))
-    known = {_kind(fact) for fact in _facts(read)}
-    asked = {fact for fact in after - before if _kind(fact) in known}
-    stays = {fact for fact in after & before if _kind(fact) in known}
+    kinds = {_kind(fact) for fact in _facts(read)}
+    changes = {fact for fact in after - before if _kind(fact) in kinds}
+    constants = {fact for fact in after & before if _kind(fact) in kinds}
     return Accuracy(
-        float(asked <= seen) if asked else None,
-        len(stays & seen) / len(stays) if stays else None,
+        float(changes <= seen) if changes else None,
+        len(constants & seen) / len(constants) if constants else None,
     )
 
 
 def _facts(attributes: Attributes) -> Iterator[Fact]:
-    """Everything that is so, one by one."""
+    """Yield each attribute as a tuple of its kind, its place and its value."""
     if "background" in attributes:
         yield "background", attributes["background"]
     for k, relation in enumerate(attributes.get("relations", ())):
@@ -68,20 +72,20 @@ def _facts(attributes: Attributes) -> Iterator[Fact]:
 
 
 def _kind(fact: Fact) -> Fact:
-    """What a fact is about, whichever object."""
+    """Return the kind of a fact without the object that it belongs to."""
     return ("object", fact[2]) if fact[0] == "object" else fact[:1]
 
 
 def _arranged(read: Attributes, target: Attributes) -> Attributes:
-    """The reading with its objects in the places of the target's that they resemble most."""
-    seen, wanted = read.get("objects", ()), target.get("objects", ())
-    if not seen or not wanted:
+    """Return the reading with its objects in the places of the target's they resemble most."""
+    seen, expected = read.get("objects", ()), target.get("objects", ())
+    if not seen or not expected:
         return read
     common = np.array(
-        [[sum(a.get(look) == b.get(look) for look in LOOKS) for b in wanted] for a in seen]
+        [[sum(a.get(look) == b.get(look) for look in LOOKS) for b in expected] for a in seen]
     )
     rows, places = linear_sum_assignment(common, maximize=True)
-    placed = dict(zip(places.tolist(), rows.tolist(), strict=True))
-    first = [seen[placed[k]] if k in placed else {} for k in range(len(wanted))]
-    rest = [item for k, item in enumerate(seen) if k not in placed.values()]
-    return {**read, "objects": [*first, *rest], "count": len(seen)}
+    row_at = dict(zip(places.tolist(), rows.tolist(), strict=True))
+    matched = [seen[row_at[k]] if k in row_at else {} for k in range(len(expected))]
+    surplus = [item for k, item in enumerate(seen) if k not in row_at.values()]
+    return {**read, "objects": [*matched, *surplus], "count": len(seen)}

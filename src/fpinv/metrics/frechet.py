@@ -1,4 +1,4 @@
-"""How sets of pictures compare: Frechet distance and diversity of their features."""
+"""Frechet distance and diversity of the features of sets of images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fpinv.errors import UserError
 from fpinv.metrics.classifiers.classifier import Classifier
-from fpinv.models.weights import bounded_wait, cache_file
+from fpinv.models.weights import by_hand, cache_file, loading
 from fpinv.seeding import generator
 
 Choice = Literal["auto", "inception", "classifier"]
@@ -22,21 +22,18 @@ WIDEST = 256  # features beyond which a distance takes too long to be drawn so o
 
 
 class Features(Protocol):
-    """Numbers that stand for a picture.
+    """A network that describes an image by numbers."""
 
-    Attributes:
-        name: The network that they are of, for records.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the network, for records."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features (B, D) of images (B, 3, H, W) in [-1, 1]."""
-        ...
+        """Return features (B, D) of images (B, 3, H, W) in [-1, 1]."""
 
 
 class InceptionFeatures:
-    """The 2048 pooled features that the FID is defined by, of antialiased images.
+    """The 2048 pooled Inception features that define the FID, of antialiased images.
 
     The network is torch-fidelity's conversion of the original one, through torchmetrics.
 
@@ -47,19 +44,19 @@ class InceptionFeatures:
         | https://arxiv.org/abs/2104.11222
 
     Raises:
-        UserError: on the first use, where its weights are neither cached nor to be had.
+        UserError: (on the first use) the weights are neither in the cache nor to be fetched.
     """
 
     name = "inception"
 
     @staticmethod
     def cached() -> bool:
-        """Whether the weights are on this machine."""
+        """Return True if the weights are on this machine."""
         return cache_file(_inception_url()).is_file()
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """See :class:`Features`."""
+        """Return features (B, 2048) of images (B, 3, H, W) in [-1, 1]."""
         pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return self._network.to(images.device)(pixels)
 
@@ -67,15 +64,9 @@ class InceptionFeatures:
     def _network(self) -> nn.Module:
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        try:
-            with bounded_wait(seconds=10):
-                return FrechetInceptionDistance(feature=2048, antialias=True).inception
-        except (OSError, RuntimeError) as error:
-            url = _inception_url()
-            raise UserError(
-                f"the FID's Inception weights could not be loaded ({error}); put {url} at "
-                f"{cache_file(url)}, or use task.features=classifier"
-            ) from error
+        remedy = f"{by_hand(_inception_url())}, or use task.features=classifier"
+        with loading("the FID's Inception weights", remedy):
+            return FrechetInceptionDistance(feature=2048, antialias=True).inception
 
 
 def _inception_url() -> str:
@@ -86,25 +77,25 @@ def _inception_url() -> str:
 
 @dataclass(frozen=True)
 class ClassifierFeatures:
-    """A classifier's own features."""
+    """The features of a classifier, from before its decision."""
 
     classifier: Classifier
 
     @property
     def name(self) -> str:
-        """The classifier's name."""
+        """Name of the classifier."""
         return self.classifier.name
 
     def __call__(self, images: Tensor) -> Tensor:
-        """See :class:`Features`."""
+        """Return features (B, D) of images (B, 3, H, W) in [-1, 1]."""
         return self.classifier.features(images)
 
 
 def features_of(choice: Choice, classifier: Classifier) -> Features:
-    """Inception's or a classifier's features; ``auto`` is the former where its weights are.
+    """Return Inception's or a classifier's features; ``auto`` is Inception if it is cached.
 
     Raises:
-        UserError: ``choice`` is none of the three.
+        UserError: ``choice`` is not auto, inception or classifier.
     """
     if choice not in get_args(Choice):
         raise UserError(f"features={choice} is unknown: choose from {', '.join(get_args(Choice))}")
@@ -114,24 +105,25 @@ def features_of(choice: Choice, classifier: Classifier) -> Features:
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    r"""Frechet distance of normal laws fitted to features (R, D) and (G, D), at least two each.
+    r"""Return the Frechet distance of normal laws fitted to features (R, D) and (G, D).
 
     .. math:: |\mu_r - \mu_g|^2 + \mathrm{tr}(\Sigma_r + \Sigma_g - 2 (\Sigma_r \Sigma_g)^{1/2})
 
-    Its expectation grows as the sets shrink: compare numbers of equal counts only.
+    R and G are at least 2. The expectation grows as the sets shrink: compare numbers of equal
+    counts only.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    # one process has all features: the others of a shared run have nothing to add
-    given = _Given(real.shape[1])
-    metric = FrechetInceptionDistance(feature=given, sync_on_compute=False)
+    # no synchronisation: of the processes of a shared run one has all features
+    identity = _Identity(real.shape[1])
+    metric = FrechetInceptionDistance(feature=identity, sync_on_compute=False)
     metric.update(real.double(), real=True)
     metric.update(generated.double(), real=False)
     return metric.compute().item()
 
 
-class _Given(nn.Module):
-    """Features that are there already."""
+class _Identity(nn.Module):
+    """A network for torchmetrics that passes on features that are computed already."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -142,23 +134,23 @@ class _Given(nn.Module):
 
 
 def fid(real: Sequence[Tensor], generated: Sequence[Tensor]) -> dict[str, float | None] | None:
-    """Frechet distance over all examples, with the half-width of its 95 % interval.
+    """Return the Frechet distance over all examples with the half-width of its 95 % interval.
 
     The interval is 1.96 deviations of the distance over bootstrap draws of the examples, each
     with all its pictures, because those of one example are alike.
 
     Arguments:
         real: Features (R_k, D) of the real pictures of each example.
-        generated: Features (G_k, D) of the generated ones.
+        generated: Features (G_k, D) of the generated pictures.
 
     Returns:
         {"mean", "ci95"}; ci95 is None for one example, and for features wider than 256. None
         without two pictures of each kind.
     """
 
-    def distance(picked: Sequence[int]) -> float:
+    def distance(indices: Sequence[int]) -> float:
         return frechet_distance(
-            torch.cat([real[k] for k in picked]), torch.cat([generated[k] for k in picked])
+            torch.cat([real[k] for k in indices]), torch.cat([generated[k] for k in indices])
         )
 
     n = len(real)
@@ -167,10 +159,10 @@ def fid(real: Sequence[Tensor], generated: Sequence[Tensor]) -> dict[str, float 
     if n < 2 or real[0].shape[1] > WIDEST:
         return {"mean": distance(range(n)), "ci95": None}
     g = generator(0, "bootstrap of the Frechet distance")
-    drawn = [distance(torch.randint(n, (n,), generator=g).tolist()) for _ in range(DRAWS)]
-    return {"mean": distance(range(n)), "ci95": 1.96 * torch.tensor(drawn).std().item()}
+    draws = [distance(torch.randint(n, (n,), generator=g).tolist()) for _ in range(DRAWS)]
+    return {"mean": distance(range(n)), "ci95": 1.96 * torch.tensor(draws).std().item()}
 
 
 def diversity(features: Tensor) -> float | None:
-    """Mean distance between two of n pictures' features (n, D); None below two."""
+    """Return the mean distance between two of n pictures' features (n, D); None below two."""
     return torch.pdist(features.double()).mean().item() if len(features) > 1 else None

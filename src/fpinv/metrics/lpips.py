@@ -1,32 +1,18 @@
-"""Learned perceptual distances of images."""
+"""LPIPS, the learned perceptual distance of images that most papers report."""
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from fpinv.errors import UserError
-from fpinv.models.weights import bounded_wait, cache_file
-
-
-class PerceptualMetric(Protocol):
-    """A learned distance of images (B, 3, H, W) in [-1, 1]: (B,), lower is closer.
-
-    Attributes:
-        name: Its key in the records, which says what was measured: metric and network.
-    """
-
-    name: str
-
-    def __call__(self, images: Tensor, reference: Tensor) -> Tensor: ...
+from fpinv.models.weights import by_hand, loading
 
 
 class LPIPS:
-    """Learned perceptual image patch similarity, version 0.1: (B,), lower is closer.
+    """Learned perceptual image patch similarity, version 0.1; lower is closer.
 
     The linear heads come with the lpips package; the backbone's ImageNet weights are a download
     of torchvision, made on the first use. Its smallest image is 31 pixels a side for alex,
@@ -41,7 +27,7 @@ class LPIPS:
 
     Raises:
         UserError: there is no such backbone, or (on the first use) its weights are neither in
-            torchvision's cache nor to be had from the network.
+            torchvision's cache nor to be fetched.
     """
 
     version = "0.1"
@@ -55,28 +41,18 @@ class LPIPS:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
+        """Return the distances (B,) of images (B, 3, H, W) in [-1, 1]."""
         network = self._network.to(images.device)
-        first, second = (x.float().clamp(-1, 1) for x in (images, reference))
-        return network(first, second).reshape(len(images))
+        x, y = (pixels.float().clamp(-1, 1) for pixels in (images, reference))
+        return network(x, y).reshape(len(images))
 
     @cached_property
     def _network(self) -> nn.Module:
         import lpips  # here, because a run without this metric need not wait for it
-
-        try:
-            with bounded_wait(seconds=10), warnings.catch_warnings():
-                # lpips asks torchvision for its weights in a way that torchvision deprecates
-                warnings.filterwarnings("ignore", module="torchvision")
-                return lpips.LPIPS(net=self.net, version=self.version, verbose=False)
-        except (OSError, RuntimeError) as error:
-            raise UserError(self._absent(error)) from error
-
-    def _absent(self, error: Exception) -> str:
-        import torchvision
+        from torchvision.models import get_model_weights
 
         backbone = self.backbones[self.net]
-        url = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1.url
-        return (
-            f"{self.name} needs torchvision's {backbone} weights, which could not be loaded "
-            f"({error}); put {url} at {cache_file(url)}, or run without this metric"
-        )
+        url = get_model_weights(backbone).IMAGENET1K_V1.url
+        remedy = f"{by_hand(url)}, or run without this metric"
+        with loading(f"torchvision's {backbone} weights of {self.name}", remedy):
+            return lpips.LPIPS(net=self.net, version=self.version, verbose=False)

@@ -1,4 +1,4 @@
-"""What a text-to-image latent diffusion model offers to the rest of the program."""
+"""The contract between text-to-image latent diffusion models and the rest of the program."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Model(Protocol):
 
     Attributes:
         name: Short name for records.
-        commit: The resolved revision of the weights, or None for a folder without one.
+        commit: Resolved revision of the weights, or None for a folder without one.
         image_size: Side of the square images in pixels.
         latent_shape: Shape (C, H, W) of one latent.
-        device: Where the networks live.
+        device: Device of the networks.
         dtype: Precision of the denoising network.
     """
 
@@ -30,16 +30,16 @@ class Model(Protocol):
     dtype: torch.dtype
 
     def encode(self, images: Tensor) -> Tensor:
-        """Latents z_0 of images (B, 3, H, W) in [-1, 1]: float32, the posterior mode, scaled."""
+        """Return the latents z_0 of images (B, 3, H, W) in [-1, 1]: float32, scaled modes."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [-1, 1], float32, of scaled latents."""
+        """Return the images (B, 3, H, W) in [-1, 1], float32, of scaled latents."""
 
     def embed(self, prompts: list[str]) -> Embedding:
-        """Embeddings of prompts, one row each."""
+        """Return the embeddings of prompts, one row each."""
 
     def condition(self, prompts: list[str], guidance: float) -> Condition:
-        """The condition of these prompts and of the null prompt."""
+        """Return the condition of these prompts and of the null prompt at a guidance w."""
 
     def denoiser(self, steps: int) -> Denoiser:
-        """The denoiser on a grid of ``steps`` steps, its counts at zero."""
+        """Return a denoiser on a grid of ``steps`` steps, its counts at zero."""

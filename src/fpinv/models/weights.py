@@ -1,8 +1,9 @@
-"""Where weights lie: in an installed package, or in torch.hub's cache."""
+"""Files of weights on this machine, and a context that loads them or fails in one line."""
 
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,12 +14,13 @@ from fpinv.errors import UserError
 
 PACKAGE = "pkg://"
 SCENES = f"{PACKAGE}fpinv.models.scenes"  # the bundled model
+PATIENCE = 10.0  # seconds that a network may stay silent
 
 
 def local_folder(path: str) -> Path:
-    """A folder by its path, or by ``pkg://package.module/folder`` that of an installed package.
+    """Return the folder of a path, or of ``pkg://package.module/folder`` in an installed package.
 
-    The package is not imported, and whether there is such a folder is for the caller to ask.
+    The package is not imported, and the folder need not exist.
 
     Raises:
         UserError: there is no such package.
@@ -36,18 +38,73 @@ def local_folder(path: str) -> Path:
 
 
 def cache_file(url: str) -> Path:
-    """Where torch.hub keeps the weights of an address, fetched or not."""
-    import torch  # here, because what only looks for a folder need not wait for it
+    """Return the file in torch.hub's cache for the weights at an address, fetched or not."""
+    import torch  # here, because a program that only looks for a folder need not wait for it
 
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
 
 
+def by_hand(url: str) -> str:
+    """Return the advice to put the weights at an address into torch.hub's cache."""
+    return f"put {url} at {cache_file(url)}"
+
+
+@contextmanager
+def loading(name: str, remedy: str) -> Iterator[None]:
+    """Load weights within this context: in silence, with a bounded wait for the network.
+
+    Arguments:
+        name: The weights, in words that begin the message.
+        remedy: What the user can do, which ends the message.
+
+    Raises:
+        UserError: the weights can be neither read nor fetched.
+    """
+    try:
+        with bounded_wait(PATIENCE), quiet():
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # each source of weights has transport errors of its own
+        raise UserError(f"{name} cannot be loaded ({first_line(error)}); {remedy}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class where the message is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @contextmanager
 def bounded_wait(seconds: float) -> Iterator[None]:
-    """Bound the wait for a network that swallows packets: torchvision sets no bound itself."""
+    """Bound the wait for a network that swallows packets, for which torchvision has no bound."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep diffusers and transformers from writing to the terminal, but for bars of downloads."""
+    # here, because these take seconds to import
+    from diffusers.utils import logging as diffusers_logging
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for lib in libraries:
+            lib.set_verbosity_error()
+            lib.disable_progress_bar()
+        enable_progress_bars()  # transformers switched off the hub's, which show gigabytes coming
+        try:
+            yield
+        finally:
+            for lib, (verbosity, bars) in zip(libraries, before, strict=True):
+                lib.set_verbosity(verbosity)
+                if bars:
+                    lib.enable_progress_bar()

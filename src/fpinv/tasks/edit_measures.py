@@ -12,8 +12,8 @@ from torch import Tensor
 from fpinv.images import to_pil
 from fpinv.metrics import pixels
 from fpinv.metrics.clip import CLIP, directional_similarity, similarity
-from fpinv.metrics.edit_accuracy import SceneReader, accuracy
-from fpinv.metrics.lpips import PerceptualMetric
+from fpinv.metrics.edit_accuracy import AttributeReader, accuracy
+from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.reporting.grid import strip
 from fpinv.tasks.edit_cases import Outcome
 from fpinv.tasks.loading import Column
@@ -77,7 +77,7 @@ class Readings:
 
     similarity: CLIP | None
     distances: Sequence[PerceptualMetric]
-    reader: SceneReader | None
+    reader: AttributeReader | None
 
     def __call__(self, outcome: Outcome) -> dict[str, Column]:
         """Each metric's values, one an edit."""
@@ -105,7 +105,7 @@ class Readings:
             for k, read in zip(known, self.reader(outcome.edits[known]), strict=True):
                 case = outcome.cases[k]
                 found = accuracy(read, case.example.attributes, case.case.attributes or {})
-                edit[k], kept[k] = found.edit, found.kept
+                edit[k], kept[k] = found.edit, found.preserved
         return {"edit_accuracy": edit, "kept_accuracy": kept}
 
 

@@ -17,8 +17,8 @@ from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.metrics.clip import CLIP
-from fpinv.metrics.edit_accuracy import SceneReader
-from fpinv.metrics.lpips import PerceptualMetric
+from fpinv.metrics.edit_accuracy import AttributeReader
+from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.seeding import normal
 from fpinv.tasks.edit_cases import Case, Key, Outcome, Source
 from fpinv.tasks.edit_measures import Readings, comparisons, cost, pictures
@@ -79,7 +79,7 @@ class Editing:
     similarity: CLIP | None = None
     perceptual: PerceptualMetric | None = None
     structure: PerceptualMetric | None = None
-    reader: SceneReader | None = None
+    reader: AttributeReader | None = None
     inversions: str | None = None
 
     def __post_init__(self) -> None:

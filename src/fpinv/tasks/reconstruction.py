@@ -17,7 +17,7 @@ from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.metrics import pixels
-from fpinv.metrics.lpips import PerceptualMetric
+from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.seeding import normal

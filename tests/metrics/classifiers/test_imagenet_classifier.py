@@ -25,7 +25,7 @@ def test_classes_are_wordnet_ids():
     assert len(classes) == 1000 and classes[282] == "n02123159"
 
 
-def test_decisions_and_features_are_those_of_the_network(untrained):
+def test_decisions_and_features_equal_the_networks(untrained):
     classifier = untrained("resnet18")
     images = torch.rand(2, 3, 64, 64) * 2 - 1
     pixels = models.ResNet18_Weights.DEFAULT.transforms()((images + 1) / 2)
@@ -48,7 +48,7 @@ def test_an_unknown_network_gets_a_suggestion():
         ImageNetClassifier("resnet5")
 
 
-def test_absent_weights_are_said_in_one_line(monkeypatch, tmp_path):
+def test_absent_weights_are_refused_in_one_line(monkeypatch, tmp_path):
     def no_network(*_, **__):
         raise OSError("no network")
 

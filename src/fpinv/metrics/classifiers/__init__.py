@@ -1,1 +1,4 @@
-"""Networks that say what a picture shows: judges of edits, interpolations, rare concepts."""
+"""Networks that say what an image shows: judges of edits, interpolations and rare concepts.
+
+Images (B, 3, H, W) in [-1, 1] come in; classes, attributes or features go out.
+"""

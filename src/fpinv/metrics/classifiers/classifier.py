@@ -1,4 +1,4 @@
-"""What a pre-trained classifier offers to the tasks that ask whether a picture shows a class."""
+"""The contract of pre-trained classifiers, for tasks that ask for the class of an image."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 class Classifier(Protocol):
-    """Sorts pictures into classes and describes them by numbers.
+    """A network that sorts images into classes and describes them by numbers.
 
     Attributes:
         name: Short name for records.
-        classes: The ids of the classes (see :class:`~fpinv.datasets.classes.Category`).
     """
 
     name: str
-    classes: Sequence[str]
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Ids of the classes, as in :class:`~fpinv.datasets.classes.Category`."""
 
     def classify(self, images: Tensor) -> Tensor:
-        """Numbers (B,) of the likeliest classes of images (B, 3, H, W) in [-1, 1]."""
-        ...
+        """Return the numbers (B,) of the likeliest classes of images (B, 3, H, W) in [-1, 1]."""
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (B, D) of images (B, 3, H, W) in [-1, 1], from before the decision."""
-        ...
+        """Return features (B, D) of images (B, 3, H, W) in [-1, 1], from before the decision."""

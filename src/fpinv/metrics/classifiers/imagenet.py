@@ -11,14 +11,14 @@ from torchvision import models
 
 from fpinv.datasets.imagenet import wordnet_names
 from fpinv.errors import UserError
-from fpinv.models.weights import bounded_wait, cache_file
+from fpinv.models.weights import by_hand, loading
 from fpinv.run.messages import nearest
 
 
 class ImageNetClassifier:
-    """One of torchvision's classifiers with its best weights, a download on the first use.
+    """A classifier of torchvision with its best weights, a download on the first use.
 
-    Images are resized and cropped as the weights ask for. The features are what enters the last
+    Images are resized and cropped as the weights ask for. The features are the input of the last
     linear layer.
 
     References:
@@ -28,44 +28,47 @@ class ImageNetClassifier:
     Arguments:
         network: Its name in torchvision, e.g. ``resnet50``.
 
+    Attributes:
+        name: Name of the network, for records.
+
     Raises:
         UserError: there is no such classifier, or (on the first use) its weights are neither in
-            torchvision's cache nor to be had from the network, or it has no such layer.
+            torchvision's cache nor to be fetched, or it has no linear layer.
     """
 
     def __init__(self, network: str = "resnet50") -> None:
-        known = models.list_models(module=models)
-        if network not in known:
-            raise UserError(f"classifier.network={network} is unknown{nearest(network, known)}")
+        networks = models.list_models(module=models)
+        if network not in networks:
+            raise UserError(f"classifier.network={network} is unknown{nearest(network, networks)}")
         self.name = network
         self._weights = models.get_model_weights(network).DEFAULT
 
     @property
     def classes(self) -> Sequence[str]:
-        """The WordNet ids of ImageNet-1k."""
+        """WordNet ids of the 1000 classes, in the order of the class numbers."""
         return list(wordnet_names())
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:
-        """See :class:`~fpinv.metrics.classifiers.classifier.Classifier`."""
+        """Return the numbers (B,) of the likeliest classes of images (B, 3, H, W) in [-1, 1]."""
         return self._logits(images).argmax(1)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """See :class:`~fpinv.metrics.classifiers.classifier.Classifier`."""
-        seen: list[Tensor] = []
-        linear = [part for part in self._network.modules() if isinstance(part, nn.Linear)]
+        """Return features (B, D) of images (B, 3, H, W) in [-1, 1], from before the decision."""
+        inputs: list[Tensor] = []
+        linear = [layer for layer in self._network.modules() if isinstance(layer, nn.Linear)]
         if not linear:
             raise UserError(
                 f"classifier.network={self.name} has no linear layer whose input could serve as "
                 "features: choose another, e.g. resnet50"
             )
-        hook = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        hook = linear[-1].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
         try:
             self._logits(images)
         finally:
             hook.remove()
-        return seen[0]
+        return inputs[0]
 
     def _logits(self, images: Tensor) -> Tensor:
         pixels = self._weights.transforms()((images.float().clamp(-1, 1) + 1) / 2)
@@ -73,13 +76,7 @@ class ImageNetClassifier:
 
     @cached_property
     def _network(self) -> nn.Module:
-        try:
-            with bounded_wait(seconds=10):
-                network = models.get_model(self.name, weights=self._weights)
-        except (OSError, RuntimeError) as error:
-            url = self._weights.url
-            raise UserError(
-                f"the classifier {self.name} needs torchvision's weights, which could not be "
-                f"loaded ({error}); put {url} at {cache_file(url)}, or choose classifier=scenes"
-            ) from error
+        remedy = f"{by_hand(self._weights.url)}, or choose classifier=scenes"
+        with loading(f"torchvision's weights of the classifier {self.name}", remedy):
+            network = models.get_model(self.name, weights=self._weights)
         return network.eval().requires_grad_(False)

@@ -1,1 +1,1 @@
-"""The bundled model: weights in diffusers format beside this file; see README.md."""
+"""Weights of the bundled model in diffusers format, beside this file; README.md describes them."""

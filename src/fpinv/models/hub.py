@@ -1,0 +1,119 @@
+"""Folders of weights in diffusers' format: local, cached, or fetched from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from huggingface_hub import model_info
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from fpinv.errors import UserError
+from fpinv.models.weights import first_line, local_folder, quiet
+
+HUB_TIMEOUT = 5.0
+NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+# A gated repository is a special case of one that is not found, so it comes first.
+REFUSALS: Mapping[type[Exception], str] = {
+    GatedRepoError: "model '{path}' is gated: accept its terms on its page on the hub, then log "
+    "in with `hf auth login`",
+    RevisionNotFoundError: "model '{path}' has no revision '{revision}': check model.revision",
+    RepositoryNotFoundError: "model '{path}' is neither a folder nor on the hub: check "
+    "model.path, or log in with `hf auth login` if it is private",
+}
+UNREACHABLE = (
+    "model '{path}' is neither in the local cache nor could the hub be reached ({reason}): "
+    "connect once, or pass model.path=<folder in diffusers format>"
+)
+
+
+def find_weights(path: str, revision: str | None = None, variant: str | None = None) -> Path:
+    """Return the folder with a model's weights: the path itself, or cached, or downloaded.
+
+    The cache comes before the hub, so that a run without a network starts at once and repeated
+    runs use the same commit.
+
+    Raises:
+        UserError: there is no such folder, it is not complete, or the hub cannot be reached.
+    """
+    folder = local_folder(path)
+    if folder.is_dir():
+        if lacking := _lacking(folder):
+            raise UserError(
+                f"model.path={path} lacks {lacking}: it must be a folder in diffusers format "
+                "(as save_pretrained writes it)"
+            )
+        return folder.resolve()
+    # The safety checker is not loaded, so it is not downloaded.
+    options = {"revision": revision, "variant": variant, "safety_checker": None}
+    return _cached(path, options) or _download(path, options)
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return the entries of model_index.json without the components that are null there."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text())
+        return {k: v for k, v in index.items() if not isinstance(v, list) or v[0] is not None}
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{folder / 'model_index.json'} is not what it should be: {error}"
+        ) from None
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the commit that names a folder of the hub's cache; None for any other folder."""
+    cached = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
+    return folder.name if cached else None
+
+
+def _lacking(folder: Path) -> str | None:
+    """Return the first thing without which a folder is no pipeline, or None."""
+    if not (folder / "model_index.json").is_file():
+        return "model_index.json"
+    index = read_index(folder)
+    for network in NETWORKS:
+        files = (folder / network).glob("*")
+        weights = any(file.suffix in (".safetensors", ".bin") and file.is_file() for file in files)
+        if network in index and not weights:
+            return f"the weights of its {network}"
+    return None
+
+
+def _cached(path: str, options: dict[str, Any]) -> Path | None:
+    """Return a model's folder in the local cache; None where it is absent or not complete."""
+    try:
+        with quiet():
+            folder = Path(DiffusionPipeline.download(path, local_files_only=True, **options))
+    except HFValidationError:
+        raise UserError(f"model.path={path}: there is no such folder") from None
+    except (OSError, ValueError):
+        return None
+    return None if _lacking(folder) else folder
+
+
+def _download(path: str, options: dict[str, Any]) -> Path:
+    """Fetch a model from the hub and return its folder.
+
+    Raises:
+        UserError: the hub refused or could not be reached.
+    """
+    try:
+        # Asked first and with a time limit: downloads have none and wait for ever.
+        model_info(path, revision=options["revision"], timeout=HUB_TIMEOUT)
+        return Path(DiffusionPipeline.download(path, **options))
+    except Exception as error:  # the classes of transport errors change from version to version
+        texts = (text for kind, text in REFUSALS.items() if isinstance(error, kind))
+        text = next(texts, UNREACHABLE)
+        raise UserError(
+            text.format(path=path, revision=options["revision"], reason=first_line(error))
+        ) from error
