@@ -17,8 +17,7 @@ extensions = [
     "sphinx_copybutton",
     # MathJax lies in the pages' own folder, so that equations need no network.
     "sphinx-mathjax-offline",
-    "configuration_tables",
-    "repository_links",
+    "generated_pages",
 ]
 exclude_patterns = ["_build", "_ext"]
 suppress_warnings = ["config.cache"]
