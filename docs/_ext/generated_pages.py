@@ -1,7 +1,7 @@
 """Pages that are made of the code: the API, the configuration and the experiments.
 
-Before Sphinx reads its sources, this extension writes ``docs/generated/`` from src/, conf/ and experiments/. Nothing in
-it is edited by hand, and git ignores it.
+Before Sphinx reads its sources, this extension writes ``docs/generated/`` from src/, conf/ and
+experiments/. Nothing in it is edited by hand, and git ignores it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def api_page(room: str) -> str:
     """Return the page of a room: its modules' docstrings and members."""
     folder = ROOT / "src" / "fpinv" / room
     files = folder.rglob("*.py") if room else folder.glob("*.py")
-    names = sorted(file.relative_to(ROOT / "src").with_suffix("").as_posix().replace("/", ".") for file in files)
+    names = sorted(
+        file.relative_to(ROOT / "src").with_suffix("").as_posix().replace("/", ".")
+        for file in files
+    )
     modules = sorted(name.removesuffix(".__init__") for name in names)
     text = title(ROOMS[room])
     for name in modules:
@@ -85,7 +88,7 @@ def head_comment(text: str) -> str:
 
 
 def entries(text: str) -> Iterator[tuple[str, str, str, str | None]]:
-    """Yield (key, value, comment, target of its node) for every key of a YAML file, nested ones too."""
+    """Yield (key, value, comment, target of its node) for every key, nested ones too."""
     lines = text.splitlines()
 
     def walk(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, str, str, str | None]]:
@@ -139,7 +142,11 @@ def key_rows(file: Path, prefix: str) -> list[list[str]]:
     """Return a row for each key of an option: its name on the command line, default, meaning."""
     rows = []
     for key, value, comment, target in entries(file.read_text(encoding="utf-8")):
-        meaning = escaped(comment) or arguments(target or "").get(key.rpartition(".")[2], "") if target else escaped(comment)
+        meaning = (
+            escaped(comment) or arguments(target or "").get(key.rpartition(".")[2], "")
+            if target
+            else escaped(comment)
+        )
         rows.append([f"``{prefix}{key}``", f"``{value}``" if value else "", meaning])
     return rows
 
@@ -149,7 +156,10 @@ def group_section(folder: Path) -> str:
     group = folder.relative_to(CONF).as_posix()
     files = sorted(file for file in folder.glob("*.yaml") if not file.stem.startswith("_"))
     text = title(f"``{group}``", "-")
-    options = [[f"``{group}={file.stem}``", escaped(head_comment(file.read_text(encoding="utf-8")))] for file in files]
+    options = [
+        [f"``{group}={file.stem}``", escaped(head_comment(file.read_text(encoding="utf-8")))]
+        for file in files
+    ]
     text += list_table(("option", "what"), options, "30 70")
     prefix = "" if group in ("experiment", "scale") else group.replace("/", ".") + "."
     tables: dict[str, tuple[list[str], list[list[str]]]] = {}
@@ -167,9 +177,12 @@ def group_section(folder: Path) -> str:
 def configuration_page() -> str:
     """Return the page of all keys and groups."""
     text = title("Configuration")
-    text += "A run is composed of one option of each group and of keys: ``python run.py inverter=ife steps=20``.\n\n"
+    text += "A run is composed of one option of each group and of keys: "
+    text += "``python run.py inverter=ife steps=20``.\n\n"
     text += title("Keys of every run", "-")
-    text += list_table(("key", "default", "meaning"), key_rows(CONF / "config.yaml", ""), "30 20 50")
+    text += list_table(
+        ("key", "default", "meaning"), key_rows(CONF / "config.yaml", ""), "30 20 50"
+    )
     folders = sorted({file.parent for file in CONF.glob("*/**/*.yaml")})
     return text + "".join(map(group_section, folders))
 
@@ -210,7 +223,8 @@ def write_pages(app: Sphinx) -> None:
 class RepositoryLinks(SphinxTransform):
     """The resolution of links that lead out of docs/, as they stand in files of the repository.
 
-    A link to an experiment's folder, README or results leads to its page; a link to any other file becomes a download.
+    A link to an experiment's folder, README or results leads to its page; a link to any other
+    file becomes a download.
     """
 
     default_priority = 5
@@ -222,7 +236,12 @@ class RepositoryLinks(SphinxTransform):
             if node.get("reftype") != "myst":
                 continue
             target = str(node["reftarget"])
-            for path in (page / target, page / f"{target}.md", ROOT / target, ROOT / f"{target}.md"):
+            for path in (
+                page / target,
+                page / f"{target}.md",
+                ROOT / target,
+                ROOT / f"{target}.md",
+            ):
                 self._redirect(node, path.resolve())
                 if node.parent is None:
                     break
@@ -235,7 +254,9 @@ class RepositoryLinks(SphinxTransform):
             node.attributes.update(refdomain="doc", reftarget=page, reftargetid=None)
         elif path.is_file():
             target = os.path.relpath(path, Path(self.env.doc2path(self.env.docname)).parent)
-            download = addnodes.download_reference("", "", reftarget=target, refdoc=self.env.docname)
+            download = addnodes.download_reference(
+                "", "", reftarget=target, refdoc=self.env.docname
+            )
             download += nodes.literal("", node.astext(), classes=["xref", "download"])
             node.replace_self(download)
 
@@ -248,7 +269,10 @@ class RepositoryLinks(SphinxTransform):
             ROOT / "experiments" / "README.md": "experiments",
         }
         for folder in (path, path.parent, path.parent.parent):
-            if (OUT / "experiments" / f"{folder.name}.md").is_file() and path.suffix in ("", ".md"):
+            if (OUT / "experiments" / f"{folder.name}.md").is_file() and path.suffix in (
+                "",
+                ".md",
+            ):
                 return f"generated/experiments/{folder.name}"
         return pages.get(path)
 
