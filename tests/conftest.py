@@ -12,6 +12,8 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 import pytest
 import torch
+from toy_commands import Command
+from toy_conf import write_toy_conf
 
 from fpinv.run import main as command_line
 
@@ -44,6 +46,20 @@ def recorded_sweep(main: Callable[[], None], tmp_path_factory: pytest.TempPathFa
         )
         assert command_line.run(main) == 0
     return folder
+
+
+@pytest.fixture
+def run(main: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Return a function that runs the command on toys, in this process and a new folder."""
+    conf = write_toy_conf(tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["run.py", "-cp", str(conf), *arguments])
+        return command_line.run(main)
+
+    return call
 
 
 @pytest.fixture(autouse=True)

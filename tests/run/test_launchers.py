@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hydra.errors import MissingConfigException
-from toy_conf import ROOT, environment_of_its_own, write_toy_conf
+from toy_commands import alone, rows
 from wandb_files import of_kind, offline_files, values
 
 from fpinv.run.messages import explain
@@ -38,27 +36,14 @@ def launcher(request: pytest.FixtureRequest) -> list[str]:
 
 
 def sweep(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a sweep of toys in a process of its own, into the folder's ``sweep``."""
-    conf = write_toy_conf(folder / "conf")
-    return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), "-cp", str(conf), "-m", *arguments]
-        + [f"hydra.sweep.dir={folder / 'sweep'}"],
-        cwd=folder,
-        env=environment_of_its_own() | environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    """Run a sweep of toys, tracked offline, into the folder's ``sweep``."""
+    place = f"hydra.sweep.dir={folder / 'sweep'}"
+    return alone(folder, "-m", *arguments, place, **{"WANDB_MODE": "offline"} | environment)
 
 
 def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "sweep" / "sweep.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-def lines(folder: Path, job: int) -> list[dict]:
-    text = (folder / "sweep" / str(job) / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_jobs_elsewhere_are_gathered_and_the_worst_code_wins(launcher: list[str], tmp_path: Path):
@@ -84,7 +69,7 @@ def test_jobs_elsewhere_write_the_lines_of_jobs_here(launcher: list[str], tmp_pa
         sweep(here, *overrides).returncode == sweep(there, *overrides, *launcher).returncode == 0
     )
     for job in (0, 1):
-        assert lines(here, job) == lines(there, job)
+        assert rows(here / "sweep" / str(job)) == rows(there / "sweep" / str(job))
     runs = [of_kind(file, "run")[0] for file in offline_files(there)]
     assert {run.run_group for run in runs} == {"sweep"} and len({run.run_id for run in runs}) == 2
     assert [values(run.config.update)["seed"] for run in runs] == [1, 2]
@@ -103,7 +88,12 @@ def test_a_killed_job_fails_the_sweep_which_completes_when_repeated(
     assert (again.returncode, again.stderr) == (0, "")
     assert [row["n"] for row in table(tmp_path)] == ["4", "4"]
     for job in (0, 1):
-        assert [row["id"] for row in lines(tmp_path, job)] == ["000", "001", "002", "003"]
+        assert [row["id"] for row in rows(tmp_path / "sweep" / str(job))] == [
+            "000",
+            "001",
+            "002",
+            "003",
+        ]
 
 
 def test_a_missing_launcher_is_named_with_its_package():

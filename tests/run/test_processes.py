@@ -13,32 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_conf import ROOT, environment_of_its_own, write_toy_conf
+from toy_commands import ENVIRONMENT, PAIRS, TIMEOUT, alone, command, rows, summary
+from toy_conf import ROOT
 from wandb_files import offline_files
 
 from fpinv.run.folder import RunFolder
 from fpinv.run.processes import Ranks
 from fpinv.tasks.record import Record
-
-ENVIRONMENT = environment_of_its_own() | {"WANDB_MODE": "disabled"}
-TIME = 600  # seconds, for busy machines: after those a process waits for ever
-
-
-def command(folder: Path, *arguments: str) -> list[str]:
-    """Return the command on toys."""
-    return [str(ROOT / "run.py"), "-cp", str(write_toy_conf(folder / "conf")), *arguments]
-
-
-def alone(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run the command in one process."""
-    return subprocess.run(
-        [sys.executable, *command(folder, *arguments)],
-        cwd=folder,
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        timeout=TIME,
-    )
 
 
 def together(folder: Path, *arguments: str, **environment: str) -> list[tuple[int, str, str]]:
@@ -48,7 +29,7 @@ def together(folder: Path, *arguments: str, **environment: str) -> list[tuple[in
     shared = ENVIRONMENT | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
-            [sys.executable, *command(folder, *arguments)],
+            command(folder, *arguments),
             cwd=folder,
             env=shared | {"RANK": rank} | environment,
             stdout=subprocess.PIPE,
@@ -58,21 +39,13 @@ def together(folder: Path, *arguments: str, **environment: str) -> list[tuple[in
         for rank in "01"
     ]
     try:
-        outputs = [process.communicate(timeout=TIME) for process in processes]
+        outputs = [process.communicate(timeout=TIMEOUT) for process in processes]
     finally:
         for process in processes:
             process.kill()
     return [
         (process.returncode, *texts) for process, texts in zip(processes, outputs, strict=True)
     ]
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "summary.json").read_text())
 
 
 def assert_alike(ours: Any, theirs: Any, name: str = "") -> None:
@@ -135,7 +108,7 @@ def test_torchrun_equals_one_process_on_ten_examples(tmp_path: Path):
             env=ENVIRONMENT | {"WANDB_MODE": "offline"},
             capture_output=True,
             text=True,
-            timeout=TIME,
+            timeout=TIMEOUT,
         )
         assert (process.returncode, process.stderr) == (0, "")
         assert process.stdout.splitlines()[-1] == str(tmp_path / name)
@@ -149,12 +122,8 @@ def test_torchrun_equals_one_process_on_ten_examples(tmp_path: Path):
     assert len(offline_files(double)) == 1
 
 
-REAL_INVERTER = ["inverter=ddim", "inverter._target_=fpinv.inverters.ddim.DDIM"]
-PAIRS = ["task=interpolation", "model=toy", "dataset=shades", *REAL_INVERTER, "steps=3"]
-
-
 def test_pooled_measures_cover_the_examples_of_all_processes(tmp_path: Path):
-    overrides = [*PAIRS, "~inverter.iterations", "limit=6"]
+    overrides = [*PAIRS, "limit=6"]
     assert alone(tmp_path, *overrides, "hydra.run.dir=one").returncode == 0
     assert [code for code, *_ in together(tmp_path, *overrides, "hydra.run.dir=two")] == [0, 0]
     content = summary(tmp_path / "two")

@@ -1,0 +1,90 @@
+"""One run: its records, pooled measures, failed examples and crashes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from toy_commands import PAIRS, REAL_INVERTER, Command, files, only_run, rows, summary
+
+
+def test_a_run_leaves_its_records(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("images=2", "guidance=2") == 0
+    folder, output = only_run(tmp_path), capsys.readouterr()
+    assert output.err == "" and output.out.splitlines()[-1] == str(folder)
+    assert "psnr" in output.out
+    assert [row["id"] for row in rows(folder)] == [f"{k:03d}" for k in range(8)]
+    assert sorted(path.name for path in (folder / "images").iterdir()) == ["000", "001"]
+    content = summary(folder)
+    assert (content["n"], content["failed"], content["total"]) == (8, 0, 8)
+    assert content["psnr"]["mean"] == 3.5 + 5 + 2 and content["residual"] is None
+    header = {"model": "toy", "dataset": "scenes", "inverter": "fpi", "task": "reconstruction"}
+    assert header.items() <= content.items()
+    assert (content["steps"], content["guidance"], content["seed"]) == (50, 2, 0)
+    assert {"python", "torch", "diffusers", "transformers", "fpinv"} == content["versions"].keys()
+    assert json.loads((folder / "status.json").read_text())["exit_code"] == 0
+    assert "${" not in (folder / "config.yaml").read_text()
+
+
+def test_a_crash_keeps_its_traceback(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("task.crash=true") == 1
+    output, log = capsys.readouterr().err, only_run(tmp_path) / "error.log"
+    assert output == f"error: RuntimeError: the toy broke (traceback in {log})\n"
+    assert "in __call__" in log.read_text()
+
+
+def test_a_corrupt_image_fails_alone_and_is_done_again(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("limit=null", "dataset.corrupt=4") == 1
+    output, folder = capsys.readouterr().err, only_run(tmp_path)
+    assert output.startswith("error: 1 of 10 examples failed: 004 (broken.png: no such image")
+    assert (summary(folder)["n"], summary(folder)["failed"]) == (9, 1)
+    assert [row["id"] for row in rows(folder) if row["error"]] == ["004"]
+    assert run(f"resume={folder}") == 1 and len(rows(folder)) == 10
+
+
+def test_a_folder_holds_one_run(run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("hydra.run.dir=here", "limit=2") == 0
+    before = files(tmp_path / "here" / "images")
+    assert run("hydra.run.dir=here", "limit=4", "guidance=3") == 2
+    assert "resume=" in capsys.readouterr().err and files(tmp_path / "here/images") == before
+    assert run("resume=here") == 0 and summary(tmp_path / "here")["guidance"] == 1
+
+
+def test_a_grouping_task_has_pooled_measures(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run(*PAIRS, "limit=6", "images=1") == 0
+    folder, output = only_run(tmp_path), capsys.readouterr().out
+    content = summary(folder)
+    assert (content["n"], content["total"], content["features"]) == (6, 6, "brightness")
+    assert content["fid"]["mean"] > 0 and content["diversity"]["mean"] > 0
+    assert "fid" in output and "diversity" in output and "accuracy_few" in output
+    assert [path.name for path in (folder / "images").iterdir()] == ["dark-0000"]
+    assert len(list((folder / "arrays").iterdir())) == 6
+
+
+def test_pooled_measures_survive_a_kill(run: Command, tmp_path: Path):
+    assert run(*PAIRS, "limit=6") == 0
+    folder = only_run(tmp_path)
+    whole = summary(folder)
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:4]) + lines[4][:20])
+    assert run(f"resume={folder}") == 0
+    again = summary(folder)
+    assert again["n"] == 6
+    assert again["fid"]["mean"] == pytest.approx(whole["fid"]["mean"], rel=1e-4)
+
+
+def test_a_data_set_without_classes_is_refused_in_one_line(
+    run: Command, capsys: pytest.CaptureFixture[str]
+):
+    assert run("task=interpolation", "model=toy", *REAL_INVERTER) == 2
+    output = capsys.readouterr().err
+    assert "has no classes" in output and len(output.splitlines()) == 1

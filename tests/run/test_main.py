@@ -1,0 +1,77 @@
+"""The command line: user errors in one line, and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from toy_commands import Command, alone, only_run
+
+USER_ERRORS = {
+    "inverter=fpx": ["inverter=fpx", "did you mean fpi?", "ddim, fpi"],
+    "guidence=2": ["guidence", "did you mean guidance?"],
+    "experment=figure": ["did you mean experiment?"],
+    "experiment=figur": ["experiment=figur", "did you mean figure?"],
+    "scale=smok": ["scale=smok", "did you mean smoke?"],
+    "inverter.iteration=3": ["did you mean inverter.iterations?"],
+    "iterations=3": ["did you mean inverter.iterations?"],
+    "+inverter.iteration=3": ["inverter.iteration", "did you mean iterations?"],
+    "inverter.iterations=abc": ["inverter.iterations=abc", "a whole number"],
+    "inverter.start=last": ["inverter.start=last", "previous or extrapolated"],
+    "inverter.iterations=1,2": ["add -m"],
+    "~inverter": ["inverter=<option>"],
+    "inverter=null": ["inverter=null", "the name of one of its options"],
+    "guidance=abc": ["guidance=abc", "a finite number"],
+    "guidance=nan": ["guidance=nan", "a finite number"],
+    "steps=abc": ["steps=abc", "a whole number"],
+    "steps=0": ["steps=0", "at least 1"],
+    "steps=2.5": ["steps=2.5"],
+    "limit=-1": ["limit=-1", "at least 1"],
+    "limit=0": ["limit=0", "at least 1"],
+    "batch_size=0": ["batch_size=0", "at least 1"],
+    "seed=-1": ["seed=-1"],
+    "precision=fp8": ["precision=fp8", "fp32 or tf32 or fp16 or bf16"],
+    "dataset.root=/nowhere": ["/nowhere", "check dataset.root"],
+    "dataset.size=0": ["has no examples"],
+    "dataset.size=???": ["dataset.size=<value>"],
+    "model.path=/nowhere": ["model.path=/nowhere"],
+    "model.device=${nothing}": ["nothing"],
+    "steps": ["'steps'", "key=value"],
+    "steps=[1": ["steps=[1"],
+    "tracking.mode=of": ["tracking.mode=of", "online, offline, disabled"],
+    "tracking=3": ["tracking.<key>=<value>"],
+    "resume=/nowhere": ["/nowhere", "no such folder"],
+    "resume=conf/model": ["conf", "no run's folder"],
+}
+
+
+@pytest.mark.parametrize("argument", USER_ERRORS)
+def test_a_user_error_is_one_line(run: Command, argument: str, capsys: pytest.CaptureFixture[str]):
+    assert run(argument) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1 and output.err.startswith("error: ")
+    for words in USER_ERRORS[argument]:
+        assert words in output.err
+
+
+def test_the_exit_code_reaches_the_shell(tmp_path: Path):
+    process = alone(tmp_path, "inverter=fpx")
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr == (
+        "error: inverter=fpx: no such option; did you mean fpi? (options: ddim, fpi)\n"
+    )
+
+
+def test_a_number_as_the_option_of_a_group_is_named_as_the_culprit(tmp_path: Path):
+    process = alone(tmp_path, "inverter=3", "steps=2")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "error: inverter=3: a group takes the name of one of its options\n"
+
+
+def test_the_exit_code_belongs_to_one_call_of_several_in_a_process(run: Command, tmp_path: Path):
+    """Run twice: the second call has its own exit code and the user's own command line."""
+    assert run("-m", "dataset.root=/nowhere,.") == 2
+    assert run("limit=1") == 0
+    folder = only_run(tmp_path)
+    assert run(f"resume={folder}") == 0 and sys.argv[3:] == [f"resume={folder}"]
