@@ -1,8 +1,8 @@
-"""One page on experiments: ``report.py FOLDER... [--out outputs/report]``.
+"""Make one page on experiments: ``report.py FOLDER... [--out outputs/report]``.
 
 A folder holds runs, such as outputs/frontier/<stamp>, or results, such as
-experiments/studies/frontier/results. Writes <out>.html, which needs no network and no other
-file, and <out>.md.
+experiments/studies/frontier/results. The script writes <out>.html, which needs no network and no
+other file, and <out>.md.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ EXPERIMENTS = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reads the command line; returns its exit code."""
+    """Read the command line and return its exit code."""
     parser = argparse.ArgumentParser(description="Makes one page on experiments.")
     parser.add_argument("folders", type=Path, nargs="+", help="of runs or of results")
     parser.add_argument("--out", type=Path, default=Path("outputs/report"), help="names two files")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        sections = [collect(folder, EXPERIMENTS) for folder in given.folders]
+        sections = [collect(folder, EXPERIMENTS) for folder in options.folders]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for suffix, make in ((".html", page), (".md", markdown)):
-        file = given.out.with_name(given.out.name.removesuffix(".html") + suffix)
+        file = options.out.with_name(options.out.name.removesuffix(".html") + suffix)
         write(file, make(sections, file.parent))
         print(file)
     return 0

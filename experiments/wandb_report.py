@@ -1,7 +1,7 @@
-"""Writes a W&B Report of runs that were sent there: FPI's Fig. 3 and Fig. 5, steps, pictures.
+"""Write a W&B Report of runs that were sent there: FPI's Fig. 3 and Fig. 5, steps, pictures.
 
 ``python experiments/wandb_report.py <team>/<project> [--group <experiment or sweep>]``, after
-``wandb login`` and, for runs tracked offline, ``wandb sync``. Needs the package wandb-workspaces.
+``wandb login`` and, for runs tracked offline, ``wandb sync``. It needs wandb-workspaces.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MEANS = ("psnr", "gap", "latent_psnr", "residual", "nfe_calls", "seconds_per_ima
 
 
 def _library() -> Any:  # noqa: ANN401
-    """The public API of W&B Reports.
+    """Return the public API of W&B Reports.
 
     Raises:
-        UserError: it is not installed.
+        UserError: The API is not installed.
     """
     try:
         import wandb_workspaces.reports.v2 as library
@@ -38,7 +38,7 @@ def _library() -> Any:  # noqa: ANN401
 
 
 def charts() -> list[Any]:
-    """Fig. 3 and Fig. 5: a point a run, a line an inverter."""
+    """Return the panels of Fig. 3 and Fig. 5: a point a run, a line an inverter."""
     wr = _library()
     return [
         wr.CustomChart(
@@ -52,7 +52,7 @@ def charts() -> list[Any]:
 
 
 def curves() -> list[Any]:
-    """Along the sampling grid, a line a run."""
+    """Return the panels along the sampling grid: a line a run."""
     wr = _library()
     return [
         wr.LinePlot(title=f"{name} along the grid", x="step/index", y=[f"step/{name}"], log_y=True)
@@ -61,13 +61,13 @@ def curves() -> list[Any]:
 
 
 def bars() -> list[Any]:
-    """Means over the examples, a bar a run."""
+    """Return the panels of means over the examples: a bar a run."""
     wr = _library()
     return [wr.BarPlot(title=name, metrics=[name]) for name in MEANS]
 
 
 def report(entity: str, project: str, group: str | None) -> Report:
-    """The report, which is not sent yet.
+    """Return the report, which is not sent yet.
 
     Arguments:
         entity: W&B team or user.
@@ -102,24 +102,24 @@ def _runs(entity: str, project: str, group: str | None) -> Runset:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Sends the report; prints its address."""
+    """Send the report, print its address and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("project", help="<team or user>/<project>")
     parser.add_argument("--group", help="an experiment, or a sweep's folder name or id")
-    given = parser.parse_args(arguments)
-    entity, _, project = given.project.partition("/")
+    options = parser.parse_args(arguments)
+    entity, _, project = options.project.partition("/")
     try:
         if not entity or not project:
-            raise UserError(f"{given.project}: name it as <team or user>/<project>")
-        made = report(entity, project, given.group)
-        made.save()
+            raise UserError(f"{options.project}: name it as <team or user>/<project>")
+        draft = report(entity, project, options.group)
+        draft.save()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Exception as error:  # the network's and the account's, of many kinds
         print(f"error: the report was not saved ({explain(error)})", file=sys.stderr)
         return 1
-    print(made.url)
+    print(draft.url)
     return 0
 
 

@@ -1,5 +1,6 @@
 """The tables and pictures made of finished interpolation and rare-concept runs."""
 
+import numpy as np
 import pytest
 import scripts
 from finished_runs import finish
@@ -72,7 +73,8 @@ def test_figure_15_has_a_strip_a_run_and_names_what_lacks(paths, tmp_path, capsy
     text = both_ways(figure15, paths)
     assert text == "path p2: ddim, nao; fpi, nao\n\n![p2](path.png)"
     with Image.open(paths / "results" / "path.png") as image:
-        assert image.width == 990
+        red = (np.asarray(image) == (255, 0, 0)).all(-1).sum()
+        assert red == 2 * (34 * 8) * 16**2, "two strips, sixteen times as high and wide"
     other = Record("p9", "star", {}, {}, {"strip": Image.new("RGB", (34, 8))})
     finish(paths / "path" / "ife" / "0", [other], config={"task": {"mode": "path"}})
     assert figure15.main([str(paths)]) == 2

@@ -1,4 +1,7 @@
-"""Markdown tables of finished jobs: cells with their intervals, a block for each ground."""
+"""Markdown tables of finished jobs: cells with their intervals, a block for each ground.
+
+A ground is what jobs must share to be compared: grid, guidance and data set.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from fpinv.run.folder import is_interval
 
 @dataclass(frozen=True)
 class Column:
-    """What a column shows.
+    """A column of a table over jobs.
 
     Arguments:
-        title: Its heading.
-        metrics: Entries of a summary that may stand there; the first that was measured does.
-        digits: Behind the point.
-        factor: Of the numbers, such as 100 for per cent.
-        interval: Whether the half-width of the 95 % interval is shown where it is not 0.
-        absent: What stands where nothing was measured.
+        title: The heading.
+        metrics: Entries of a summary, of which the first that was measured stands there.
+        digits: Digits behind the point.
+        factor: Factor of the numbers, such as 100 for per cent.
+        interval: True to add the half-width of the 95 % interval where it is not 0.
+        absent: Text where nothing was measured.
     """
 
     title: str
@@ -33,19 +36,20 @@ class Column:
     absent: str = ""
 
     def cell(self, job: Job) -> str:
-        """``mean ± half-width``."""
-        for value in map(job.summary.get, self.metrics):
-            mean, half = (value["mean"], value["ci95"]) if is_interval(value) else (value, None)
-            if mean is not None:
-                text = self._number(mean)
-                return f"{text} ± {self._number(half)}" if half and self.interval else text
+        """Return ``mean ± half-width`` of a job."""
+        for entry in map(job.summary.get, self.metrics):
+            value: Any = entry if is_interval(entry) else {"mean": entry, "ci95": None}
+            if value["mean"] is not None:
+                half = value["ci95"] if self.interval else None
+                number = self._number(value["mean"])
+                return f"{number} ± {self._number(half)}" if half else number
         return self.absent
 
     def heading(self, jobs: Sequence[Job]) -> str:
-        """The title, with the metrics that were measured where several may be meant."""
-        found = [m for m in self.metrics if any(is_interval(job.summary.get(m)) for job in jobs)]
-        several = len(self.metrics) > 1 and found
-        return f"{self.title} ({', '.join(found)})" if several else self.title
+        """Return the title, with the metrics that were measured where it stands for several."""
+        names = [m for m in self.metrics if any(is_interval(job.summary.get(m)) for job in jobs)]
+        several = len(self.metrics) > 1 and names
+        return f"{self.title} ({', '.join(names)})" if several else self.title
 
     def _number(self, value: float) -> str:
         return f"{value * self.factor:.{self.digits}f}"
@@ -62,55 +66,55 @@ CAP = 75.0
 
 
 def mean(job: Job, metric: str) -> float:
-    """The mean of a metric over the job's examples."""
+    """Return the mean of a metric over the job's examples."""
     return float(job.summary[metric]["mean"])
 
 
 def latent(job: Job) -> float:
-    """Mean dB of the reconstructed latent; infinite where every image came back exactly."""
+    """Return the mean dB of the reconstructed latent; infinite if every image is exact."""
     return math.inf if job.summary["latent_psnr"] is None else mean(job, "latent_psnr")
 
 
 def ground(job: Job) -> tuple[int, float, str]:
-    """What makes runs comparable: the grid, the longest first, the guidance, and the data set."""
+    """Return what makes runs comparable: grid, the longest first, guidance and data set."""
     return -job.summary["steps"], job.summary["guidance"], job.summary["dataset"]
 
 
 def grounds(jobs: Sequence[Job], key: Callable[[Job], Any] = ground) -> list[list[Job]]:
-    """The jobs on one ground together, in the order of the grounds."""
-    return [list(same) for _, same in groupby(sorted(jobs, key=key), key=key)]
+    """Return the jobs on each ground, in the order of the grounds."""
+    return [list(members) for _, members in groupby(sorted(jobs, key=key), key=key)]
 
 
 def by_ground(table: Callable[[Sequence[Job]], str]) -> Experiment:
-    """The experiment whose results are a table a ground."""
+    """Return the experiment whose results are a table for each ground."""
     return Experiment(lambda jobs: Results("\n\n".join(map(table, grounds(jobs)))))
 
 
 def setting(job: Job) -> str:
-    """Guidance and grid."""
+    """Return guidance and grid, such as ``w = 3, N = 50``."""
     return f"w = {job.summary['guidance']:g}, N = {job.summary['steps']}"
 
 
 def devices(jobs: Sequence[Job]) -> str:
-    """What the jobs ran on, such as ``cpu and cuda``."""
+    """Return the devices that the jobs ran on, such as ``cpu and cuda``."""
     return " and ".join(sorted({job.summary["device"] for job in jobs}))
 
 
 def named(name: str, job: Job, jobs: Sequence[Job]) -> str:
-    """``name`` of a row, with the job's device where the ``jobs`` of the table had several."""
+    """Return the name of a row, with the job's device where the table's jobs had several."""
     device = job.summary["device"]
     return name if device == devices(jobs) else f"{name}, {device}"
 
 
 def shared(jobs: Sequence[Job], ceiling: Column = CEILING) -> str:
-    """What reconstructions on one ground share: setting, images, devices, VAE's ceiling."""
+    """Return what jobs on one ground share: setting, images, devices and the VAE's ceiling."""
     n, dataset = (jobs[0].summary[key] for key in ("n", "dataset"))
     head = f"{setting(jobs[0])}, n = {n}, {dataset}, {devices(jobs)}"
     return f"{head}; ceiling {ceiling.cell(jobs[0])} dB"
 
 
 def label(job: Job, settings: Sequence[str] = ()) -> str:
-    """The inverter, and which of the settings were set on it."""
+    """Return the inverter, and the values of those settings that were set on it."""
     return " ".join(
         [job.summary["inverter"], *(job.overrides[k] for k in settings if k in job.overrides)]
     )
@@ -122,14 +126,14 @@ def block(
     columns: Sequence[Column],
     name: Callable[[Job], str] = label,
 ) -> str:
-    """A line on what the jobs share, and their table: a row a job."""
+    """Return a line on what the jobs share, and their table: a row a job."""
     titles = ["inverter", *(column.heading(jobs) for column in columns)]
     rows = [[named(name(job), job, jobs), *(col.cell(job) for col in columns)] for job in jobs]
     return f"{head}\n\n{markdown(titles, rows)}"
 
 
 def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """A table whose first columns hold words and whose others hold numbers, set to the right."""
+    """Return a table whose first ``words`` columns hold words and whose others hold numbers."""
     rule = "|" + "---|" * words + "---:|" * (len(titles) - words)
     return "\n".join([_row(titles), rule, *map(_row, rows)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fpinv.reporting.experiment import JOBS
@@ -55,20 +55,17 @@ def markdown(sections: Sequence[Section], folder: Path) -> str:
         sections: The experiments, in order.
         folder: The folder that the file will lie in.
     """
-    parts = ["# Report", *(_section(section, _linking(folder)) for section in sections)]
-    return "\n\n".join(parts) + "\n"
+    texts = [_section(section, _linking(folder)) for section in sections]
+    return "\n\n".join(["# Report", *texts]) + "\n"
 
 
 def _section(section: Section, link: Callable[[Path], str]) -> str:
     def linked(reference: re.Match[str]) -> str:
         return f"{reference[1]}{link(section.results / reference[2])})"
 
-    parts = [f"## {section.title}", section.about, PICTURE.sub(linked, section.text.strip())]
+    lines = [f"## {section.title}", section.about, PICTURE.sub(linked, section.text.strip())]
     if section.paper is not None:
-        parts += [f"**{NOTICE}.**", "\n".join(f"> {s}" for s in section.paper.strip().split("\n"))]
-    parts += [_facts(section.facts), f"Records: {link(section.results)}"]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    return "\n".join(f"- {key}: {value}" for key, value in facts.items())
+        lines += [f"**{NOTICE}.**", "\n".join(f"> {s}" for s in section.paper.strip().split("\n"))]
+    lines.append("\n".join(f"- {key}: {value}" for key, value in section.facts.items()))
+    lines.append(f"Records: {link(section.results)}")
+    return "\n\n".join(filter(None, lines))

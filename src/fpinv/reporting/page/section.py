@@ -1,4 +1,4 @@
-"""What a report says of one experiment, gathered from its folder."""
+"""The section of a report on one experiment, gathered from its folder."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from fpinv.run.sweep import varied
 from fpinv.run.terminal import HEADLINES, interval
 
 PAPER = "paper.md"
-"""In an experiment's folder: the paper's numbers, with what they were measured on."""
+"""File in an experiment's folder: the paper's numbers, with the data they were measured on."""
 SENTENCES = re.compile(r".*[.:](?=\s|$)", re.DOTALL)
-"""What is whole of a paragraph: one that a code block goes on from is not."""
+"""The whole sentences of a paragraph: a sentence that goes on in a code block is left out."""
 MADE_WITH = (
     *("model", "model_commit", "dataset", "task", "adjustment", "steps", "guidance"),
     *("n", "seed", "batch_size", "precision", "device", "commit"),
@@ -39,15 +39,15 @@ MADE_WITH = (
 
 @dataclass(frozen=True)
 class Section:
-    """One experiment.
+    """The section on one experiment.
 
     Arguments:
-        name: Its folder's, which anchors it.
+        name: Name of the experiment's folder, which anchors the section.
         title, about: Heading and beginning of its README.
         text: Its results.md.
         paper: The paper's numbers in Markdown; None where the paper has none.
         results: The folder of results.md and its pictures.
-        jobs: What was run.
+        jobs: The jobs behind the results.
         galleries: Pictures of the runs, where these are at hand.
     """
 
@@ -62,21 +62,22 @@ class Section:
 
     @property
     def blocks(self) -> list[str]:
-        """The text in blocks."""
+        """Return the text in blocks."""
         return blocks(self.text)
 
     @property
     def keys(self) -> list[str]:
-        """The overrides in which the jobs differ."""
+        """Return the overrides in which the jobs differ."""
         return varied(self.jobs)
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What the jobs were made with: all values of each setting and version."""
-        known = [_facts(job.summary) for job in self.jobs]
-        keys = dict.fromkeys(key for facts in known for key in facts)
-        values = {key: dict.fromkeys(facts.get(key, "-") for facts in known) for key in keys}
-        return {key: ", ".join(found) for key, found in values.items()}
+        """Return all values that the jobs had of each setting and version."""
+        per_job = [_facts(job.summary) for job in self.jobs]
+        keys = dict.fromkeys(key for facts in per_job for key in facts)
+        return {
+            key: ", ".join(dict.fromkeys(facts.get(key, "-") for facts in per_job)) for key in keys
+        }
 
 
 def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -85,42 +86,45 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
 
 
 def collect(folder: Path, experiments: Path) -> Section:
-    """The section on a folder of results, or on one of runs, whose results it makes.
+    """Return the section on a folder of results, or on one of runs, whose results it makes.
 
     Arguments:
-        folder: With a results.md, or with sweeps in it.
+        folder: A folder with a results.md, or with sweeps in it.
         experiments: The folder of all experiments.
 
     Raises:
-        UserError: it is neither, or its runs are of several experiments.
+        UserError: The folder is neither, or its runs are of several experiments.
     """
     if (folder / TEXT).is_file():
         jobs = read_kept(folder) if (folder / JOBS).is_file() else []
-        name, results, seen = folder.resolve().parent.name, folder, []
+        name, results, pictures = folder.resolve().parent.name, folder, []
         if not folder_of(experiments, name).is_dir() and jobs:
             name = _experiment(jobs, folder) or name
     else:
         jobs = Experiment(overview).read(folder)
         name = _experiment(jobs, folder) or folder.resolve().name
-        results, seen = _made(folder, folder_of(experiments, name)), galleries(folder)
+        results, pictures = _results(folder, folder_of(experiments, name)), galleries(folder)
     title, about = _introduction(folder_of(experiments, name) / "README.md", name)
     paper = folder_of(experiments, name) / PAPER
     numbers = paper.read_text(encoding="utf-8") if paper.is_file() else None
     text = (results / TEXT).read_text(encoding="utf-8")
-    return Section(name, title, about, text, numbers, results, jobs, seen)
+    return Section(name, title, about, text, numbers, results, jobs, pictures)
 
 
 def _experiment(jobs: Sequence[Job], folder: Path) -> str | None:
-    """The experiment that the jobs were run as; None where they were run as none."""
+    """Return the experiment that the jobs were run as; None where they were run as none."""
     names = {job.overrides.get("experiment") for job in jobs}
     if len(names) > 1:
-        found = ", ".join(sorted(filter(None, names)))
-        raise UserError(f"{folder} holds several experiments ({found}): name the folder of each")
+        several = ", ".join(sorted(filter(None, names)))
+        raise UserError(f"{folder} holds several experiments ({several}): name the folder of each")
     return names.pop()
 
 
-def _made(folder: Path, experiment: Path) -> Path:
-    """Where the results of runs lie: made by their script, by hand before, or by none."""
+def _results(folder: Path, experiment: Path) -> Path:
+    """Return the folder of the results of runs, which their script or an overview fills.
+
+    Results that lie there already, of an experiment without a script, are left alone.
+    """
     results = folder / "results"
     script = load(experiment)
     if script is not None or not (results / TEXT).is_file():
@@ -129,7 +133,7 @@ def _made(folder: Path, experiment: Path) -> Path:
 
 
 def overview(jobs: Sequence[Job]) -> Results:
-    """The results of jobs that no script knows: what was varied, and the headline metrics."""
+    """Return the results of jobs without a script: varied settings and headline metrics."""
     keys = varied(jobs)
     measured = {k for job in jobs for k, value in job.summary.items() if is_interval(value)}
     metrics = [name for name in HEADLINES if name in measured] or sorted(measured)
@@ -145,10 +149,10 @@ def overview(jobs: Sequence[Job]) -> Results:
 
 
 def _introduction(readme: Path, name: str) -> tuple[str, str]:
-    """Heading of a README, and its command with the first paragraph about it."""
+    """Return the heading of a README, and its command with the first paragraph about it."""
     if not readme.is_file():
         return name, ""
-    heading, *parts = readme.read_text(encoding="utf-8").split("\n\n")
-    words = next((k for k, part in enumerate(parts) if part[0].isalpha()), len(parts))
-    about = "\n\n".join(parts[: words + 1])
+    heading, *paragraphs = readme.read_text(encoding="utf-8").split("\n\n")
+    prose = next((k for k, text in enumerate(paragraphs) if text[0].isalpha()), len(paragraphs))
+    about = "\n\n".join(paragraphs[: prose + 1])
     return heading.lstrip("# "), sentences[0] if (sentences := SENTENCES.match(about)) else about
