@@ -1,45 +1,27 @@
-"""Every experiment by its own command at ``scale=smoke``, as many at a time as there are cores."""
+"""Every experiment by its one command at ``scale=smoke``, as many at a time as there are cores."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from commands import CommandOutput, prepare_process, run_script
 from PIL import Image
 from pipelines import tiny_sd15
 
-from fpinv.reporting.experiment import JOBS, LARGEST, TEXT
+from fpinv.reporting.experiment import JOBS, LARGEST, SCRIPTS, TEXT, folder_of
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = {file.parent.name: file.parent for file in ROOT.glob("experiments/*/*/run.sh")}
-NAMES = sorted(FOLDERS)
-Done = subprocess.CompletedProcess
+FILES = {file.stem: file for file in sorted((ROOT / "conf/experiment").glob("*.yaml"))}
+SMOKE = ("scale=smoke", "device=cpu")
 
-
-def called(*command: str, **environment: str) -> Done:
-    """A command in the root of the repository, one thread each."""
-    settings = {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-    path = {"PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | settings | path | environment,
-        capture_output=True,
-        text=True,
-    )
-
-
-def smoke(name: str, out: Path, *overrides: str) -> Done:
-    """An experiment at its smallest."""
-    script = str(FOLDERS[name] / "run.sh")
-    return called("bash", script, "scale=smoke", "device=cpu", *overrides, OUT=str(out))
+Experiment = Callable[..., "Future[CommandOutput]"]
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +30,46 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def started(request: pytest.FixtureRequest, out: Path) -> Iterator[Mapping[str, Future[Done]]]:
-    """The experiments that were asked for, begun before the first is waited for."""
-    asked = [
-        i.callspec.params.get("name") for i in request.session.items if hasattr(i, "callspec")
-    ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {name: pool.submit(smoke, name, out / name) for name in NAMES if name in asked}
+def experiment(out: Path) -> Iterator[Experiment]:
+    """A function that begins ``python run.py experiment=<name> ...`` into the folder out/<name>."""
+    context = multiprocessing.get_context("spawn")
+
+    def begin(name: str, *overrides: str, folder: str | None = None) -> Future[CommandOutput]:
+        arguments = [f"experiment={name}", *SMOKE, f"hydra.sweep.dir={out / (folder or name)}"]
+        return pool.submit(run_script, "run.py", *arguments, *overrides)
+
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=prepare_process) as pool:
+        yield begin
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_runs_and_leaves_its_results(name: str, started: Mapping[str, Future[Done]], out: Path):
-    done = started[name].result()
-    assert done.returncode == 0, done.stdout + done.stderr
-    check_results(out / name / "results")
+@pytest.fixture(scope="module")
+def outputs(
+    request: pytest.FixtureRequest, experiment: Experiment
+) -> Mapping[str, Future[CommandOutput]]:
+    """The outputs of the selected experiments, all begun before the first is waited for."""
+    calls = (item.callspec for item in request.session.items if hasattr(item, "callspec"))
+    selected = {call.params.get("name") for call in calls}
+    return {name: experiment(name) for name in FILES if name in selected}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_experiment_is_made_whole_by_one_command(
+    name: str, outputs: Mapping[str, Future[CommandOutput]], out: Path
+):
+    output = outputs[name].result()
+    assert (output.code, output.stderr) == (0, ""), output
+    if name == "demo":
+        assert (out / name / "comparison.png").exists()
+        return
+    results = out / name / "results"
+    check_results(results)
+    assert output.stdout.splitlines()[-1] == str(results / TEXT)
+    assert (results / TEXT).read_text().strip() in output.stdout
 
 
 def check_results(folder: Path) -> None:
-    """Text, the pictures that it shows, and the jobs that all were made of."""
+    """Check that the text, the pictures that it shows and the jobs are there and complete."""
     text = (folder / TEXT).read_text()
     shown = set(re.findall(r"!\[.*?\]\((.*?)\)", text))
     pictures = {file.name for file in folder.iterdir()} - {TEXT, JOBS, "examples.json"}
@@ -77,18 +80,25 @@ def check_results(folder: Path) -> None:
     assert jobs and all(job["summary"]["failed"] == 0 for job in jobs)
 
 
-def test_every_experiment_has_its_folder_and_every_folder_its_command():
-    configured = {file.stem for file in (ROOT / "conf/experiment").glob("*.yaml")}
-    assert configured == {*NAMES, "demo"}
-    for name in NAMES:
-        readme = (FOLDERS[name] / "README.md").read_text()
-        assert f"{name}/run.sh" in readme, name
-        assert os.access(FOLDERS[name] / "run.sh", os.X_OK), name
+@pytest.mark.parametrize("name", FILES)
+def test_an_experiment_opens_with_its_source_cost_result_and_command(name: str):
+    package, source, cost, result, command = FILES[name].read_text().splitlines()[:5]
+    assert package == "# @package _global_"
+    assert source.startswith(("# FPI, ", "# IFE, ", "# No ", "# In the manner of FPI, "))
+    assert cost.startswith("# Cost: ") and result.startswith("# Expect: ")
+    assert re.fullmatch(rf"# python run.py experiment={name}( scale=full)?", command)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_experiment_has_a_folder_with_its_command_and_its_script(name: str):
+    folder = folder_of(ROOT / "experiments", name)
+    assert f"python run.py experiment={name}" in (folder / "README.md").read_text()
+    assert name == "demo" or any((folder / script).exists() for script in SCRIPTS)
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two words for Stable Diffusion on COCO, and where the two are."""
+    """Overrides for a miniature of Stable Diffusion on two photographs of COCO."""
     root = tmp_path_factory.mktemp("coco")
     (root / "annotations").mkdir()
     (root / "val2017").mkdir()
@@ -106,29 +116,29 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["model=sd15", f"model.path={model}", f"dataset.root={root}"]
 
 
-def test_a_figure_on_photographs_takes_two_words(photographs: list[str], out: Path):
-    """What is run on a GPU, in miniature, without the folder's script, too."""
-    command = [sys.executable, "run.py", "experiment=figure5_psnr_time", "scale=smoke"]
-    sweep = out / "photographs"
-    done = called(*command, f"hydra.sweep.dir={sweep}", "dataset=coco", *photographs)
-    assert done.returncode == 0, done.stderr
-    plot = "experiments/fpi/figure5_psnr_time/plot.py"
-    assert called(sys.executable, plot, str(sweep)).returncode == 0
-    check_results(sweep / "results")
-    jobs = json.loads((sweep / "results" / JOBS).read_text())
+def test_a_figure_of_photographs_takes_two_words_more(
+    experiment: Experiment, photographs: list[str], out: Path
+):
+    coco = experiment("figure5_psnr_time", "dataset=coco", *photographs, folder="photographs")
+    assert coco.result().code == 0, coco.result()
+    check_results(out / "photographs" / "results")
+    jobs = json.loads((out / "photographs" / "results" / JOBS).read_text())
     summaries = [job["summary"] for job in jobs]
     assert [s["inverter"] for s in summaries] == ["ddim", "fpi", "null_text", "edict"]
     assert {(s["model"], s["dataset"], s["n"]) for s in summaries} == {("sd15", "coco", 2)}
 
 
-def test_edits_of_photographs_take_two_words(photographs: list[str], out: Path):
-    edits = ["dataset=coco_edits", "dataset.edits=edits.csv"]
-    done = smoke("editing_gallery", out / "photographs_edited", *edits, *photographs)
-    assert done.returncode == 0, done.stderr
-    check_results(out / "photographs_edited" / "results")
+def test_edits_of_photographs_take_two_words_more(
+    experiment: Experiment, photographs: list[str], out: Path
+):
+    edits = ["dataset=coco_edits", "dataset.edits=edits.csv", *photographs]
+    output = experiment("editing_gallery", *edits, folder="edited").result()
+    assert output.code == 0, output
+    check_results(out / "edited" / "results")
 
 
-def test_a_user_error_ends_an_experiment(out: Path):
-    done = smoke("guidance_sweep", out / "wrong", "gudance=1")
-    assert done.returncode == 2 and "did you mean guidance?" in done.stderr
+def test_a_user_error_is_one_line_and_leaves_no_results(experiment: Experiment, out: Path):
+    output = experiment("guidance_sweep", "gudance=1", folder="wrong").result()
+    assert (output.code, output.stdout) == (2, "")
+    assert output.stderr == "error: gudance: no such key; did you mean guidance?\n"
     assert not (out / "wrong" / "results").exists()

@@ -22,7 +22,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
@@ -161,14 +161,17 @@ def load(folder: Path) -> Experiment | None:
 
 
 def in_order(folder: Path) -> dict[str, JobResult]:
-    """The jobs of the sweeps in a folder by name, sweep by sweep and by number in each."""
-    found = {job.folder.relative_to(folder).as_posix(): job for job in read_jobs(folder)}
-    return {name: found[name] for name in sorted(found, key=_order)}
+    """Return the jobs of a folder by name: sweep by sweep, in the order in which they were begun."""
+    jobs = {job.folder.relative_to(folder).as_posix(): job for job in read_jobs(folder)}
+    begun: dict[str, int] = {}  # the number of the earliest job by the sweep's folder
+    for name, job in jobs.items():
+        begun.setdefault(name.rpartition("/")[0], job.number)
 
+    def order(name: str) -> tuple[int, str, int]:
+        sweep = name.rpartition("/")[0]
+        return begun[sweep], sweep, jobs[name].number
 
-def _order(name: str) -> tuple[tuple[str, ...], int]:
-    path = PurePosixPath(name)
-    return path.parent.parts, int(path.name) if path.name.isdigit() else -1
+    return {name: jobs[name] for name in sorted(jobs, key=order)}
 
 
 def _settings(folder: Path, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from fpinv.run.folder import is_interval, read_json, replacing
+from fpinv.run.experiment_results import experiment_results
 from fpinv.run.processes import ranks
 from fpinv.run.terminal import HEADLINES, interval, show
 
@@ -102,7 +103,8 @@ class ResultCallback(Callback):
         # Hydra only logs what a callback raises: until all is read, the sweep has not succeeded.
         self._result.exit_code, self._result.sweep = CRASHED, None
         if ranks().leads:
-            self._result.exit_code = gather(Path(config.hydra.sweep.dir))
+            code = gather(Path(config.hydra.sweep.dir))
+            self._result.exit_code = experiment_results(config, code)
 
 
 def gather(folder: Path) -> int:

@@ -1,0 +1,173 @@
+"""Hydra's basic sweeper, extended to make all sweeps of an experiment (``hydra/sweeper=sweeps``).
+
+Hydra finds sweepers in the namespace package ``hydra_plugins`` only, and executes every module
+there at its start, before ``sys.modules`` has it: this one imports nothing heavy, and its
+annotations are no strings, which dataclasses would look up there.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+REFERENCE = re.compile(r"(?<==)sweep\\?:(\S+)$")  # Hydra escapes the colon when it has parsed it
+MISUSED = 2  # the exit code of a job that a user error ended: the same error awaits the next ones
+
+
+@dataclass
+class SweepsSweeperConf:
+    """Configuration of :class:`SweepsSweeper`.
+
+    Attributes:
+        max_batch_size: Jobs that a launcher gets at a time, of a sweep without ``sweeps``.
+        params: Values by key, several with commas between them: of every sweep.
+        sweeps: By the name of the sweep its own params. A sweep with an empty value is left out.
+            ``task.inversions: sweep:path`` stands for the folder of that job of the sweep ``path``
+            which has the same values of all keys that ``path`` varies; it runs after ``path``.
+    """
+
+    _target_: str = "hydra_plugins.fpinv_sweeper.SweepsSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+    sweeps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="sweeps", node=SweepsSweeperConf, provider="fpinv"
+)
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job that is still to be run.
+
+    Arguments:
+        overrides: ``key=value`` of everything that it sets.
+        folder: Its folder below that of the sweeps.
+        stage: 0, or one more than the stage of the sweep whose results it needs.
+    """
+
+    overrides: Sequence[str]
+    folder: str
+    stage: int
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Return the value of each key."""
+        return dict(override.split("=", 1) for override in self.overrides)
+
+
+class SweepsSweeper(BasicSweeper):
+    """Products of overrides, one for each sweep in ``sweeps``; without any, the basic sweeper.
+
+    Jobs go to ``<sweep dir>/<sweep>/<number>``. What stands on the command line wins over what the
+    sweeps have. Sweeps that need no results of others are launched together.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        sweeps: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self.sweeps = sweeps or {}
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Run all sweeps; stop at a user error, which the following jobs would meet, too."""
+        if not self.sweeps:
+            return super().sweep(arguments)
+        jobs = self.plan(arguments)
+        assert self.config is not None and self.launcher is not None
+        self.validate_batch_is_legal([job.overrides for job in jobs])
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        returns: list[Sequence[JobReturn]] = []
+        for batch in self._batches(jobs):
+            number = sum(map(len, returns))
+            returns.append(self.launcher.launch(batch, initial_job_idx=number))
+            if any(job.return_value == MISUSED for job in returns[-1]):
+                break
+        return returns
+
+    def _batches(self, jobs: Sequence[PlannedJob]) -> list[list[Sequence[str]]]:
+        """Return the jobs of each stage; the basic launcher, which runs one after another, gets
+        them one by one, so that nothing follows a user error."""
+        if isinstance(self.launcher, BasicLauncher):
+            return [[job.overrides] for job in jobs]
+        stages = sorted({job.stage for job in jobs})
+        return [[job.overrides for job in jobs if job.stage == stage] for stage in stages]
+
+    def plan(self, arguments: Sequence[str]) -> list[PlannedJob]:
+        """Return the jobs of all sweeps, those of the first stage first.
+
+        Raises:
+            HydraException: a sweep needs the results of one that does not stand before it.
+        """
+        sweeps: dict[str, list[PlannedJob]] = {}
+        for name, params in self.sweeps.items():
+            values = {**self.params, **params}
+            empty = any(value == "" for value in values.values())
+            sweeps[name] = [] if empty else self._jobs(name, values, arguments, sweeps)
+        return sorted(sum(sweeps.values(), []), key=lambda job: job.stage)
+
+    def _jobs(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        arguments: Sequence[str],
+        earlier: Mapping[str, Sequence[PlannedJob]],
+    ) -> list[PlannedJob]:
+        assert self.hydra_context is not None
+        own = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        (products,) = self.split_arguments(parser.parse_overrides([*own, *arguments]), None)
+        return [
+            self._planned(f"{name}/{number}", overrides, earlier)
+            for number, overrides in enumerate(products)
+        ]
+
+    def _planned(
+        self, folder: str, overrides: Sequence[str], earlier: Mapping[str, Sequence[PlannedJob]]
+    ) -> PlannedJob:
+        job = PlannedJob([*overrides, f"hydra.sweep.subdir={folder}"], folder, stage=0)
+        names = {match[1] for match in map(REFERENCE.search, overrides) if match}
+        sources = {name: _counterpart(job, name, earlier.get(name, ())) for name in names}
+        stage = max((source.stage + 1 for source in sources.values()), default=0)
+        filled = [
+            REFERENCE.sub(lambda match: self._path(sources[match[1]]), override)
+            for override in job.overrides
+        ]
+        return PlannedJob(filled, folder, stage)
+
+    def _path(self, job: PlannedJob) -> str:
+        """Return a job's folder, quoted for Hydra's grammar of overrides where it has to be."""
+        assert self.config is not None
+        path = str((Path(self.config.hydra.sweep.dir) / job.folder).absolute())
+        quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+        return path if re.fullmatch(r"[\w./+-]+", path) else f"'{quoted}'"
+
+
+def _counterpart(job: PlannedJob, name: str, candidates: Sequence[PlannedJob]) -> PlannedJob:
+    """Return the job of the sweep ``name`` that shares the values of all keys which it varies.
+
+    Raises:
+        HydraException: there is none.
+    """
+    values = [candidate.values for candidate in candidates]
+    varied = {key for one in values for key in one if len({v.get(key) for v in values}) > 1}
+    varied.discard("hydra.sweep.subdir")
+    for candidate in candidates:
+        if all(candidate.values.get(key) == job.values.get(key) for key in varied):
+            return candidate
+    raise HydraException(f"{job.folder} needs a job of the sweep {name}, which has none like it")
