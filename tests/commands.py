@@ -1,4 +1,4 @@
-"""Commands of the repository, run as in a shell but without a process and an import of torch each."""
+"""Commands of the repository, run without a process and an import of torch for each."""
 
 import os
 import runpy

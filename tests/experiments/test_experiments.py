@@ -31,7 +31,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def experiment(out: Path) -> Iterator[Experiment]:
-    """A function that begins ``python run.py experiment=<name> ...`` into the folder out/<name>."""
+    """Yield a function that begins ``python run.py experiment=<name> ...`` in a worker."""
     context = multiprocessing.get_context("spawn")
 
     def begin(name: str, *overrides: str, folder: str | None = None) -> Future[CommandOutput]:

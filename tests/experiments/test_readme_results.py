@@ -1,4 +1,4 @@
-"""The README's tables are those of the committed results, and those are what their jobs give."""
+"""The tables of README.md and docs/ are those of the committed results, which their jobs give."""
 
 import json
 
@@ -26,29 +26,37 @@ def root(tmp_path):
     (results / "jobs.json").write_text(json.dumps(jobs))
     (results / "p.png").write_bytes(b"x")
     (tmp_path / "README.md").write_text(PAGE.format(""))
+    (tmp_path / "docs" / "studies").mkdir(parents=True)
+    (tmp_path / "docs" / "plain.md").write_text("no place\n")
+    (tmp_path / "docs" / "studies" / "toy.md").write_text(PAGE.format("; w = 2"))
     readme.load(results.parent).run(results)
     return tmp_path
 
 
-def test_nothing_committed_is_stale():
+def test_no_committed_result_is_stale():
     assert list(readme.stale()) == []
 
 
-def test_all_of_the_results_or_some_blocks_go_where_they_are_marked(root, capsys):
+def test_all_results_or_some_blocks_fill_their_places_on_every_page(root, capsys):
     assert readme.main(["--check"], root) == 1
-    assert "README.md: run python experiments/readme.py" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines() == [
+        "README.md: run python experiments/readme.py",
+        "docs/studies/toy.md: run python experiments/readme.py",
+    ]
     assert readme.main([], root) == 0
     text = (root / "README.md").read_text()
     assert "old" not in text and text.startswith("# x\n") and text.endswith("\n\ntext\n")
     assert "w = 1" in text and "w = 2" in text
     assert "![p](experiments/studies/toy/results/p.png)" in text
+    page = (root / "docs" / "studies" / "toy.md").read_text()
+    assert (
+        "w = 1" not in page and "w = 2\n\n| a |\n|---|\n| 7 |\n\n![p](../../experiments/" in page
+    )
     assert readme.main(["--check"], root) == 0
-    some = readme.filled(PAGE.format("; w = 2"), root)
-    assert "w = 1" not in some and "w = 2\n\n| a |\n|---|\n| 7 |\n\n![p](" in some
-    assert readme.filled(some, root) == some
+    assert (root / "docs" / "plain.md").read_text() == "no place\n"
 
 
-def test_what_is_stale_is_named(root, capsys):
+def test_stale_results_are_named(root, capsys):
     readme.main([], root)
     results = root / "experiments" / "studies" / "toy" / "results"
     file = results / "jobs.json"
@@ -62,11 +70,15 @@ def test_what_is_stale_is_named(root, capsys):
     assert "no table.py or plot.py" in next(readme.stale(root))
 
 
-def test_a_place_that_cannot_be_filled_is_an_error(root, capsys):
-    with pytest.raises(UserError, match="shows results of nothing, which is no experiment"):
-        readme.filled(PAGE.replace("toy", "nothing").format(""), root)
+def test_a_place_that_cannot_be_filled_is_an_error(root):
+    page = root / "README.md"
+    page.write_text(PAGE.replace("toy", "nothing").format(""))
+    with pytest.raises(UserError, match="README.md shows results of nothing, which is no exper"):
+        readme.filled(page, root)
     for name, count in (("; w = 3", 0), ("; w = ", 2)):
+        page.write_text(PAGE.format(name))
         with pytest.raises(UserError, match=f"{count} blocks of the results of toy begin with"):
-            readme.filled(PAGE.format(name), root)
+            readme.filled(page, root)
+    page.write_text(PAGE.format(""))
     (root / "experiments" / "studies" / "toy" / "results" / "results.md").unlink()
-    assert readme.filled(PAGE.format(""), root) == PAGE.format("")
+    assert readme.filled(page, root) == PAGE.format("")

@@ -161,9 +161,9 @@ def load(folder: Path) -> Experiment | None:
 
 
 def in_order(folder: Path) -> dict[str, JobResult]:
-    """Return the jobs of a folder by name: sweep by sweep, in the order in which they were begun."""
+    """Return the jobs of a folder by name: sweep by sweep, in the order of their numbers."""
     jobs = {job.folder.relative_to(folder).as_posix(): job for job in read_jobs(folder)}
-    begun: dict[str, int] = {}  # the number of the earliest job by the sweep's folder
+    begun: dict[str, int] = {}  # number of the earliest job, by sweep
     for name, job in jobs.items():
         begun.setdefault(name.rpartition("/")[0], job.number)
 

@@ -16,7 +16,7 @@ FAILED, MISUSED = 1, 2
 def experiment_results(config: DictConfig, exit_code: int) -> int:
     """Write, print and name the results of a sweep whose experiment has a script.
 
-    The script is ``experiments/<room>/<experiment>/table.py`` or ``plot.py`` beside the conf/ folder.
+    The script is ``experiments/<room>/<experiment>/table.py`` or ``plot.py``, beside conf/.
 
     Arguments:
         config: The sweep's configuration.

@@ -15,8 +15,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from fpinv.run.folder import is_interval, read_json, replacing
 from fpinv.run.experiment_results import experiment_results
+from fpinv.run.folder import is_interval, read_json, replacing
 from fpinv.run.processes import ranks
 from fpinv.run.terminal import HEADLINES, interval, show
 
