@@ -10,7 +10,7 @@ import pytest
 from fpinv.run import main as command_line
 
 ROOT = Path(__file__).parents[1]
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Add an inverter")[2]
+SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Add an inverter")[2]
 
 
 def block(language: str) -> str:
