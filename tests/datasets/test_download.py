@@ -184,7 +184,7 @@ def test_other_size_is_refused_before_the_download(tmp_path: Path, server: Serve
 def test_archive_that_leads_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "evil.zip").write_bytes(zipped({"val2017/../../evil.png": b"x"}))
     with pytest.raises(UserError, match="leads out of it"):
-        download.unpack(tmp_path / "evil.zip", tmp_path / "root", lambda name: True)
+        download.unpack(tmp_path / "evil.zip", tmp_path / "root", "")
     assert names(tmp_path) == {"evil.zip"}
 
 
@@ -200,8 +200,8 @@ def test_command_fails_with_one_line(
 
 
 def test_command_with_all_in_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    download.unpack(_write(tmp_path / "a.zip", ANNOTATIONS), tmp_path, lambda name: True)
-    download.unpack(_write(tmp_path / "i.zip", IMAGES), tmp_path, lambda name: True)
+    download.unpack(_write(tmp_path / "a.zip", ANNOTATIONS), tmp_path, "")
+    download.unpack(_write(tmp_path / "i.zip", IMAGES), tmp_path, "")
     capsys.readouterr()
     assert download.main(["coco", "--root", str(tmp_path), "--mirror", "http://127.0.0.1:1"]) == 0
     assert f"dataset=coco dataset.root={tmp_path}" in capsys.readouterr().out

@@ -17,7 +17,7 @@ def ids(examples):
 
 
 def test_classes_take_turns_and_groups_do_not_overlap():
-    groups = Groups(Shades(8), size=3, others=1)
+    groups = Groups(Shades(8), size=3, further=1)
     assert ids(groups)[:4] == ["dark-0000", "bright-0000", "checked-0000", "dark-0001"]
     assert len(groups) == 6
     for name in Shades.bins:
@@ -25,18 +25,18 @@ def test_classes_take_turns_and_groups_do_not_overlap():
         assert len(set(ids(members))) == 6
     for group in groups:
         assert group.prompt == f"a {group.category.id} picture" and len(group.members) == 3
-        assert len(group.others) == 1 and not set(ids(group.others)) & set(ids(group.members))
+        assert len(group.further) == 1 and not set(ids(group.further)) & set(ids(group.members))
 
 
 def test_the_seed_shuffles_and_nothing_else_does():
     first = [ids(group.members) for group in Groups(Shades(), 3, seed=1)]
-    assert first == [ids(group.members) for group in Groups(Shades(), 3, others=2, seed=1)]
+    assert first == [ids(group.members) for group in Groups(Shades(), 3, further=2, seed=1)]
     assert first != [ids(group.members) for group in Groups(Shades(), 3, seed=2)]
 
 
 def test_others_are_as_many_as_there_are():
-    assert [len(group.others) for group in Groups(Shades(8), size=6, others=9)] == [2, 2, 2]
-    assert [len(group.others) for group in Groups(Shades(8), size=8, others=9)] == [0, 0, 0]
+    assert [len(group.further) for group in Groups(Shades(8), size=6, further=9)] == [2, 2, 2]
+    assert [len(group.further) for group in Groups(Shades(8), size=8, further=9)] == [0, 0, 0]
 
 
 def test_one_group_a_class_even_where_it_is_small():

@@ -93,5 +93,5 @@ def test_real_photographs_with_real_counts():
     data = ImageNet(str(DATA / "tiger_cat"), counts=str(DATA / "imagenet1k_laion2b_counts.json"))
     (cat,) = data.categories
     assert (cat.name, cat.prevalence, cat.bin) == ("tiger cat", 12698, "med")
-    (group,) = Groups(data, 3, others=4)
-    assert len(group.members) == 3 and len(group.others) == 2
+    (group,) = Groups(data, 3, further=4)
+    assert len(group.members) == 3 and len(group.further) == 2

@@ -1,4 +1,4 @@
-"""Classes of images, and how often each is met."""
+"""Classes of images and their prevalence."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Category:
     """One class of a data set.
 
     Arguments:
-        id: What classifiers know it by: a WordNet id, or a plain name.
-        name: What people call it.
-        prompt: What a model is asked for.
+        id: Its id among the classes of a classifier: a WordNet id, or a plain name.
+        name: Its name in words.
+        prompt: The prompt that asks a model for it.
         images: Its images.
-        prevalence: How often the model met it in training: a count or a share; None if unknown.
-        bin: many, med or few, by that; None if unknown.
+        prevalence: Its frequency in the model's training: a count or a share; None if unknown.
+        bin: many, med or few, by the prevalence; None if unknown.
     """
 
     id: str
@@ -40,4 +40,3 @@ class Classes(Protocol):
     @property
     def categories(self) -> Sequence[Category]:
         """All classes, in the data set's order."""
-        ...

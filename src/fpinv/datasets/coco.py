@@ -11,7 +11,7 @@ from typing import Any
 
 from pycocotools.coco import COCO
 
-from fpinv.datasets.example import Example
+from fpinv.datasets.example import Example, ListedDataset
 from fpinv.datasets.tables.files import existing_folder, read_text
 from fpinv.errors import UserError
 
@@ -21,7 +21,7 @@ REMEDY = (
 )
 
 
-class Coco:
+class Coco(ListedDataset):
     """Images of COCO with their first caption, ordered by image id.
 
     The layout is the one that the published archives unpack to::
@@ -29,9 +29,9 @@ class Coco:
         root/annotations/captions_<split>.json
         root/<split>/<file_name>
 
-    The first caption is the one of lowest annotation id, and an example is named after its image
-    id, "000000217285". An image without a caption is left out. Whether an image is on disk is
-    found out when it is opened.
+    The first caption is that of the lowest annotation id, and an example is named after its image
+    id, "000000217285". An image without a caption is left out. A missing image file is noticed
+    when it is opened.
 
     References:
         Microsoft COCO: Common Objects in Context (Lin et al., 2014),
@@ -44,7 +44,7 @@ class Coco:
         split: val2017 or train2017.
 
     Raises:
-        UserError: the folder or the caption file is missing, or is not what it should be.
+        UserError: the folder or the caption file is missing, or the file is not in the schema.
     """
 
     def __init__(self, root: str | None, split: str = "val2017") -> None:
@@ -52,34 +52,28 @@ class Coco:
         folder = existing_folder(root, remedy)
         file = folder / "annotations" / f"captions_{split}.json"
         images = folder / split
-        self._examples = [
+        super().__init__(
             Example(f"{image['id']:012d}", caption, images / image["file_name"], attributes=image)
             for image, caption in first_captions(file, remedy)
-        ]
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+        )
 
 
 def first_captions(file: Path, remedy: str) -> list[tuple[Mapping[str, Any], str]]:
-    """The image records of a caption file with their first caption, ordered by image id.
+    """Return the image records of a caption file with their first captions, by image id.
 
     Arguments:
         file: A file in COCO's caption schema: {"images": [{"id", "file_name", ...}],
             "annotations": [{"id", "image_id", "caption"}]}.
-        remedy: What to do when there is no such file.
+        remedy: Advice for the user if there is no such file.
 
     Raises:
         UserError: the file is missing, is not JSON, is not in the schema or has no caption.
     """
     index = _index(_parse(file, remedy), file)
-    found = [(index.imgs[id], _first_caption(index.imgToAnns[id])) for id in sorted(index.imgs)]
-    captioned = [(image, caption) for image, caption in found if caption]
+    pairs = [(index.imgs[id], _first_caption(index.imgToAnns[id])) for id in sorted(index.imgs)]
+    captioned = [(image, caption) for image, caption in pairs if caption]
     if not captioned:
-        raise UserError(f"{file}: none of its {len(found)} images has a caption")
+        raise UserError(f"{file}: none of its {len(pairs)} images has a caption")
     return captioned
 
 
@@ -96,13 +90,13 @@ def _parse(file: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def _require(entry: object, keys: Mapping[str, type], what: str, file: Path) -> None:
+def _require(entry: object, keys: Mapping[str, type], owner: str, file: Path) -> None:
     """Refuse an entry that is not an object with these keys of these types."""
-    held = entry if isinstance(entry, dict) else {}
-    wrong = [key for key, kind in keys.items() if not isinstance(held.get(key), kind)]
+    values = entry if isinstance(entry, dict) else {}
+    wrong = [key for key, kind in keys.items() if not isinstance(values.get(key), kind)]
     if wrong:
         raise UserError(
-            f"{file}: not a COCO caption file: {what} has no usable {' and no '.join(wrong)}"
+            f"{file}: not a COCO caption file: {owner} has no usable {' and no '.join(wrong)}"
         )
 
 
@@ -117,6 +111,6 @@ def _index(content: dict[str, Any], file: Path) -> COCO:
 
 
 def _first_caption(annotations: list[dict[str, Any]]) -> str:
-    """The caption of lowest annotation id that is not blank, or nothing."""
+    """Return the caption of lowest annotation id that is not blank, or an empty string."""
     ordered = sorted(annotations, key=lambda annotation: annotation["id"])
     return next((text for annotation in ordered if (text := annotation["caption"].strip())), "")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 from fpinv.datasets.coco import Coco
-from fpinv.datasets.example import EditCase, Example
-from fpinv.datasets.tables.edit_table import Row, numbered, read_edits, read_mask
+from fpinv.datasets.example import Example, ListedDataset
+from fpinv.datasets.tables.edit_table import Row, edit_examples, read_edits
 from fpinv.errors import UserError
 
 REMEDY = (
@@ -17,17 +16,16 @@ REMEDY = (
 )
 
 
-class CocoEdits:
+class CocoEdits(ListedDataset):
     """Edits of COCO images, from a table with the columns image_id and target.
 
-    The source prompt is the column source, else the image's first caption. One row an edit;
+    The source prompt is the column source, else the image's first caption. A row is an edit;
     several rows may name one image, which is inverted once for all of them. The columns kind,
     blend, reweight and mask are described at :func:`~fpinv.datasets.tables.edit_table.read_edits`.
 
     Arguments:
-        root: See :class:`~fpinv.datasets.coco.Coco`.
-        edits: The table, looked for as given and then in ``root``; None raises an error that says
-            so.
+        root: The folder of :class:`~fpinv.datasets.coco.Coco`.
+        edits: The table, a path by itself or in ``root``; None raises an error that says so.
         split: val2017 or train2017.
 
     Raises:
@@ -38,33 +36,16 @@ class CocoEdits:
         coco = Coco(root, split)
         if edits is None or root is None:
             raise UserError(f"dataset.edits is not set; {REMEDY}")
-        given, self._root = Path(edits).expanduser(), Path(root).expanduser()
-        rows = read_edits(given if given.is_file() else self._root / given, ("image_id",), REMEDY)
+        folder, table = Path(root).expanduser(), Path(edits).expanduser()
+        table = table if table.is_file() else folder / table
+        rows = read_edits(table, ("image_id",), REMEDY)
         images = {example.id: example for example in coco}
-        named = [(_named(row, images), row) for row in rows]
-        ids = numbered(image.id for image, _ in named)
-        self._examples = [
-            replace(
-                image,
-                id=id,
-                prompt=row.source or image.prompt,
-                case=EditCase(row.edit, image.id, self._mask(row)),
-            )
-            for id, (image, row) in zip(ids, named, strict=True)
-        ]
-
-    def _mask(self, row: Row) -> partial | None:
-        return None if row.mask is None else partial(read_mask, self._root / row.mask)
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+        super().__init__(edit_examples([(_image(row, images), row) for row in rows], folder))
 
 
-def _named(row: Row, images: dict[str, Example]) -> Example:
+def _image(row: Row, images: Mapping[str, Example]) -> Example:
+    """Return the image that a row names."""
     image = images.get(row.image.zfill(12))
     if image is None:
-        raise UserError(f"{row.where}: COCO has no captioned image {row.image!r} in this split")
+        raise UserError(f"{row.place}: COCO has no captioned image {row.image!r} in this split")
     return image

@@ -1,6 +1,6 @@
 """Fetch COCO 2017: ``python -m fpinv.datasets.download coco --root data/coco``.
 
-What is on disk already is not fetched again, and an interrupted download goes on where it was.
+Files on disk are not fetched again, and an interrupted download continues.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from rich.progress import (
 from fpinv.datasets.coco import first_captions
 from fpinv.errors import UserError
 
-# Plain http: the certificate of this host is its storage provider's and does not name it. What
-# arrives is checked against the digests below.
+# Plain http: the certificate of this host is its storage provider's and does not name it. Every
+# archive is checked against the digests below.
 MIRROR = "http://images.cocodataset.org"
 CHUNK = 1 << 16
 PATIENCE = (10, 60)  # seconds to connect, and between two pieces of data
@@ -45,6 +45,7 @@ class Archive:
 
     @property
     def name(self) -> str:
+        """File name of the archive."""
         return PurePosixPath(self.path).name
 
 
@@ -66,35 +67,35 @@ def coco(
     annotations: Archive = ANNOTATIONS,
     images: Mapping[str, Archive] = IMAGES,
 ) -> list[Path]:
-    """Bring captions and images of a split to ``root``, in the layout that ``Coco`` reads.
+    """Fetch captions and images of a split into ``root``, in the layout that ``Coco`` reads.
 
     Arguments:
-        root: The folder; made where it is missing.
+        root: The folder; it is made if it is missing.
         split: A key of ``images``.
-        mirror: Address that the archives' paths are appended to.
+        mirror: Address to which the archives' paths are appended.
         annotations: The archive of the captions.
         images: The archive of the images of each split.
 
     Returns:
-        The archives that were unpacked, which are no longer needed; none if all was there.
+        The archives that were unpacked, which are no longer needed; none if all files were there.
 
     Raises:
         UserError: no network, no space, a file that is not the published one.
     """
     captions = root / "annotations" / f"captions_{split}.json"
-    used = []
+    archives = []
     if not captions.is_file():
-        used.append(fetch(annotations, root, mirror))
-        unpack(used[-1], root, lambda name: name.startswith("annotations/captions_"))
-    wanted = [image["file_name"] for image, _ in first_captions(captions, "download it again")]
-    if not all((root / split / name).is_file() for name in wanted):
-        used.append(fetch(images[split], root, mirror))
-        unpack(used[-1], root, lambda name: name.startswith(f"{split}/"))
-    return used
+        archives.append(fetch(annotations, root, mirror))
+        unpack(archives[-1], root, "annotations/captions_")
+    names = [image["file_name"] for image, _ in first_captions(captions, "download it again")]
+    if not all((root / split / name).is_file() for name in names):
+        archives.append(fetch(images[split], root, mirror))
+        unpack(archives[-1], root, f"{split}/")
+    return archives
 
 
 def fetch(archive: Archive, folder: Path, mirror: str) -> Path:
-    """The archive as a checked file in ``folder``, downloaded as far as it is not there.
+    """Return the archive as a checked file in ``folder``, downloaded unless it is there.
 
     Raises:
         UserError: the download stopped, or the file is not the published one.
@@ -104,14 +105,14 @@ def fetch(archive: Archive, folder: Path, mirror: str) -> Path:
         _check(file, archive)
         return file
     folder.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    _download(archive, part, f"{mirror.rstrip('/')}/{archive.path}")
-    _check(part, archive)
-    return part.replace(file)
+    partial = file.with_name(file.name + ".part")
+    _download(archive, partial, f"{mirror.rstrip('/')}/{archive.path}")
+    _check(partial, archive)
+    return partial.replace(file)
 
 
-def unpack(archive: Path, root: Path, wanted: Callable[[str], bool]) -> None:
-    """Unpack the wanted files of an archive below ``root``; those that are there are kept.
+def unpack(archive: Path, root: Path, prefix: str) -> None:
+    """Unpack the files of an archive whose names have a prefix, unless they are in ``root``.
 
     A file appears under its name only when it is whole, so that an interruption leaves no stump.
 
@@ -119,7 +120,7 @@ def unpack(archive: Path, root: Path, wanted: Callable[[str], bool]) -> None:
         UserError: a name in the archive leads out of ``root``.
     """
     with zipfile.ZipFile(archive) as content:
-        members = [m for m in content.infolist() if not m.is_dir() and wanted(m.filename)]
+        members = [m for m in content.infolist() if not m.is_dir() and m.filename.startswith(prefix)]
         for member in track(members, f"unpack {archive.name}", console=Console(stderr=True)):
             target = root / member.filename
             if not target.resolve().is_relative_to(root.resolve()):
@@ -130,46 +131,46 @@ def unpack(archive: Path, root: Path, wanted: Callable[[str], bool]) -> None:
 
 def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_bytes(content.read(member))  # the largest is a caption file of 92 MB
-    part.replace(target)
+    partial = target.with_name(target.name + ".part")
+    partial.write_bytes(content.read(member))  # the largest is a caption file of 92 MB
+    partial.replace(target)
 
 
-def _download(archive: Archive, part: Path, url: str) -> None:
-    """Fill ``part`` up to the archive's size; a broken connection is taken up while it helps."""
+def _download(archive: Archive, partial: Path, url: str) -> None:
+    """Fill a partial file up to the archive's size, in several requests while each adds to it."""
     with _progress() as progress:
-        task = progress.add_task(archive.name, total=archive.size, completed=_size(part))
-        while (had := _size(part)) < archive.size:
+        task = progress.add_task(archive.name, total=archive.size, completed=_size(partial))
+        while (size := _size(partial)) < archive.size:
             reason = "the server closed the connection"
             try:
-                _receive(archive, part, url, lambda n: progress.update(task, completed=n))
+                _receive(archive, partial, url, lambda n: progress.update(task, completed=n))
             except requests.RequestException as error:
                 reason = _reason(error)
-            if _size(part) <= had:
+            if _size(partial) <= size:
                 raise UserError(
-                    f"{url}: download stopped at {had} of {archive.size} bytes ({reason}); "
+                    f"{url}: download stopped at {size} of {archive.size} bytes ({reason}); "
                     "run the same command again to go on"
                 )
 
 
-def _receive(archive: Archive, part: Path, url: str, report: Callable[[int], None]) -> None:
-    """One request for what ``part`` still lacks."""
-    had = _size(part)
-    headers = {"Range": f"bytes={had}-", "Accept-Encoding": "identity"}
+def _receive(archive: Archive, partial: Path, url: str, report: Callable[[int], None]) -> None:
+    """Request the missing end of a partial file once, and append the answer as it comes."""
+    size = _size(partial)
+    headers = {"Range": f"bytes={size}-", "Accept-Encoding": "identity"}
     with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as response:
         response.raise_for_status()
-        start = _start(response, had)
+        start = _start(response, size)
         _check_announced(archive, url, response, start)
-        with part.open("r+b" if start else "wb") as file:
+        with partial.open("r+b" if start else "wb") as file:
             file.seek(start)
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 report(file.tell())
 
 
-def _start(response: requests.Response, had: int) -> int:
-    """Where the body begins in the file: at 0 when the server ignores ranges."""
-    return had if response.status_code == requests.codes.partial_content else 0
+def _start(response: requests.Response, size: int) -> int:
+    """Return the place of the body in the file: 0 when the server ignores ranges."""
+    return size if response.status_code == requests.codes.partial_content else 0
 
 
 def _check_announced(archive: Archive, url: str, response: requests.Response, start: int) -> None:
@@ -199,7 +200,7 @@ def _size(file: Path) -> int:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """What went wrong in a few words: the innermost cause names it best."""
+    """Return the innermost cause of an error, which names it best."""
     cause: BaseException = error
     while (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
@@ -218,17 +219,11 @@ def _progress() -> Progress:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; the exit code is 0, or 2 after one line that says why."""
-    parser = argparse.ArgumentParser(prog="python -m fpinv.datasets.download")
-    dataset = parser.add_subparsers(dest="dataset", required=True, metavar="dataset")
-    options = dataset.add_parser("coco", help="COCO 2017: images and captions")
-    options.add_argument("--root", type=Path, required=True, help="folder to put it in")
-    options.add_argument("--split", choices=sorted(IMAGES), default="val2017")
-    options.add_argument("--mirror", default=MIRROR, help="where to fetch it from (%(default)s)")
-    given = parser.parse_args(arguments)
-    root = given.root.expanduser()
+    """Run from the command line; return 0, or 2 after one line with the reason."""
+    options = _parser().parse_args(arguments)
+    root = options.root.expanduser()
     try:
-        used = coco(root, given.split, given.mirror)
+        archives = coco(root, options.split, options.mirror)
     except UserError as error:
         return _fail(str(error))
     except (OSError, zipfile.BadZipFile) as error:
@@ -236,9 +231,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to go on")
     print(f"{root}: complete; use it with dataset=coco dataset.root={root}")
-    if used:
-        print(f"no longer needed: {', '.join(map(str, used))}")
+    if archives:
+        print(f"no longer needed: {', '.join(map(str, archives))}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fpinv.datasets.download")
+    dataset = parser.add_subparsers(dest="dataset", required=True, metavar="dataset")
+    options = dataset.add_parser("coco", help="COCO 2017: images and captions")
+    options.add_argument("--root", type=Path, required=True, help="folder to put it in")
+    options.add_argument("--split", choices=sorted(IMAGES), default="val2017")
+    options.add_argument("--mirror", default=MIRROR, help="where to fetch it from (%(default)s)")
+    return parser
 
 
 def _fail(message: str) -> int:

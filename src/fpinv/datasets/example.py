@@ -1,8 +1,8 @@
-"""One example of a data set, and what a data set is."""
+"""Examples and the contract of data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,19 +15,19 @@ from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 
 Mask = NDArray[np.bool_]
-"""(H, W), in the pixels of its image; True where an edit may show."""
+"""A mask (H, W) in the pixels of its image, True where an edit may show."""
 
 
 @dataclass(frozen=True)
 class EditCase:
-    """An edit that is asked of an example, and what is known of its outcome.
+    """A requested edit of an example, with its true outcome as far as it is known.
 
     Arguments:
-        edit: What is asked; the example's prompt is the source's.
+        edit: The request; the example's prompt is the source's.
         image: Name of the image, which is inverted once for all examples that share it.
-        mask: Where the edit may show, or a function that draws it; None where that is unknown.
-        truth: Draws what a perfect edit would show; None where that is unknown.
-        attributes: The attributes of that picture, where they are known.
+        mask: Pixels where the edit may show, or a function that draws them; None if unknown.
+        truth: Function that draws the picture of a perfect edit; None if unknown.
+        attributes: Attributes of that picture, if they are known.
     """
 
     edit: Edit
@@ -37,10 +37,10 @@ class EditCase:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def open_mask(self, size: tuple[int, int]) -> Mask | None:
-        """The mask of an image of this width and height.
+        """Return the mask for an image of this width and height, or None if it is unknown.
 
         Raises:
-            UserError: it is of another size.
+            UserError: the mask has another size.
         """
         mask = self.mask() if callable(self.mask) else self.mask
         if mask is not None and mask.shape != size[::-1]:
@@ -62,8 +62,8 @@ class Example:
         image: The picture, its file, or a function that draws it; None for an image that the
             model generates itself.
         seed: Seed of the noise latent of a generated image.
-        attributes: What else is known (ground-truth attributes, image size, category).
-        case: The edit that is asked, in data sets for editing.
+        attributes: Further facts (ground-truth attributes, image size, category).
+        case: The requested edit, in data sets for editing.
     """
 
     id: str
@@ -74,7 +74,7 @@ class Example:
     case: EditCase | None = None
 
     def open(self) -> Image.Image:
-        """The image in RGB.
+        """Return the image in RGB.
 
         Raises:
             UserError: the file is missing or is not an image; the message names it.
@@ -95,8 +95,29 @@ class Example:
 
 
 class Dataset(Protocol):
-    """A sequence of examples; taking one is cheap: ``Example.open`` is what opens files."""
+    """A sequence of examples. Taking one is cheap, because only ``Example.open`` opens files."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the examples in order."""
+        return (self[index] for index in range(len(self)))
+
+
+class ListedDataset(Dataset):
+    """A data set of examples that are listed when it is made.
+
+    Arguments:
+        examples: The examples in order.
+    """
+
+    def __init__(self, examples: Iterable[Example]) -> None:
+        self._examples = list(examples)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
-from fpinv.datasets.example import EditCase, Example
+from fpinv.datasets.example import Example, ListedDataset
 from fpinv.datasets.folder import FILE_KEYS, find_images, slugs
-from fpinv.datasets.tables.edit_table import numbered, read_edits, read_mask
+from fpinv.datasets.tables.edit_table import Row, edit_examples, read_edits
 from fpinv.datasets.tables.files import existing_folder
 from fpinv.errors import UserError
 
 
-class FolderEdits:
+class FolderEdits(ListedDataset):
     """Edits of the images in a folder, from a table with the columns file, source and target.
 
-    One row an edit; several rows may name one image, which is inverted once for all of them. The
+    A row is an edit; several rows may name one image, which is inverted once for all of them. The
     columns kind, blend, reweight and mask are described at
     :func:`~fpinv.datasets.tables.edit_table.read_edits`.
 
@@ -30,31 +30,20 @@ class FolderEdits:
 
     def __init__(self, root: str | None, edits: str = "edits.csv") -> None:
         folder = existing_folder(root, "point dataset.root=<folder> at images with an edits.csv")
-        images = find_images(folder)
-        names = dict(zip(images, slugs(images), strict=True))
+        paths = find_images(folder)
+        images = {
+            path: Example(id, "", folder / path)
+            for path, id in zip(paths, slugs(paths), strict=True)
+        }
         rows = read_edits(folder / edits, FILE_KEYS, "check dataset.edits")
-        for row in rows:
-            if Path(row.image).as_posix() not in names:
-                raise UserError(f"{row.where}: no image {row.image!r} in the folder")
-            if row.source is None:
-                raise UserError(f"{row.where}: no source prompt in this row")
-        found = [names[Path(row.image).as_posix()] for row in rows]
-        self._examples = [
-            Example(
-                id,
-                row.source or "",
-                folder / row.image,
-                case=EditCase(
-                    row.edit,
-                    name,
-                    None if row.mask is None else partial(read_mask, folder / row.mask),
-                ),
-            )
-            for id, name, row in zip(numbered(found), found, rows, strict=True)
-        ]
+        super().__init__(edit_examples([(_image(row, images), row) for row in rows], folder))
 
-    def __len__(self) -> int:
-        return len(self._examples)
 
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+def _image(row: Row, images: Mapping[str, Example]) -> Example:
+    """Return the image that a row names."""
+    image = images.get(Path(row.image).as_posix())
+    if image is None:
+        raise UserError(f"{row.place}: no image {row.image!r} in the folder")
+    if row.source is None:
+        raise UserError(f"{row.place}: no source prompt in this row")
+    return image

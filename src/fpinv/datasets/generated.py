@@ -1,4 +1,4 @@
-"""Prompts with seeds: the model paints the images itself, so that their noise is known."""
+"""Prompts with seeds, from which the model generates images whose noise is known."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from fpinv.datasets.example import Dataset, Example
 from fpinv.seeding import generator
 
 
-class Generated:
+class Generated(Dataset):
     """The captions of another data set, each with a seed instead of an image.
 
-    Sampling from the seed gives the image together with its z_0 and z_N, which is what it takes
-    to measure how well an inversion recovers the seed.
+    Sampling from the seed gives the image together with its z_0 and z_N, so that the recovery of
+    the seed by an inversion can be measured.
 
     Arguments:
-        dataset: Where the captions and the names come from; its images are not used.
+        dataset: The source of captions and names; its images are not used.
         seed: Number of the draw. An example's seed depends on this and on its name, not on its
             place, so that a shorter or reordered run generates the same images.
     """
@@ -33,5 +33,5 @@ class Generated:
 
 
 def _seed(seed: int, id: str) -> int:
-    """A number in [0, 2^31) for this draw of this example."""
+    """Return a number in [0, 2^31) for this draw of this example."""
     return int(torch.randint(2**31, (), generator=generator(seed, id, "generated")))

@@ -21,15 +21,15 @@ class Group(Example):
     Arguments:
         category: The class.
         members: The images that the task works on.
-        others: Further images of the class, to compare results with; none where it has no more.
+        further: Further images of the class, to compare results with; as many as it has.
     """
 
     category: Category
     members: tuple[Example, ...]
-    others: tuple[Example, ...] = ()
+    further: tuple[Example, ...] = ()
 
 
-class Groups:
+class Groups(Dataset):
     """Groups of a data set's images by class, the classes taking turns.
 
     The first group of every class comes before the second of any, so that a limit cuts all
@@ -38,10 +38,10 @@ class Groups:
     Arguments:
         dataset: The data set.
         size: Images of a group.
-        others: Further images of the class that go with each group, as far as it has them.
-        seed: Of the shuffling, which depends on this and on the class alone.
+        further: Further images of the class that go with each group, as far as it has them.
+        seed: Seed of the shuffling, which depends on this and on the class alone.
         most: Groups of a class, at most; None for as many as there are.
-        whole: Whether a class of fewer images than ``size`` makes one group of what it has.
+        whole: A class of fewer images than ``size`` makes one group of all its images.
 
     Raises:
         UserError: the data set has no classes, or none with enough images.
@@ -51,7 +51,7 @@ class Groups:
         self,
         dataset: Dataset,
         size: int,
-        others: int = 0,
+        further: int = 0,
         seed: int = 0,
         most: int | None = None,
         whole: bool = False,
@@ -62,10 +62,10 @@ class Groups:
                 "dataset=scenes, or dataset=imagenet for any folder with a folder for each class"
             )
         self._categories = list(dataset.categories)
-        self._size, self._others, self._seed = size, others, seed
+        self._size, self._further, self._seed = size, further, seed
         least = 1 if whole else size
-        found = [len(category.images) for category in self._categories]
-        counts = [max(n // size, int(n >= least)) for n in found]
+        sizes = [len(category.images) for category in self._categories]
+        counts = [max(n // size, int(n >= least)) for n in sizes]
         self._places = sorted(
             (number, k) for k, n in enumerate(counts) for number in range(min(n, most or n))
         )
@@ -81,25 +81,25 @@ class Groups:
         order = shuffled(len(category.images), self._seed, category.id)
         begin, end = number * size, (number + 1) * size
         # those after this group, then those before it
-        rest = (order[end:] + order[:begin])[: self._others]
+        further = (order[end:] + order[:begin])[: self._further]
         return Group(
             f"{category.id}-{number:04d}",
             category.prompt,
             category=category,
             members=tuple(category.images[j] for j in order[begin:end]),
-            others=tuple(category.images[j] for j in rest),
+            further=tuple(category.images[j] for j in further),
         )
 
 
 def shuffled(length: int, seed: int, *purpose: str) -> list[int]:
-    """The numbers 0, ..., length - 1 in an order of their own for (seed, purpose, ...)."""
+    """Return the numbers 0, ..., length - 1 in an order set by the seed and the purpose."""
     return torch.randperm(length, generator=generator(seed, *purpose)).tolist()
 
 
 def subsets(items: int, size: int, seed: int, purpose: str) -> Iterator[tuple[int, ...]]:
-    """Endless sets of ``size`` different numbers below ``items`` (of all, where that is fewer).
+    """Yield endless sets of ``size`` different numbers below ``items``, or of all if fewer.
 
-    The first ones are disjoint and in order; when all are used up they are shuffled anew.
+    The sets are disjoint and in order until all numbers are used; then the numbers are shuffled.
     """
     size, order = min(size, items), list(range(items))
     for turn in count(1):

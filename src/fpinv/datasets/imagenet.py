@@ -1,4 +1,4 @@
-"""Folders of images by class: ImageNet's by WordNet id, or any by name."""
+"""Folders of images by class: ImageNet by WordNet id, or any classes by name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from fpinv.datasets.classes import Bin, Category
-from fpinv.datasets.example import Example
+from fpinv.datasets.example import Example, ListedDataset
 from fpinv.datasets.folder import Folder
 from fpinv.datasets.tables.files import existing_folder
 from fpinv.errors import UserError
@@ -23,7 +22,7 @@ MANY, FEW = 1_000_000, 10_000
 REMEDY = "point dataset.root=<folder> at one that has a folder of images for each class"
 
 
-class ImageNet:
+class ImageNet(ListedDataset):
     """Images in a folder for each class, with names and, on request, prevalence bins.
 
     The layout is that of ImageNet's splits and of CIFAR-10 exports alike::
@@ -49,8 +48,11 @@ class ImageNet:
         root: The folder; None raises an error that says so.
         prompt: The caption, with ``{name}`` for the class's name.
         counts: The JSON file; None for no bins.
-        count: Which of its counts is used, e.g. ``actual_freq`` (captions that name the class) or
+        count: The count to use, e.g. ``actual_freq`` (captions that name the class) or
             ``relevant_total`` (those of them that were judged to mean it).
+
+    Attributes:
+        categories: The classes, ordered by id.
 
     Raises:
         UserError: no such folder or file, an image of no class, a count that the file does not
@@ -67,20 +69,14 @@ class ImageNet:
         if "{name}" not in prompt:
             raise UserError(f"dataset.prompt='{prompt}' has no {{name}} for the class's name")
         folder = existing_folder(root, REMEDY)
-        known = {} if counts is None else _counts(Path(counts).expanduser(), count)
+        frequencies = {} if counts is None else _counts(Path(counts).expanduser(), count)
         grouped: dict[str, list[Example]] = defaultdict(list)
         for example in Folder(str(folder)):
             grouped[_class_of(example, folder)].append(example)
         self.categories = [
-            _category(id, prompt, images, known) for id, images in sorted(grouped.items())
+            _category(id, prompt, images, frequencies) for id, images in sorted(grouped.items())
         ]
-        self._examples = [image for category in self.categories for image in category.images]
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+        super().__init__(image for category in self.categories for image in category.images)
 
 
 def _class_of(example: Example, folder: Path) -> str:
@@ -106,7 +102,7 @@ def _category(
 
 
 def bin_of(prevalence: float | None) -> Bin | None:
-    """many above a million, few below ten thousand, med between; None for None."""
+    """Return many above a million, few below ten thousand, med between; None for None."""
     if prevalence is None:
         return None
     if prevalence > MANY:
@@ -116,8 +112,8 @@ def bin_of(prevalence: float | None) -> Bin | None:
 
 @cache
 def wordnet_names() -> Mapping[str, str]:
-    """The first name of each WordNet id of ImageNet-1k, in the order of the class numbers."""
-    from timm.data import ImageNetInfo  # here, because it takes seconds to import
+    """Return the first name of each WordNet id of ImageNet-1k, in the order of class numbers."""
+    from timm.data.imagenet_info import ImageNetInfo  # here, because it takes seconds to import
 
     info = ImageNetInfo("imagenet-1k")
     ids = info.label_names()
@@ -125,7 +121,7 @@ def wordnet_names() -> Mapping[str, str]:
 
 
 def _counts(file: Path, count: str) -> dict[str, float]:
-    """Counts by WordNet id and by name."""
+    """Return counts by WordNet id and by name."""
     ids, counts = list(wordnet_names()), {}
     for number, entry in read_json(file).items():
         value = _count(entry, count, f"{file}: class {number}")
@@ -135,9 +131,10 @@ def _counts(file: Path, count: str) -> dict[str, float]:
     return counts
 
 
-def _count(entry: Any, count: str, where: str) -> float:  # noqa: ANN401
-    held = entry if isinstance(entry, dict) else {}
-    numbers = {key: value for key, value in held.items() if isinstance(value, (int, float))}
+def _count(entry: object, count: str, place: str) -> float:
+    """Return a class's count of this name."""
+    values = entry if isinstance(entry, dict) else {}
+    numbers = {key: value for key, value in values.items() if isinstance(value, (int, float))}
     if count not in numbers:
-        raise UserError(f"{where} has no count '{count}'{nearest(count, list(numbers))}")
+        raise UserError(f"{place} has no count '{count}'{nearest(count, list(numbers))}")
     return numbers[count]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fpinv.datasets.coco import first_captions
-from fpinv.datasets.example import Example
+from fpinv.datasets.example import Example, ListedDataset
 from fpinv.datasets.tables.files import existing_folder
 
 REMEDY = (
@@ -12,7 +12,7 @@ REMEDY = (
 )
 
 
-class Nocaps:
+class Nocaps(ListedDataset):
     """Images of NOCAPS with their first caption, ordered by image id.
 
     Captions and images are published apart: the captions by NOCAPS, the images by Open Images.
@@ -21,9 +21,9 @@ class Nocaps:
         root/nocaps_val_4500_captions.json      as published; COCO's caption schema
         root/<split>/<file_name>                the images of the Open Images validation set
 
-    The first caption is the one of lowest annotation id, and an example is named after its image
-    id, "0042". An image without a caption is left out. Whether an image is on disk is found out
-    when it is opened. Captions are public for the validation split only.
+    The first caption is that of the lowest annotation id, and an example is named after its image
+    id, "0042". An image without a caption is left out. A missing image file is noticed when it is
+    opened. Captions are public for the validation split only.
 
     References:
         nocaps: novel object captioning at scale (Agrawal et al., 2019),
@@ -35,7 +35,7 @@ class Nocaps:
         captions: The caption file, in ``root`` unless it is an absolute path.
 
     Raises:
-        UserError: the folder or the caption file is missing, or is not what it should be.
+        UserError: the folder or the caption file is missing, or the file is not in the schema.
     """
 
     def __init__(
@@ -47,13 +47,7 @@ class Nocaps:
         remedy = REMEDY.format(split=split)
         folder = existing_folder(root, remedy)
         images = folder / split
-        self._examples = [
+        super().__init__(
             Example(f"{image['id']:04d}", caption, images / image["file_name"], attributes=image)
             for image, caption in first_captions(folder / captions, remedy)
-        ]
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+        )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fpinv.datasets.example import EditCase, Example, Mask
+from fpinv.datasets.example import EditCase, Example, ListedDataset, Mask
 from fpinv.datasets.tables.files import existing_folder, read_text
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
@@ -34,7 +34,7 @@ TYPES = (
 )
 
 
-class PieBench:
+class PieBench(ListedDataset):
     """Edits of PIE-Bench, in the order of its mapping file.
 
     The layout is the published one::
@@ -42,9 +42,9 @@ class PieBench:
         root/mapping_file.json
         root/annotation_images/<image_path>
 
-    Prompts are taken without the square brackets that mark what changes. The words to blend are
+    Prompts are taken without the square brackets that mark the change. The words to blend are
     those of ``blended_word``; an entry without any is edited without a blend. Masks are those of
-    the mapping file, where it has them: runs as (start, length, start, length, ...) over the
+    the mapping file, if it has them: runs as (start, length, start, length, ...) over the
     512x512 pixels row by row, and the outermost pixels, which the annotation misses.
 
     References:
@@ -57,7 +57,7 @@ class PieBench:
             object, change content, pose, colour, material, background, style); None for all.
 
     Raises:
-        UserError: the folder or the mapping file is missing, or is not what it should be.
+        UserError: the folder or the mapping file is missing, or the file is not PIE-Bench's.
     """
 
     def __init__(self, root: str | None, types: Sequence[int] | None = None) -> None:
@@ -66,17 +66,11 @@ class PieBench:
         entries = _parse(file)
         if unknown := [kind for kind in types or () if kind not in range(len(TYPES))]:
             raise UserError(f"dataset.types has {unknown[0]}: choose from 0 to {len(TYPES) - 1}")
-        self._examples = [
+        super().__init__(
             _example(folder, id, entry)
             for id, entry in entries.items()
             if types is None or int(entry["editing_type_id"]) in types
-        ]
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+        )
 
 
 def _parse(file: Path) -> dict[str, dict[str, Any]]:
@@ -92,13 +86,13 @@ def _parse(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _require(id: str, entry: object, file: Path) -> None:
-    """Refuses an entry that is not as PIE-Bench's are."""
-    held = entry if isinstance(entry, dict) else {}
+    """Refuse an entry that is not as PIE-Bench's are."""
+    values = entry if isinstance(entry, dict) else {}
     texts = ("image_path", "original_prompt", "editing_prompt", "editing_type_id", "blended_word")
-    wrong = [key for key in texts if not isinstance(held.get(key), str)]
-    if not _is_runs(held.get("mask")):
+    wrong = [key for key in texts if not isinstance(values.get(key), str)]
+    if not _is_runs(values.get("mask")):
         wrong.append("mask")
-    if wrong or not held["editing_type_id"].isdecimal():
+    if wrong or not values["editing_type_id"].isdecimal():
         raise UserError(
             f"{file}: not PIE-Bench's mapping file: entry {id} has no usable "
             f"{' and no '.join(wrong or ['editing_type_id'])}"
@@ -106,11 +100,12 @@ def _require(id: str, entry: object, file: Path) -> None:
 
 
 def _is_runs(mask: object) -> bool:
-    """Whether this is an absent mask, or run lengths in pairs."""
+    """Return True for an absent mask and for run lengths in pairs."""
     if mask is None:
         return True
-    pairs = isinstance(mask, list) and len(mask) % 2 == 0
-    return pairs and all(isinstance(n, int) and n >= 0 for n in mask)
+    if not isinstance(mask, list) or len(mask) % 2:
+        return False
+    return all(isinstance(n, int) and n >= 0 for n in mask)
 
 
 def _example(folder: Path, id: str, entry: Mapping[str, Any]) -> Example:
@@ -131,7 +126,7 @@ def _plain(prompt: str) -> str:
 
 
 def decode_mask(runs: Sequence[int], side: int = SIDE) -> Mask:
-    """The mask that run lengths stand for: (side, side), True where the edit may show."""
+    """Return the mask (side, side) that run lengths encode, True where the edit may show."""
     flat = np.zeros(side * side, dtype=bool)
     for start, length in zip(runs[::2], runs[1::2], strict=True):
         flat[start : start + length] = True

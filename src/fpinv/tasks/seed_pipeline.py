@@ -149,7 +149,7 @@ class Bench:
         """The pixels of a group, or why an image of it cannot be read."""
         try:
             members = self._pixels(group.members)
-            real = self._pixels(group.others) if group.others else members
+            real = self._pixels(group.further) if group.further else members
         except UserError as error:
             return error
         return Loaded(group, members, real)

@@ -1,16 +1,17 @@
-"""Tables of edits: which image, from which prompt to which."""
+"""Tables of edits: an image, its prompt and the prompt of its edit in each row."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fpinv.datasets.example import Example, Mask
+from fpinv.datasets.example import EditCase, Example, Mask
 from fpinv.datasets.tables.table import cell, read_rows
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
@@ -23,14 +24,14 @@ class Row:
     """One line of a table of edits.
 
     Arguments:
-        where: File and line, for messages.
-        image: What the line calls the image.
-        source: The source prompt; None where the line has none.
-        edit: What is asked.
-        mask: File of the mask, relative to the data set; None for none.
+        place: File and line, for messages.
+        image: Name of the image in the table.
+        source: The source prompt; None if the line has none.
+        edit: The requested edit.
+        mask: File of the mask, relative to the data set; None for no mask.
     """
 
-    where: str
+    place: str
     image: str
     source: str | None
     edit: Edit
@@ -38,43 +39,41 @@ class Row:
 
 
 def read_edits(table: Path, image_keys: tuple[str, ...], remedy: str) -> list[Row]:
-    """The rows of a table of edits, those of one image together.
+    """Return the rows of a table of edits, those of one image together.
 
-    A csv file with a header or one JSON object per line, with the columns: the image (one of
-    ``image_keys``); ``target``, the prompt of the edit; and, where there is more to say,
-    ``source`` (or caption, text), the prompt of the image; ``kind``, replace or refine;
-    ``blend``, words with semicolons between them; ``reweight``, as ``word: factor`` with
-    semicolons between; ``mask``, a picture that is white where the edit may show.
+    The table is a csv file with a header or one JSON object per line. Its columns are the image
+    (one of ``image_keys``) and ``target``, the prompt of the edit; and, as needed, ``source`` (or
+    caption, text), the prompt of the image; ``kind``, replace or refine; ``blend``, words with
+    semicolons between them; ``reweight``, as ``word: factor`` with semicolons between; ``mask``, a
+    picture that is white where the edit may show.
 
     Raises:
         UserError: the table is missing, empty or malformed; the message names the line.
     """
-    rows = [_row(table, line, row, image_keys) for line, row in read_rows(table, remedy)]
+    rows = [_row(place, row, image_keys) for place, row in read_rows(table, remedy)]
     if not rows:
         raise UserError(f"{table}: no edit in this table; {remedy}")
-    places = {row.image: place for place, row in reversed(list(enumerate(rows)))}
-    return sorted(rows, key=lambda row: places[row.image])
+    order = {row.image: k for k, row in reversed(list(enumerate(rows)))}
+    return sorted(rows, key=lambda row: order[row.image])
 
 
-def _row(table: Path, line: int, row: Mapping[str, Any], image_keys: tuple[str, ...]) -> Row:
-    where = f"{table}, line {line}"
-    known = any(row.get(key) for key in SOURCE_KEYS)
+def _row(place: str, row: Mapping[str, Any], image_keys: tuple[str, ...]) -> Row:
+    edit = _edit(place, row, cell(row, ("target",), place))
+    sourced = any(row.get(key) for key in SOURCE_KEYS)
+    source = cell(row, SOURCE_KEYS, place) if sourced else None
+    return Row(place, cell(row, image_keys, place), source, edit, row.get("mask") or None)
+
+
+def _edit(place: str, row: Mapping[str, Any], target: str) -> Edit:
     try:
-        edit = Edit(
-            cell(row, ("target",), table, line),
-            row.get("kind") or None,
-            _words(row.get("blend")),
-            _factors(row.get("reweight")),
-        )
+        blend, reweight = _words(row.get("blend")), _factors(row.get("reweight"))
+        return Edit(target, row.get("kind") or None, blend, reweight)
     except UserError as error:
-        named = str(error).startswith(str(table))
-        raise error if named else UserError(f"{where}: {error}") from None
+        raise UserError(f"{place}: {error}") from None
     except (TypeError, ValueError):
         raise UserError(
-            f"{where}: blend must be words and reweight word: factor, with semicolons between"
+            f"{place}: blend must be words and reweight word: factor, with semicolons between"
         ) from None
-    source = cell(row, SOURCE_KEYS, table, line) if known else None
-    return Row(where, cell(row, image_keys, table, line), source, edit, row.get("mask") or None)
 
 
 def _words(text: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -85,12 +84,26 @@ def _words(text: str | Sequence[str] | None) -> tuple[str, ...]:
 def _factors(text: str | Mapping[str, float] | None) -> dict[str, float]:
     if isinstance(text, Mapping):
         return {word: float(factor) for word, factor in text.items()}
-    pairs = (part.rpartition(":") for part in _words(text))
+    pairs = (item.rpartition(":") for item in _words(text))
     return {word.strip(): float(factor) for word, _, factor in pairs}
 
 
-def numbered(images: Iterable[str]) -> list[str]:
-    """Ids for the edits of images: the image's own name, numbered where it has several."""
+def edit_examples(pairs: Sequence[tuple[Example, Row]], root: Path) -> Iterator[Example]:
+    """Yield an example for each row: its image with the prompt, the edit and the mask of the row.
+
+    Arguments:
+        pairs: Each row after its image, whose prompt counts if the row has none.
+        root: Folder that the rows' masks are in.
+    """
+    ids = _numbered(image.id for image, _ in pairs)
+    for id, (image, row) in zip(ids, pairs, strict=True):
+        mask = None if row.mask is None else partial(read_mask, root / row.mask)
+        case = EditCase(row.edit, image.id, mask)
+        yield replace(image, id=id, prompt=row.source or image.prompt, case=case)
+
+
+def _numbered(images: Iterable[str]) -> list[str]:
+    """Return ids for the edits of images: the image's name, numbered if it has several edits."""
     images = list(images)
     uses, seen = Counter(images), Counter[str]()
     ids = []
@@ -101,7 +114,7 @@ def numbered(images: Iterable[str]) -> list[str]:
 
 
 def read_mask(file: Path) -> Mask:
-    """The mask in a picture: its pixels that are brighter than half grey.
+    """Return the mask in a picture: its pixels that are brighter than half grey.
 
     Raises:
         UserError: the file is missing or no picture.

@@ -1,4 +1,4 @@
-"""Folders and files that the user names: found, or refused with one line that says what to do."""
+"""Folders and files that the user names, or one line that says what to do about them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fpinv.errors import UserError
 
 
 def existing_folder(root: str | None, remedy: str) -> Path:
-    """The folder ``root`` with ``~`` expanded.
+    """Return the folder ``root`` with ``~`` expanded.
 
     Raises:
-        UserError: it is not given, does not exist or is not a folder; ``remedy`` ends the line.
+        UserError: ``root`` is None or no folder; ``remedy`` ends the line.
     """
     if root is None:
         raise UserError(f"dataset.root is not set; {remedy}")
@@ -22,10 +22,10 @@ def existing_folder(root: str | None, remedy: str) -> Path:
 
 
 def read_text(file: Path, remedy: str) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """Return the text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        UserError: it does not exist, cannot be read or is not text; ``remedy`` ends the line.
+        UserError: the file is absent, unreadable or no text; ``remedy`` ends the line.
     """
     try:
         return file.read_text(encoding="utf-8-sig")

@@ -12,13 +12,16 @@ from typing import Any
 from fpinv.datasets.tables.files import read_text
 from fpinv.errors import UserError
 
+Line = tuple[str, Mapping[str, Any]]
+"""The place of a row, "<file>, line <n>" for messages, and its values by column."""
 
-def read_rows(table: Path, remedy: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a table, each with the line that it ends on.
+
+def read_rows(table: Path, remedy: str) -> Iterator[Line]:
+    """Yield the rows of a table, each with its place for messages.
 
     Raises:
         UserError: the file cannot be read or has another ending, or a row is malformed;
-            ``remedy`` ends the line where the file is at fault.
+            ``remedy`` ends the line if the file is at fault.
     """
     reader = READERS.get(table.suffix.lower())
     if reader is None:
@@ -26,46 +29,51 @@ def read_rows(table: Path, remedy: str) -> Iterator[tuple[int, Mapping[str, Any]
     return reader(table, read_text(table, remedy))
 
 
-def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(table: Path, text: str) -> Iterator[Line]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
+            place = f"{table}, line {reader.line_num}"
             if None in row:
                 raise UserError(
-                    f"{table}, line {reader.line_num}: more cells than columns; "
-                    "put text with commas in double quotes"
+                    f"{place}: more cells than columns; put text with commas in double quotes"
                 )
-            yield reader.line_num, row
+            yield place, row
     except csv.Error as error:
         line = reader.reader.line_num  # the outer count stops at the last good row
         raise UserError(f"{table}, line {line}: malformed row ({error})") from None
 
 
-def _jsonl_rows(table: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _jsonl_rows(table: Path, text: str) -> Iterator[Line]:
     # not splitlines: JSON strings may hold other line separators of Unicode as they are
-    for line, content in enumerate(text.split("\n"), start=1):
+    for number, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
+        place = f"{table}, line {number}"
         try:
             row = json.loads(content)
         except json.JSONDecodeError as error:
-            raise UserError(f"{table}, line {line}: not JSON ({error})") from None
+            raise UserError(f"{place}: not JSON ({error})") from None
         if not isinstance(row, dict):
-            raise UserError(f"{table}, line {line}: not a JSON object")
-        yield line, row
+            raise UserError(f"{place}: not a JSON object")
+        yield place, row
 
 
 READERS = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
 
 
-def cell(row: Mapping[str, Any], keys: tuple[str, ...], table: Path, line: int) -> str:
-    """The text under the first of these keys that the row has."""
+def cell(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> str:
+    """Return the text under the first of these keys that the row has.
+
+    Raises:
+        UserError: the row has none of the keys, or no text under it.
+    """
     value = next((row[key] for key in keys if key in row), None)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{table}, line {line}: no {' or '.join(keys)} in this row")
+        raise UserError(f"{place}: no {' or '.join(keys)} in this row")
     return value.strip()
 
 
 def listed(names: Iterable[str]) -> str:
-    """The names in order, with commas."""
+    """Return the names in alphabetical order, with commas."""
     return ", ".join(sorted(names))
