@@ -120,7 +120,9 @@ def unpack(archive: Path, root: Path, prefix: str) -> None:
         UserError: a name in the archive leads out of ``root``.
     """
     with zipfile.ZipFile(archive) as content:
-        members = [m for m in content.infolist() if not m.is_dir() and m.filename.startswith(prefix)]
+        members = [
+            m for m in content.infolist() if not m.is_dir() and m.filename.startswith(prefix)
+        ]
         for member in track(members, f"unpack {archive.name}", console=Console(stderr=True)):
             target = root / member.filename
             if not target.resolve().is_relative_to(root.resolve()):

@@ -1,4 +1,4 @@
-"""Edits of scenes: one change each, exact outcome, exact mask, words that are in the prompts."""
+"""Edits of scenes as a data set: exact outcomes, exact masks, words that are in the prompts."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from fpinv.errors import UserError
 EDITS = SceneEdits(size=32, length=60)
 
 
-def test_every_example_asks_one_change_in_turn():
+def test_every_example_has_one_change_in_turn():
     assert len(EDITS) == 60
     assert [EDITS[k].attributes["change"] for k in range(6)] == list(CHANGES)
     assert len({EDITS[k].id for k in range(60)}) == 60
@@ -20,7 +20,7 @@ def test_every_example_asks_one_change_in_turn():
 
 
 @pytest.mark.parametrize("index", range(12))
-def test_the_truth_differs_inside_the_mask_only(index):
+def test_the_true_outcome_differs_inside_the_mask_only(index):
     example = EDITS[index]
     case = example.case
     source, truth = np.asarray(example.open(), int), np.asarray(case.truth(), int)
@@ -37,7 +37,7 @@ def test_words_to_blend_are_in_one_of_the_prompts():
         assert bool(edit.blend) != (example.attributes["change"] == "background")
 
 
-def test_attributes_tell_what_changed():
+def test_attributes_differ_by_the_change():
     for k in range(12):
         example = EDITS[k]
         before, after = example.attributes, example.case.attributes
@@ -51,7 +51,7 @@ def test_attributes_tell_what_changed():
             assert [a[change] != b[change] for a, b in pairs].count(True) == 1
 
 
-def test_adding_is_removing_undone():
+def test_adding_undoes_removing():
     added, removed = (SceneEdits(size=32, changes=[kind])[5] for kind in ("add", "remove"))
     assert (added.prompt, added.case.edit.prompt) == (removed.case.edit.prompt, removed.prompt)
     assert np.array_equal(added.open(), removed.case.truth())
@@ -60,7 +60,7 @@ def test_adding_is_removing_undone():
     assert added.case.attributes | {"change": "remove"} == removed.attributes
 
 
-def test_edits_do_not_depend_on_what_else_is_asked():
+def test_edits_do_not_depend_on_the_other_kinds():
     alone = SceneEdits(size=32, changes=["colour"])
     assert alone[6].case.edit == EDITS[6].case.edit and alone[6].id == EDITS[6].id
     assert SceneEdits(seed=1)[0].prompt != EDITS[0].prompt
@@ -81,17 +81,18 @@ def test_several_edits_of_a_scene_share_its_image():
     assert len({example.prompt for example in examples[:3]}) == 1
     assert len({example.case.edit.prompt for example in examples[:3]}) == 3
     assert np.array_equal(examples[0].open(), examples[2].open())
-    ones = SceneEdits(size=32, changes=kinds)
-    assert [many[k].prompt for k in (0, 3, 6)] == [ones[k].prompt for k in range(3)]
+    single = SceneEdits(size=32, changes=kinds)
+    assert [many[k].prompt for k in (0, 3, 6)] == [single[k].prompt for k in range(3)]
+    assert len(list(many)) == len(many) == 9
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("options", "message"),
     [
         ({"edits_per_scene": 0, "changes": ["colour"]}, "at least 1"),
         ({"edits_per_scene": 2}, "without add and remove"),
     ],
 )
-def test_impossible_edits_of_a_scene_are_refused(wrong, said):
-    with pytest.raises(UserError, match=said):
-        SceneEdits(**wrong)
+def test_impossible_edits_of_a_scene_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        SceneEdits(**options)

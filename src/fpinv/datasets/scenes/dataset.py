@@ -1,36 +1,32 @@
-"""The world's splits as a data set."""
+"""The splits of the world as data sets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from fpinv.datasets.classes import Category
-from fpinv.datasets.example import Example
+from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.scenes.captions import article, caption
 from fpinv.datasets.scenes.render import render
-from fpinv.datasets.scenes.world import (
-    COUNTS,
-    PREVALENCE,
-    SHAPE_NAMES,
-    SPLITS,
-    Scene,
-    bin_of,
-    sample_scene,
-)
+from fpinv.datasets.scenes.sampling import sample_scene
+from fpinv.datasets.scenes.world import COUNTS, PREVALENCE, SHAPE_NAMES, SPLITS, Scene, bin_of
 from fpinv.errors import UserError
 
 
-class Scenes:
+class Scenes(Dataset):
     """A split of the world as examples.
 
-    Args:
+    Arguments:
         split: train, val or test; no scene is in two of them.
-        seed: another seed is another world.
-        size: side of the pictures in pixels.
-        objects: only scenes with this many objects.
-        shapes: draw shapes evenly from these, in place of the long tail.
-        length: how many scenes; the generator itself has no end.
+        seed: Seed of the world.
+        size: Side of the pictures in pixels.
+        objects: Number of objects in every scene; None for any number.
+        shapes: Shapes to draw from evenly; None for the long tail.
+        length: Number of scenes; the generator itself has no end.
+
+    Raises:
+        UserError: an unknown split or shape, or a number of objects that scenes do not have.
     """
 
     def __init__(
@@ -55,7 +51,7 @@ class Scenes:
         return self.length
 
     def scene(self, index: int) -> Scene:
-        """The scene behind an example."""
+        """Return the scene behind an example."""
         return sample_scene(self.seed, index, self.split, self.objects, self.shapes)
 
     def __getitem__(self, index: int) -> Example:
@@ -69,12 +65,9 @@ class Scenes:
             attributes=scene.attributes(),
         )
 
-    def __iter__(self) -> Iterator[Example]:
-        return (self[index] for index in range(self.length))
-
     @property
     def categories(self) -> list[Category]:
-        """A category per shape: this split's scenes of one object of that shape, or of several."""
+        """A category per shape: the split's scenes of that shape, of one object unless set."""
         return [self._category(shape) for shape in self.shapes or SHAPE_NAMES]
 
     def _category(self, shape: str) -> Category:

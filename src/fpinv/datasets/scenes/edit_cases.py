@@ -1,4 +1,4 @@
-"""Scenes with one change each, and the picture that a perfect edit would be."""
+"""Edits of scenes with their true outcome, as a data set."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ from functools import partial
 
 import torch
 
-from fpinv.datasets import scenes
-from fpinv.datasets.example import EditCase, Example
-from fpinv.datasets.scenes import Change, Scene
+from fpinv.datasets.example import Dataset, EditCase, Example
+from fpinv.datasets.scenes.captions import caption
+from fpinv.datasets.scenes.dataset import Scenes
+from fpinv.datasets.scenes.edits import Change, SceneEdit, edit
+from fpinv.datasets.scenes.render import render
+from fpinv.datasets.scenes.world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 from fpinv.seeding import generator
 
 CHANGES = ("colour", "shape", "texture", "background", "add", "remove")
 OBJECTS = {"add": 3, "remove": 3}
-"""How many objects there must be with what is added or removed; other changes take what comes."""
+"""Number of objects with the added or removed one; other changes allow any number."""
 
 
-class SceneEdits:
-    """Edits of scenes whose outcome is known: the scene rendered with one thing changed.
+class SceneEdits(Dataset):
+    """Edits of scenes whose outcome is known: the scene rendered with one change.
 
-    Each scene is asked one change, or ``edits_per_scene``, the kinds in turn. What it becomes is
-    drawn evenly from what its object or background is not; added or removed is the third of three
-    objects, so that the larger scene is laid out as scenes are. The words to blend are the shapes
-    concerned; a background is edited without.
+    Each scene has one edit, or ``edits_per_scene``, the kinds of change in turn. The new value is
+    drawn evenly from all others; the third of three objects is added or removed, so that the
+    larger scene is laid out as scenes are. The words to blend are the shapes concerned; a
+    background is edited without a blend.
 
     Arguments:
         split: train, val or test; see :class:`~fpinv.datasets.scenes.Scenes`.
-        seed: Another seed is another world.
+        seed: Seed of the world.
         size: Side of the pictures in pixels.
         changes: Kinds of change, of colour, shape, texture, background, add and remove.
         shapes: Shapes to draw from evenly; None for the long tail.
-        length: How many edits; the generator itself has no end.
-        edits_per_scene: How many of each scene, one after the other, so that one inversion serves
-            them all.
+        length: Number of edits; the generator itself has no end.
+        edits_per_scene: Number of edits of each scene, one after the other, so that one inversion
+            serves them all.
 
     Raises:
         UserError: an unknown split, change or shape, or several edits of a scene that adding or
@@ -53,15 +56,9 @@ class SceneEdits:
         length: int = 10_000,
         edits_per_scene: int = 1,
     ) -> None:
-        if isinstance(changes, str) or not changes or not set(changes) <= set(CHANGES):
-            raise UserError(f"dataset.changes={changes}: give a list from {', '.join(CHANGES)}")
-        own = [kind for kind in changes if kind in OBJECTS]
-        if edits_per_scene < 1 or (edits_per_scene > 1 and own):
-            rule = f"without {' and '.join(own)} among dataset.changes" if own else "at least 1"
-            raise UserError(f"dataset.edits_per_scene={edits_per_scene} is possible only {rule}")
+        _check(changes, edits_per_scene)
         self._scenes = {
-            kind: scenes.Scenes(split, seed, size, OBJECTS.get(kind), shapes, length)
-            for kind in changes
+            kind: Scenes(split, seed, size, OBJECTS.get(kind), shapes, length) for kind in changes
         }
         self._changes, self._edits = tuple(changes), edits_per_scene
 
@@ -76,62 +73,70 @@ class SceneEdits:
         # An edit after the first has a draw and a name of its own; the image is the same.
         further = [str(number)] if number else []
         draw = generator(world.seed, example.id, *further, kind)
-        changed = _change(world.scene(place), kind, draw)
-        source = changed.source
-        case = EditCase(
-            Edit(changed.prompt, blend=_words(source, changed.change)),
-            example.id,
-            partial(changed.mask, world.size),
-            partial(changed.image, world.size),
-            changed.target.attributes(),
-        )
+        changed = _edit(world.scene(place), kind, draw)
         return replace(
             example,
             id="-".join([example.id, *further]),
-            prompt=scenes.caption(source),
-            image=partial(scenes.render, source, world.size),
-            attributes={**source.attributes(), "change": kind},
-            case=case,
+            prompt=caption(changed.source),
+            image=partial(render, changed.source, world.size),
+            attributes={**changed.source.attributes(), "change": kind},
+            case=_case(changed, example.id, world.size),
         )
 
 
-def _change(scene: Scene, kind: str, source: torch.Generator) -> scenes.SceneEdit:
-    """A change of this kind that the scene allows."""
-    if kind in ("add", "remove"):
-        fewer = scenes.edit(scene, Change("remove", object=2))
-        return fewer if kind == "remove" else _undone(fewer)
-    return scenes.edit(scene, _draw(scene, kind, source))
+def _check(changes: Sequence[str], edits_per_scene: int) -> None:
+    """Refuse unknown changes, and several edits of a scene that one of them would lay out anew."""
+    if isinstance(changes, str) or not changes or not set(changes) <= set(CHANGES):
+        raise UserError(f"dataset.changes={changes}: give a list from {', '.join(CHANGES)}")
+    alone = [kind for kind in changes if kind in OBJECTS]
+    if edits_per_scene < 1 or (edits_per_scene > 1 and alone):
+        rule = f"without {' and '.join(alone)} among dataset.changes" if alone else "at least 1"
+        raise UserError(f"dataset.edits_per_scene={edits_per_scene} is possible only {rule}")
 
 
-def _undone(removal: scenes.SceneEdit) -> scenes.Edit:
-    """The edit that adds what another one removes."""
-    item = removal.source.objects[removal.change.object]
-    change = Change("add", f"{item.colour} {item.shape}")
-    return scenes.SceneEdit(removal.target, removal.source, change)
+def _case(changed: SceneEdit, image: str, size: int) -> EditCase:
+    """Return the case of an edit of the image with this name, in pictures of this size."""
+    return EditCase(
+        Edit(changed.prompt, blend=_words(changed.source, changed.change)),
+        image,
+        partial(changed.mask, size),
+        partial(changed.image, size),
+        changed.target.attributes(),
+    )
 
 
-def _draw(scene: Scene, kind: str, source: torch.Generator) -> Change:
-    """A change of the background or of one object."""
+def _edit(scene: Scene, kind: str, draw: torch.Generator) -> SceneEdit:
+    """Return an edit of this kind; adding is the removal of the third object undone."""
+    if kind not in OBJECTS:
+        return edit(scene, _change(scene, kind, draw))
+    removal = edit(scene, Change("remove", object=2))
+    if kind == "remove":
+        return removal
+    item = scene.objects[2]
+    return SceneEdit(removal.target, scene, Change("add", f"{item.colour} {item.shape}"))
 
-    def pick(options: Iterable[str], but: Iterable[str] = ()) -> str:
-        left = [option for option in options if option not in but]
-        return left[int(torch.randint(len(left), (), generator=source))]
 
-    which = int(torch.randint(len(scene.objects), (), generator=source))
-    item = scene.objects[which]
+def _change(scene: Scene, kind: str, draw: torch.Generator) -> Change:
+    """Draw a change of the background or of one object."""
+
+    def pick(values: Iterable[str], excluded: Iterable[str]) -> str:
+        options = [value for value in values if value not in excluded]
+        return options[int(torch.randint(len(options), (), generator=draw))]
+
+    number = int(torch.randint(len(scene.objects), (), generator=draw))
+    item = scene.objects[number]
     match kind:
         case "background":
-            return Change(kind, pick(scenes.BACKGROUNDS, [scene.background]))
+            return Change(kind, pick(BACKGROUNDS, [scene.background]))
         case "colour":
-            colours = [other.colour for other in scene.objects]
-            return Change(kind, pick(scenes.COLOURS, colours), which)
+            return Change(kind, pick(COLOURS, [thing.colour for thing in scene.objects]), number)
         case "shape":
-            return Change(kind, pick(scenes.SHAPES["many"], [item.shape]), which)
-    return Change(kind, pick(scenes.TEXTURES, [item.texture]), which)
+            return Change(kind, pick(SHAPES["many"], [item.shape]), number)
+    return Change(kind, pick(TEXTURES, [item.texture]), number)
 
 
 def _words(scene: Scene, change: Change) -> tuple[str, ...]:
-    """The words that the change is about."""
+    """Return the words to blend: the shapes that the change concerns."""
     shape = scene.objects[change.object].shape
     match change.attribute:
         case "background":

@@ -1,29 +1,38 @@
-"""Shapes as signed distances: negative inside, the shape fits the unit circle."""
+"""Shapes as signed distances: negative inside a shape, which fits the unit circle."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
+Distance = Callable[[Array, Array], Array]
+"""Signed distances at points (x, y), with y pointing down."""
 
 
 def smooth(low: float, high: float, value: Array) -> Array:
+    """Return the cubic step from 0 at ``low`` to 1 at ``high``."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _box(x: Array, y: Array, wide: float, high: float) -> Array:
+    """Return the distance to a rectangle of half sides ``wide`` and ``high``."""
     dx, dy = np.abs(x) - wide, np.abs(y) - high
     outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))
     return outside + np.minimum(np.maximum(dx, dy), 0)
 
 
-def _polygon(points: Sequence[tuple[float, float]]) -> Callable[[Array, Array], Array]:
-    """Exact distance to a polygon; y points down."""
+def _polygon(points: Sequence[tuple[float, float]]) -> Distance:
+    """Return the exact distance to a polygon.
+
+    The distance is that to the nearest edge; a point is inside if a ray from it crosses the
+    edges an odd number of times.
+    """
     corners = np.array(points, np.float32)
     edges = np.roll(corners, 1, axis=0) - corners
     lengths = (edges**2).sum(1)
@@ -44,7 +53,7 @@ def _polygon(points: Sequence[tuple[float, float]]) -> Callable[[Array, Array], 
 
 
 def _wheel(count: int, radii: Sequence[float], turn: float = 0.0) -> list[tuple[float, float]]:
-    """Corners at `count * len(radii)` equal angles from the top, radii in turn."""
+    """Return corners at ``count * len(radii)`` equal angles from the top, radii in turn."""
     total = count * len(radii)
     angles = [2 * math.pi * k / total + turn for k in range(total)]
     return [
@@ -54,7 +63,7 @@ def _wheel(count: int, radii: Sequence[float], turn: float = 0.0) -> list[tuple[
 
 
 def _heart(x: Array, y: Array) -> Array:
-    """Two discs and a tip, the formula of Inigo Quilez."""
+    """Return the distance to a heart of two discs and a tip, by a formula of Inigo Quilez."""
     x, y = np.abs(x) / 1.62, (0.92 - y) / 1.62
     top = np.hypot(x - 0.25, y - 0.75) - math.sqrt(2) / 4
     slant = 0.5 * np.maximum(x + y, 0)
@@ -76,7 +85,7 @@ def _cross(x: Array, y: Array) -> Array:
 
 
 def _drop(x: Array, y: Array) -> Array:
-    """A disc whose tangents meet in a tip above it."""
+    """Return the distance to a disc whose tangents meet in a tip above it."""
     centre, radius = 0.34, 0.62
     sine = radius / (1 + centre)
     cosine = math.sqrt(1 - sine * sine)
@@ -86,7 +95,7 @@ def _drop(x: Array, y: Array) -> Array:
 
 
 def _flower(x: Array, y: Array) -> Array:
-    """Five round petals around a disc."""
+    """Return the distance to five round petals around a disc."""
     angle = np.arctan2(x, -y)
     fold = 2 * math.pi / 5
     angle = np.mod(angle + fold / 2, fold) - fold / 2
@@ -96,14 +105,13 @@ def _flower(x: Array, y: Array) -> Array:
 
 
 def _fish(x: Array, y: Array) -> Array:
-    """An oval body swimming to the right, and a tail."""
+    """Return the distance to an oval body that swims to the right, and a tail."""
     body = (np.hypot((x - 0.16) / 0.84, y / 0.52) - 1) * 0.52
     return np.minimum(body, _TAIL(x, y))
 
 
 _TAIL = _polygon([(-0.45, 0), (-1, -0.56), (-0.86, 0), (-1, 0.56)])
 _STAR = _wheel(5, (1.0, 0.44))
-_GEAR_ANGLES = (-0.2, -0.13, 0.13, 0.2)
 _GEAR = [
     (radius * math.sin(tooth + turn), -radius * math.cos(tooth + turn))
     for tooth in (k * math.pi / 4 for k in range(8))
@@ -118,13 +126,11 @@ def _gear(x: Array, y: Array) -> Array:
 _WHEEL = _polygon(_GEAR)
 
 
-def _rounded(
-    distance: Callable[[Array, Array], Array], by: float
-) -> Callable[[Array, Array], Array]:
+def _rounded(distance: Distance, by: float) -> Distance:
     return lambda x, y: distance(x, y) - by
 
 
-DISTANCES: Mapping[str, Callable[[Array, Array], Array]] = {
+DISTANCES: Mapping[str, Distance] = {
     "circle": lambda x, y: np.hypot(x, y) - 0.9,
     "square": lambda x, y: _box(x, y, 0.68, 0.68) - 0.08,
     "triangle": _rounded(_polygon([(0, -0.9), (0.88, 0.66), (-0.88, 0.66)]), 0.07),

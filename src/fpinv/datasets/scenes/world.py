@@ -1,15 +1,15 @@
-"""The world of the scenes: its words and numbers, and how a scene is drawn."""
+"""The world of the scenes: its shapes, colours and numbers, and the attributes of a scene."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from fpinv.datasets.classes import Bin
 
-SHAPES: Mapping[str, tuple[str, ...]] = {
+SHAPES: Mapping[Bin, tuple[str, ...]] = {
     "many": ("circle", "square", "triangle", "star", "heart", "cross", "ring", "moon"),
     "med": ("diamond", "drop", "flower", "hexagon", "arrow"),
     "few": ("crown", "bolt", "fish", "house", "gear"),
@@ -17,7 +17,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
 """Shape names by prevalence bin."""
 SHAPE_NAMES = tuple(shape for group in SHAPES.values() for shape in group)
 
-PREVALENCE: Mapping[str, float] = {
+PREVALENCE: Mapping[Bin, float] = {
     "many": (1 - 5 * 0.015 - 5 * 0.0004) / 8,
     "med": 0.015,
     "few": 0.0004,
@@ -55,37 +55,27 @@ BACKGROUNDS: Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
 }
 """Colours at the top and at the bottom; the gradients are named, the others are plain."""
 
-RELATIONS: Mapping[str, str] = {
-    "left": "to the left of",
-    "right": "to the right of",
-    "above": "above",
-    "below": "below",
-}
 OPPOSITE: Mapping[str, str] = {
     "left": "right",
     "right": "left",
     "above": "below",
     "below": "above",
 }
-PREFIXES = ("", "a photo of ", "a picture of ", "an image of ", "a scene with ")
-SIZE_WORDS: Mapping[str, tuple[str, str]] = {
-    "small": ("small", "little"),
-    "large": ("large", "big"),
-}
-SPLITS: Mapping[str, int] = {"train": 1, "val": 2, "test": 3}
+"""Relations of two objects, each with the relation that holds when they change places."""
 
-PHRASINGS = len(PREFIXES) * 2 * 2 * 2 * 2
+SPLITS: Mapping[str, int] = {"train": 1, "val": 2, "test": 3}
+"""Splits of the world, with the numbers that keep them apart."""
 
 
 @cache
-def bin_of(shape: str) -> str:
-    """Prevalence bin of a shape: many, med or few."""
+def bin_of(shape: str) -> Bin:
+    """Return the prevalence bin of a shape: many, med or few."""
     return next(name for name, shapes in SHAPES.items() if shape in shapes)
 
 
 @dataclass(frozen=True)
 class Object:
-    """One thing in a scene; x, y and radius are fractions of the side, angle is in radians."""
+    """One object of a scene; x, y and radius are fractions of the side, angle is in radians."""
 
     shape: str
     colour: str
@@ -99,15 +89,18 @@ class Object:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that `render` and `caption` need.
+    """The attributes of a scene: everything that ``render`` and ``caption`` need.
 
-    Args:
-        objects: one to three; of a pair the left or upper one first.
-        relations: none for one object; `left` or `above` for the first object against the second;
-            for three objects also where the third is against those two.
-        background: a name of `BACKGROUNDS`.
-        light: direction the light comes from, radians from straight up.
-        phrasing: which of the caption's phrasings is used.
+    Arguments:
+        seed: Seed of the world.
+        split: A key of :data:`SPLITS`.
+        index: Number of the scene in its split.
+        objects: One to three; the left or upper object of a pair comes first.
+        relations: None for one object; ``left`` or ``above`` for the first object against the
+            second; for three objects also the relation of the third to those two.
+        background: A name of :data:`BACKGROUNDS`.
+        light: Direction from which the light comes, in radians from straight up.
+        phrasing: Number of the caption's phrasing.
     """
 
     seed: int
@@ -120,131 +113,9 @@ class Scene:
     phrasing: int
 
     def attributes(self) -> dict[str, Any]:
-        """The scene as plain numbers, strings and lists."""
-        found = asdict(self)
-        found["objects"] = [{**asdict(item), "bin": bin_of(item.shape)} for item in self.objects]
-        found["relations"] = list(self.relations)
-        found["count"] = len(self.objects)
-        return found
-
-
-_MASK = (1 << 64) - 1
-
-
-def _mix(value: int) -> int:
-    """The finaliser of splitmix64."""
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EB & _MASK
-    return value ^ (value >> 31)
-
-
-class _Draws:
-    """Uniform numbers from a key: splitmix64, the same on every machine and for ever."""
-
-    def __init__(self, *key: int) -> None:
-        self.state = 0
-        for part in key:
-            self.state = _mix((self.state ^ part) + 0x9E3779B97F4A7C15 & _MASK)
-
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        self.state = self.state + 0x9E3779B97F4A7C15 & _MASK
-        return low + (high - low) * (_mix(self.state) >> 11) * 2.0**-53
-
-    def choice(self, items: Sequence[T]) -> T:
-        return items[int(self.uniform() * len(items))]
-
-    def weighted(self, weights: Mapping[T, float]) -> T:
-        mark = self.uniform() * sum(weights.values())
-        for item, weight in weights.items():
-            mark -= weight
-            if mark < 0:
-                return item
-        return next(reversed(list(weights)))
-
-
-@cache
-def _shape_weights(shapes: tuple[str, ...] | None) -> Mapping[str, float]:
-    if shapes is not None:
-        return dict.fromkeys(shapes, 1.0)
-    return {shape: PREVALENCE[name] for name, group in SHAPES.items() for shape in group}
-
-
-def sample_scene(
-    seed: int,
-    index: int,
-    split: str = "train",
-    objects: int | None = None,
-    shapes: Sequence[str] | None = None,
-) -> Scene:
-    """Draw the scene number `index` of a split.
-
-    Args:
-        objects: how many objects; None draws the number from `COUNTS`.
-        shapes: draw shapes evenly from these; None draws them with the long tail.
-    """
-    draws = _Draws(seed, SPLITS[split], index)
-    drawn = draws.weighted(COUNTS)
-    count = drawn if objects is None else objects
-    relations, places = _layout(draws, count)
-    free = list(COLOURS)
-    weights = _shape_weights(None if shapes is None else tuple(shapes))
-    things = []
-    for x, y in places:
-        colour = draws.choice(free)
-        free.remove(colour)
-        things.append(_sample_object(draws, colour, x, y, weights, alone=count == 1))
-    return Scene(
-        seed=seed,
-        split=split,
-        index=index,
-        objects=tuple(things),
-        relations=relations,
-        background=draws.choice(list(BACKGROUNDS)),
-        light=draws.uniform(-0.9, -0.4),
-        phrasing=int(draws.uniform() * PHRASINGS),
-    )
-
-
-def _sample_object(
-    draws: _Draws,
-    colour: str,
-    x: float,
-    y: float,
-    weights: Mapping[str, float],
-    alone: bool,
-) -> Object:
-    size = draws.choice(list(SIZES))
-    return Object(
-        shape=draws.weighted(weights),
-        colour=colour,
-        texture=draws.choice(TEXTURES),
-        size=size,
-        x=x,
-        y=y,
-        radius=SIZES[size] * (1.25 if alone else 1.0) * draws.uniform(0.95, 1.05),
-        angle=draws.uniform(-0.3, 0.3),
-    )
-
-
-def _layout(draws: _Draws, count: int) -> tuple[tuple[str, ...], list[tuple[float, float]]]:
-    """Relations and centres; a pair lies along one axis, a third object beside the pair."""
-    if count == 1:
-        return (), [(0.5 + draws.uniform(-0.12, 0.12), 0.5 + draws.uniform(-0.12, 0.12))]
-    along, across = "left", draws.uniform(-0.08, 0.08)
-    if draws.uniform() < 0.5:
-        along = "above"
-    places = [(-0.25, across), (0.25, across + draws.uniform(-0.05, 0.05))]
-    relations: tuple[str, ...] = (along,)
-    if count == 3:
-        side = draws.choice(("before", "after"))
-        shift = -0.22 if side == "after" else 0.22
-        places = [(place, shift + draws.uniform(-0.02, 0.02)) for place, _ in places]
-        places.append((draws.uniform(-0.12, 0.12), -shift + draws.uniform(-0.02, 0.02)))
-        names = ("above", "below") if along == "left" else ("left", "right")
-        relations = (along, names[side == "after"])
-    if along == "above":
-        places = [(across, along_) for along_, across in places]
-    return relations, [
-        (0.5 + x + draws.uniform(-0.025, 0.025), 0.5 + y + draws.uniform(-0.025, 0.025))
-        for x, y in places
-    ]
+        """Return the scene as plain numbers, strings and lists."""
+        return asdict(self) | {
+            "objects": [{**asdict(item), "bin": bin_of(item.shape)} for item in self.objects],
+            "relations": list(self.relations),
+            "count": len(self.objects),
+        }

@@ -1,0 +1,160 @@
+"""Scenes drawn from (seed, split, index) by integer hashing, the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TypeVar
+
+from fpinv.datasets.scenes.captions import PHRASINGS
+from fpinv.datasets.scenes.world import (
+    BACKGROUNDS,
+    COLOURS,
+    COUNTS,
+    PREVALENCE,
+    SHAPES,
+    SIZES,
+    SPLITS,
+    TEXTURES,
+    Object,
+    Scene,
+)
+
+T = TypeVar("T")
+
+Place = tuple[float, float]
+"""The centre (x, y) of an object as fractions of the side."""
+
+_MASK = (1 << 64) - 1
+
+
+def _mix(value: int) -> int:
+    """Return the finaliser of splitmix64, which spreads each bit over all 64."""
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB & _MASK
+    return value ^ (value >> 31)
+
+
+class _Draws:
+    """Random numbers from a key by splitmix64, which no library's version can change.
+
+    References:
+        Fast splittable pseudorandom number generators (Steele et al., 2014),
+        https://doi.org/10.1145/2660193.2660195.
+    """
+
+    def __init__(self, *key: int) -> None:
+        self.state = 0
+        for number in key:
+            self.state = _mix((self.state ^ number) + 0x9E3779B97F4A7C15 & _MASK)
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """Return a number in [low, high)."""
+        self.state = self.state + 0x9E3779B97F4A7C15 & _MASK
+        return low + (high - low) * (_mix(self.state) >> 11) * 2.0**-53
+
+    def choice(self, items: Sequence[T]) -> T:
+        """Return one of the items, each as likely."""
+        return items[int(self.uniform() * len(items))]
+
+    def weighted(self, weights: Mapping[T, float]) -> T:
+        """Return one of the keys, as likely as its weight is large."""
+        mark = self.uniform() * sum(weights.values())
+        for item, weight in weights.items():
+            mark -= weight
+            if mark < 0:
+                return item
+        return next(reversed(list(weights)))
+
+
+@cache
+def _shape_weights(shapes: tuple[str, ...] | None) -> Mapping[str, float]:
+    if shapes is not None:
+        return dict.fromkeys(shapes, 1.0)
+    return {shape: PREVALENCE[name] for name, group in SHAPES.items() for shape in group}
+
+
+def sample_scene(
+    seed: int,
+    index: int,
+    split: str = "train",
+    objects: int | None = None,
+    shapes: Sequence[str] | None = None,
+) -> Scene:
+    """Draw the scene number ``index`` of a split.
+
+    Arguments:
+        seed: Seed of the world.
+        index: Number of the scene in its split.
+        split: A key of ``SPLITS``.
+        objects: Number of objects; None draws it from ``COUNTS``.
+        shapes: Shapes to draw from evenly; None draws them with the long tail.
+    """
+    draws = _Draws(seed, SPLITS[split], index)
+    # Drawn in any case, so that a fixed number of objects changes nothing else.
+    drawn_count = draws.weighted(COUNTS)
+    count = drawn_count if objects is None else objects
+    relations, places = _layout(draws, count)
+    colours = list(COLOURS)
+    weights = _shape_weights(None if shapes is None else tuple(shapes))
+    things = []
+    for place in places:
+        colour = draws.choice(colours)
+        colours.remove(colour)
+        things.append(_sample_object(draws, colour, place, weights, alone=count == 1))
+    return Scene(
+        seed=seed,
+        split=split,
+        index=index,
+        objects=tuple(things),
+        relations=relations,
+        background=draws.choice(list(BACKGROUNDS)),
+        light=draws.uniform(-0.9, -0.4),
+        phrasing=int(draws.uniform() * PHRASINGS),
+    )
+
+
+def _sample_object(
+    draws: _Draws, colour: str, place: Place, weights: Mapping[str, float], alone: bool
+) -> Object:
+    size = draws.choice(list(SIZES))
+    return Object(
+        shape=draws.weighted(weights),
+        colour=colour,
+        texture=draws.choice(TEXTURES),
+        size=size,
+        x=place[0],
+        y=place[1],
+        radius=SIZES[size] * (1.25 if alone else 1.0) * draws.uniform(0.95, 1.05),
+        angle=draws.uniform(-0.3, 0.3),
+    )
+
+
+def _layout(draws: _Draws, count: int) -> tuple[tuple[str, ...], list[Place]]:
+    """Draw relations and centres; a pair lies along one axis, a third object beside the pair."""
+    if count == 1:
+        return (), [(0.5 + draws.uniform(-0.12, 0.12), 0.5 + draws.uniform(-0.12, 0.12))]
+    across = draws.uniform(-0.08, 0.08)
+    axis = "above" if draws.uniform() < 0.5 else "left"
+    # (along, across) the axis of the pair, from the middle of the picture
+    places = [(-0.25, across), (0.25, across + draws.uniform(-0.05, 0.05))]
+    relations: tuple[str, ...] = (axis,)
+    if count == 3:
+        places, third = _with_third(draws, places, axis)
+        relations = (axis, third)
+    if axis == "above":
+        places = [(across, along) for along, across in places]
+    return relations, [
+        (0.5 + x + draws.uniform(-0.025, 0.025), 0.5 + y + draws.uniform(-0.025, 0.025))
+        for x, y in places
+    ]
+
+
+def _with_third(draws: _Draws, pair: list[Place], axis: str) -> tuple[list[Place], str]:
+    """Move a pair to one side of its axis; add a third object at the other side, and name it."""
+    after = draws.choice(("before", "after")) == "after"
+    shift = -0.22 if after else 0.22
+    places = [(along, shift + draws.uniform(-0.02, 0.02)) for along, _ in pair]
+    places.append((draws.uniform(-0.12, 0.12), -shift + draws.uniform(-0.02, 0.02)))
+    names = ("above", "below") if axis == "left" else ("left", "right")
+    return places, names[after]
