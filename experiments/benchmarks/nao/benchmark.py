@@ -1,4 +1,4 @@
-"""The norm-aware path against 10,000 iterations of Adam in double precision.
+"""Compare the norm-aware path with 10,000 iterations of Adam in double precision.
 
 python experiments/benchmarks/nao/benchmark.py
 """
@@ -20,40 +20,42 @@ NOISE = 0.01  # of the descent's start: on the line all gradients lie in the pla
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reads the command line, prints times, costs and their ratio; returns the exit code."""
+    """Print times, costs and their ratio; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, default=16384, help="numbers of a seed")
     parser.add_argument("--points", type=int, default=50, help="of the path, ends included")
     parser.add_argument("--iterations", type=int, default=10_000, help="of Adam")
     parser.add_argument("--rate", type=float, default=0.01, help="of Adam")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    generator = torch.Generator().manual_seed(given.seed)
-    first, last = torch.randn(2, 1, given.size, generator=generator)
-    nao = NAOPath(resolution=given.points)
-    cost = nao.cost(first)
-    ours, took = timed(lambda: nao(first, last, given.points).seeds)
-    start = Linear()(first.double(), last.double(), given.points).seeds
-    noise = torch.randn(start.shape, generator=generator, dtype=start.dtype)
-    theirs, took_adam = timed(
-        lambda: descend(cost, start, NOISE * noise, given.iterations, given.rate)
+    options = parser.parse_args(arguments)
+    generator = torch.Generator().manual_seed(options.seed)
+    start_seed, end_seed = torch.randn(2, 1, options.size, generator=generator)
+    nao = NAOPath(resolution=options.points)
+    cost = nao.cost(start_seed)
+    path, seconds = timed(lambda: nao(start_seed, end_seed, options.points).seeds)
+    line = Linear()(start_seed.double(), end_seed.double(), options.points).seeds
+    noise = torch.randn(line.shape, generator=generator, dtype=line.dtype)
+    reference_path, adam_seconds = timed(
+        lambda: descend(cost, line, NOISE * noise, options.iterations, options.rate)
     )
-    found, reference = cost(ours).item(), cost(theirs).item()
-    print(f"d = {given.size}, {given.points} points, {torch.get_num_threads()} threads")
-    print(f"norm-aware path: cost {found:.4f} in {took:.2f} s")
-    print(f"Adam, {given.iterations} iterations: cost {reference:.4f} in {took_adam:.1f} s")
-    print(f"ratio of the costs: {found / reference:.5f}")
+    path_cost, reference_cost = cost(path).item(), cost(reference_path).item()
+    print(f"d = {options.size}, {options.points} points, {torch.get_num_threads()} threads")
+    print(f"norm-aware path: cost {path_cost:.4f} in {seconds:.2f} s")
+    print(
+        f"Adam, {options.iterations} iterations: cost {reference_cost:.4f} in {adam_seconds:.1f} s"
+    )
+    print(f"ratio of the costs: {path_cost / reference_cost:.5f}")
     return 0
 
 
 def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """What ``work`` returns, and its seconds."""
+    """Return the result of ``work`` and its seconds."""
     began = time.perf_counter()
     return work(), time.perf_counter() - began
 
 
 def descend(cost: PathCost, path: Tensor, noise: Tensor, iterations: int, rate: float) -> Tensor:
-    """The best path (1, n, d) that Adam meets from one (1, n, d) with noise; its ends stay."""
+    """Return the best path (1, n, d) that Adam meets from ``path + noise``; the ends stay."""
     inner = (path + noise)[:, 1:-1].clone().requires_grad_()
     adam = torch.optim.Adam([inner], lr=rate)
     best, least = inner.detach().clone(), float("inf")

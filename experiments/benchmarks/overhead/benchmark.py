@@ -1,12 +1,12 @@
-"""What inversion and sampling cost beyond the network's own forward passes.
+"""Measure the time of inversion and sampling over the network's own forward passes.
 
     python experiments/benchmarks/overhead/benchmark.py
 
 prints, for ddim, ife and fpi, the time of invert + sample over (network rows x the bare network's
 time per row at that batch): 1 is the floor. The bare network is timed on the very rows of the run,
-one call after each of the run's own, so that what else the machine does hits both alike; its time
-is taken off the run's. The inverters take turns within each repeat; the table shows medians and
-extremes. Takes the model, steps, guidance, batch_size, device and precision keys of run.py.
+one call after each of the run's own, so that other work of the machine slows both alike; its time
+is subtracted from the run's. The inverters take turns within each repeat; the table shows medians
+and extremes. Takes the model, steps, guidance, batch_size, device and precision keys of run.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ INVERTERS = {"ddim": DDIM(), "ife": IFE(), "fpi": FixedPoint()}
 
 
 def seconds(model: Model, work: Callable[[], object]) -> float:
-    """Wall time of ``work``, the device's queue done before and after."""
+    """Return the wall time of ``work``, with the device's queue done before and after."""
     wait = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
     wait()
     began = time.perf_counter()
@@ -63,7 +63,7 @@ class Shadowed:
 
 
 def ratio(model: Model, inverter: Inverter, z: Tensor, condition: Condition, steps: int) -> float:
-    """Time of invert + sample over the bare network's time for the same rows."""
+    """Return the time of invert + sample over the bare network's time for the same rows."""
     denoiser = model.denoiser(steps)
     shadowed = Shadowed(model, denoiser.network)
     denoiser.network = shadowed
@@ -75,22 +75,22 @@ def ratio(model: Model, inverter: Inverter, z: Tensor, condition: Condition, ste
 
 
 def ratios(model: Model, steps: int, guidance: float, batch: int) -> dict[str, list[float]]:
-    """Time over the floor for every inverter, one value a repeat, after one to warm up."""
+    """Return the times over the floor by inverter, one a repeat, after one run to warm up."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(batch, *model.latent_shape, generator=generator).to(model.device)
     condition = model.condition(["a large red circle on a blue background"] * batch, guidance)
     ratio(model, INVERTERS["ddim"], z, condition, steps=2)
-    found: dict[str, list[float]] = {name: [] for name in INVERTERS}
+    times: dict[str, list[float]] = {name: [] for name in INVERTERS}
     for _ in range(REPEATS):
         for name, inverter in INVERTERS.items():
-            found[name].append(ratio(model, inverter, z, condition, steps))
-    return found
+            times[name].append(ratio(model, inverter, z, condition, steps))
+    return times
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path="../../../conf", config_name="config")
 def main(config: DictConfig) -> None:
     model = build(config, "model")
-    found = ratios(model, config.steps, config.guidance, config.batch_size)
+    times = ratios(model, config.steps, config.guidance, config.batch_size)
     table = Table(
         title=f"time / (rows x bare network time per row), {REPEATS} interleaved repeats: "
         f"{model.name}, {model.device}, batch {config.batch_size}, steps {config.steps}, "
@@ -98,7 +98,7 @@ def main(config: DictConfig) -> None:
     )
     for heading in ("inverter", "median", "least", "most"):
         table.add_column(heading, justify="left" if heading == "inverter" else "right")
-    for name, values in found.items():
+    for name, values in times.items():
         numbers = (statistics.median(values), min(values), max(values))
         table.add_row(name, *(f"{value:.3f}" for value in numbers))
     Console(width=110).print(table)

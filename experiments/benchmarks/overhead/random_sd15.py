@@ -1,4 +1,4 @@
-"""A pipeline of Stable Diffusion 1.5's classes and sizes with random weights, to time.
+"""Write a pipeline of Stable Diffusion 1.5's classes and sizes with random weights, to time it.
 
     python experiments/benchmarks/overhead/random_sd15.py outputs/random_sd15
     python experiments/benchmarks/overhead/benchmark.py model=sd15 model.path=outputs/random_sd15
@@ -21,7 +21,7 @@ from fpinv.models.weights import SCENES, local_folder
 
 
 def unet() -> UNet2DConditionModel:
-    """The denoiser; its output has a standard deviation of about 1, as noise has."""
+    """Return the denoiser; its output has a standard deviation of about 1, as noise has."""
     network = UNet2DConditionModel(
         sample_size=64,
         block_out_channels=(320, 640, 1280, 1280),
@@ -37,7 +37,7 @@ def unet() -> UNet2DConditionModel:
 
 
 def autoencoder() -> AutoencoderKL:
-    """The autoencoder: 512 px to 64 x 64 x 4."""
+    """Return the autoencoder: 512 px to 64 x 64 x 4."""
     widths = (128, 256, 512, 512)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -50,7 +50,7 @@ def autoencoder() -> AutoencoderKL:
 
 
 def text_encoder() -> CLIPTextModel:
-    """The text tower of CLIP ViT-L/14."""
+    """Return the text tower of CLIP ViT-L/14."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=49408,

@@ -1,4 +1,4 @@
-"""Peak memory and time of one gradient of SeedSelect, with and without checkpointing.
+"""Measure peak memory and time of one gradient of SeedSelect, with and without checkpointing.
 
     python experiments/benchmarks/seedselect_memory/memory.py steps=20
 
@@ -27,7 +27,7 @@ MEBIBYTE = 2**20
 
 
 def peak(device: torch.device) -> int:
-    """The most bytes that this process has held so far."""
+    """Return the most bytes that this process has held so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -35,7 +35,7 @@ def peak(device: torch.device) -> int:
 
 
 def gradient(config: DictConfig, checkpointing: bool) -> tuple[float, float]:
-    """MiB above those of a forward pass, and seconds, of one gradient at one seed."""
+    """Return the MiB above a forward pass, and the seconds, of one gradient at one seed."""
     model: Model = build(config, "model")
     select = SeedSelect(build(config, "clip"), checkpointing=checkpointing)
     generator = torch.Generator().manual_seed(0)
@@ -52,7 +52,7 @@ def gradient(config: DictConfig, checkpointing: bool) -> tuple[float, float]:
     return (peak(model.device) - before) / MEBIBYTE, seconds
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path="../../../conf", config_name="config")
 def main(config: DictConfig) -> None:
     for checkpointing in (False, True):
         # a process's peak never falls, so each setting has one of its own

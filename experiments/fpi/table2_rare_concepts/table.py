@@ -1,4 +1,4 @@
-"""Rare concepts, FPI's Table 2: ``table.py outputs/table2_rare_concepts/<stamp> [results]``.
+"""Make FPI's Table 2, rare concepts: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. Intervals are of 95 %: of an accuracy, percentiles over bootstrap draws of the
 images of each class (their outcomes are right or wrong, so a draw of m images of which a share p
@@ -30,9 +30,9 @@ class Row:
     """One way of making the images.
 
     Arguments:
-        name: What is done.
-        job: What was run.
-        images: Made of each class.
+        name: The steps that make the images, such as ``NAO (fpi) + SeedSelect (5)``.
+        job: The finished job.
+        images: Number of images of each class.
         bins: The accuracies of the classes of each bin; "total" has them all.
     """
 
@@ -43,40 +43,40 @@ class Row:
 
     @classmethod
     def of(cls, job: Job) -> Row:
-        """The row of a job."""
+        """Return the row of a job."""
         task = job.settings
-        parts = [] if task["task.centroid"] is None else [f"NAO ({job.summary['inverter']})"]
+        steps = [] if task["task.centroid"] is None else [f"NAO ({job.summary['inverter']})"]
         if (iterations := task["task.seedselect.iterations"]) is not None:
-            parts.append(f"SeedSelect ({iterations})")
-        bins = {name: _given(job, metric) for name, metric in MEASURES.items()}
-        return cls(" + ".join(parts) or BASE, job, task["task.images"], bins)
+            steps.append(f"SeedSelect ({iterations})")
+        bins = {name: _values(job, metric) for name, metric in MEASURES.items()}
+        return cls(" + ".join(steps) or BASE, job, task["task.images"], bins)
 
     def draws(self, name: str, seed: int) -> NDArray[np.float64]:
-        """Bootstrap draws of the mean accuracy of a bin."""
+        """Return bootstrap draws of the mean accuracy of a bin."""
         shares = np.array(self.bins[name])
         rng = np.random.default_rng(seed)
         right = rng.binomial(self.images, shares, size=(DRAWS, len(shares)))
         return right.mean(1) / self.images
 
     def accuracy(self, name: str) -> str:
-        """The mean accuracy of a bin in per cent, with its interval."""
+        """Return the mean accuracy of a bin in per cent, with its interval."""
         if not self.bins[name]:
             return "-"
         return percent(float(np.mean(self.bins[name])), self.draws(name, 0))
 
 
 def gain(row: Row, base: Row, name: str = "few") -> str:
-    """What a row has more than another in a bin; their images are draws of their own."""
+    """Return the gain in accuracy of a row over another in a bin, whose images are independent."""
     mean = np.mean(row.bins[name]) - np.mean(base.bins[name])
     return percent(float(mean), row.draws(name, 0) - base.draws(name, 1))
 
 
-def _given(job: Job, metric: str) -> list[float]:
+def _values(job: Job, metric: str) -> list[float]:
     return [value for row in job.examples if (value := row.get(metric)) is not None]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The table, and under it what each row gains in the rarest bin."""
+    """Return the table, and below it the gain of each row in the rarest bin."""
     summary = rows[0].job.summary
     head = f"{setting(rows[0].job)}, {summary['model']}, "
     head += f"{rows[0].images} images of each class, FID of {summary['features']} features"
@@ -93,20 +93,20 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
     fid, optimising = (row.job.summary[name] for name in ("fid", "seconds_opt"))
     initial = _inverted(row, rows).job.summary["seconds_init"]
     measured = [interval(value) for value in (fid, initial, optimising)]
-    name = named(row.name, row.job, [other.job for other in rows])
+    name = named(row.name, row.job, [row.job for row in rows])
     return [name, *map(row.accuracy, MEASURES), *measured]
 
 
 def _inverted(row: Row, rows: Sequence[Row]) -> Row:
-    """The row whose inversions a row took, for the time that they cost; itself if its own."""
+    """Return the row whose inversions this row took, for their time; itself where it made them."""
     if row.job.settings["task.inversions"] is None:
         return row
     start = row.name.partition(" + ")[0]
-    return next((other for other in rows if other.name == start), row)
+    return next((source for source in rows if source.name == start), row)
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """The table of all jobs."""
+    """Return the table of all jobs."""
     return Results(table([Row.of(job) for job in jobs]))
 
 

@@ -1,4 +1,4 @@
-"""Paths and centroids, FPI's Table 3: ``table.py outputs/table3_interpolation/<stamp> [results]``.
+"""Make FPI's Table 3, paths and centroids: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. Intervals are of 95 %: of an accuracy, percentiles of its mean over bootstrap
 draws of the examples (pairs or sets); of a Frechet distance, the one in the summary.
@@ -26,9 +26,9 @@ class Cell:
 
     Arguments:
         mode: ``path`` or ``centroid``.
-        inverter, method: The options.
-        job: What was run.
-        accuracy: Of each example.
+        inverter, method: The inverter, and the path or centroid.
+        job: The finished job.
+        accuracy: Accuracy of each example, by its id.
     """
 
     mode: str
@@ -39,14 +39,14 @@ class Cell:
 
     @classmethod
     def of(cls, job: Job) -> Cell:
-        """The cell of a job."""
+        """Return the cell of a job."""
         mode = job.overrides["task.mode"]
         accuracy = {r["id"]: r["accuracy"] for r in job.examples if r.get("accuracy") is not None}
         return cls(mode, job.summary["inverter"], job.overrides[f"task/{mode}"], job, accuracy)
 
 
 def gain(cell: Cell, base: Cell | None) -> str:
-    """How much accuracy a cell has more than another on the examples that both have."""
+    """Return the gain in accuracy over the base cell, on the examples that both have."""
     if base is None or base is cell:
         return ""
     common = [id for id in cell.accuracy if id in base.accuracy]
@@ -54,7 +54,7 @@ def gain(cell: Cell, base: Cell | None) -> str:
 
 
 def row(cell: Cell, base: Cell | None) -> list[str]:
-    """The row of a cell."""
+    """Return the row of a cell."""
     summary = cell.job.summary
     return [
         cell.inverter,
@@ -68,23 +68,23 @@ def row(cell: Cell, base: Cell | None) -> list[str]:
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """The table of the cells of one mode, method by method."""
+    """Return the table of the cells of one mode, method by method."""
     summary = cells[0].job.summary
     title = f"{HEADINGS[cells[0].mode]}: {setting(cells[0].job)}, "
     title += f"{summary['model']}, FID of {summary['features']} features"
     rows = []
     for method in dict.fromkeys(cell.method for cell in cells):
-        same = [cell for cell in cells if cell.method == method]
-        base = next((cell for cell in same if cell.inverter == BASE), None)
-        rows += [row(cell, base) for cell in same]
+        group = [cell for cell in cells if cell.method == method]
+        base = next((cell for cell in group if cell.inverter == BASE), None)
+        rows += [row(cell, base) for cell in group]
     return f"{title}\n\n{markdown(COLUMNS, rows, words=2)}"
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """A table a mode."""
+    """Return a table for each mode."""
     cells = [Cell.of(job) for job in jobs]
     modes = [[cell for cell in cells if cell.mode == mode] for mode in HEADINGS]
-    return Results("\n\n".join(table(same) for same in modes if same))
+    return Results("\n\n".join(table(group) for group in modes if group))
 
 
 experiment = Experiment(make, examples=("accuracy",))

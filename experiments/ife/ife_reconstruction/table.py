@@ -1,4 +1,4 @@
-"""IFE's measures: ``table.py outputs/ife_reconstruction/<stamp> [results]``.
+"""Make the table of IFE's measures: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. One block per guidance, the fewest evaluations first; means over the images
 with the half-width of their 95 % interval.
@@ -24,7 +24,7 @@ COLUMNS = (
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground."""
+    """Return the table of the jobs on one ground."""
     jobs = sorted(jobs, key=lambda job: mean(job, "nfe_calls"))
     return block(shared(jobs), jobs, COLUMNS, lambda job: label(job, SETTINGS))
 

@@ -1,4 +1,4 @@
-"""The table of edits: ``table.py outputs/editing_table/<stamp> [results]``.
+"""Make the table of edits: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. One row per inverter and one block per grid and guidance; every number is the
 mean over the edits that have it, with the half-width of its 95 % interval.
@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground."""
+    """Return the table of the jobs on one ground."""
     return block(f"{setting(jobs[0])}, {devices(jobs)}", jobs, COLUMNS)
 
 

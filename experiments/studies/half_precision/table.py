@@ -1,4 +1,4 @@
-"""Networks in half precision and single: ``table.py outputs/half_precision/<stamp> [results]``.
+"""Make the table of networks in half and single precision: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. A block per grid and guidance, a row per inverter and precision.
 """
@@ -21,12 +21,12 @@ COLUMNS = (
 
 
 def name(job: Job) -> str:
-    """The inverter and the precision of its network."""
+    """Return the inverter and the precision of its network."""
     return f"{label(job)}, {job.summary['precision']}"
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground, the precisions of an inverter together."""
+    """Return the table of the jobs on one ground, the precisions of an inverter together."""
     order = [job.summary["inverter"] for job in jobs]
     jobs = sorted(jobs, key=lambda job: order.index(job.summary["inverter"]))
     return block(shared(jobs), jobs, COLUMNS, name)

@@ -1,4 +1,4 @@
-"""The table of all inverters: ``table.py outputs/inverter_table/<stamp> [results]``.
+"""Make the table of all inverters: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. One block per grid and guidance; means over the images, with the half-width of
 the 95 % interval where it says how well the image came back.
@@ -29,7 +29,7 @@ CEILING = Mean("ceiling", ("ceiling_psnr",), 2)
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground, the best reconstruction first."""
+    """Return the table of the jobs on one ground, the best reconstruction first."""
     jobs = sorted(jobs, key=lambda job: mean(job, "gap"))
     return block(shared(jobs, CEILING), jobs, COLUMNS)
 

@@ -1,4 +1,4 @@
-"""The tables of inverters: ``table.py outputs/reconstruction_table/<stamp> [results]``.
+"""Make the tables of reconstructions: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. One row per inverter with its setting and one block per grid and guidance;
 every number is the mean over the images with the half-width of its 95 % interval.
@@ -17,7 +17,7 @@ SETTINGS = ("inverter.label", "inverter.variant", "inverter.iterations")
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """The table of the jobs on one ground, the cheapest first."""
+    """Return the table of the jobs on one ground, the cheapest first."""
     jobs = sorted(jobs, key=lambda job: mean(job, "nfe_calls"))
     return block(shared(jobs), jobs, COLUMNS, lambda job: label(job, SETTINGS))
 

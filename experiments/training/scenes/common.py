@@ -1,4 +1,4 @@
-"""What the training scripts share: pictures, a seeded loop, averages, checkpoints, loss curves."""
+"""Tools of the training scripts: pictures, a seeded loop, averages, checkpoints, loss curves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALL_SHAPES = tuple(shape for group in SHAPES.values() for shape in group)
 
 
 def prepare(cfg: DictConfig) -> torch.device:
-    """Threads, denormals, seed and, under torchrun, the process group; the device to train on."""
+    """Set threads, denormals, seed and, under torchrun, the process group; return the device."""
     torch.set_flush_denormal(True)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -45,13 +45,13 @@ def prepare(cfg: DictConfig) -> torch.device:
 
 
 def ranks() -> tuple[int, int]:
-    """This process's rank and the number of processes (0 and 1 without torchrun)."""
+    """Return this process's rank and the number of processes (0 and 1 without torchrun)."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 @contextmanager
 def first_rank_first() -> Iterator[None]:
-    """Let rank 0 through the block before the others, which then find what it kept on disk."""
+    """Let rank 0 through the block before the others, which then find its files on disk."""
     rank, world = ranks()
     if rank > 0:
         dist.barrier()
@@ -64,13 +64,13 @@ def first_rank_first() -> Iterator[None]:
 
 
 def scene_at(index: int, data: DictConfig) -> Scene:
-    """Scene of a training set; with `data.even` every second one draws its shapes evenly."""
+    """Return a scene of a training set; with `data.even` every second one has even shapes."""
     shapes = ALL_SHAPES if data.even and index % 2 else None
     return sample_scene(data.seed, index, data.split, shapes=shapes)
 
 
 def scenes(data: DictConfig) -> list[Scene]:
-    """All scenes of a training set."""
+    """Return all scenes of a training set."""
     return [scene_at(index, data) for index in range(data.count)]
 
 
@@ -79,41 +79,41 @@ def _rendered(span: tuple[int, int], data: DictConfig) -> NDArray[np.uint8]:
 
 
 def pictures(data: DictConfig) -> NDArray[np.uint8]:
-    """The pictures (count, size, size, 3) of a training set, rendered once and kept on disk."""
+    """Return the pictures (count, size, size, 3) of a training set, rendered once."""
     name = f"{data.split}-{data.seed}-{data.size}-{data.count}-{'even' if data.even else 'tail'}"
     path = Path(data.cache) / f"{name}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         spans = [(k, min(k + 500, data.count)) for k in range(0, data.count, 500)]
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            parts = list(pool.map(partial(_rendered, data=data), spans))
-        whole = path.with_suffix(".part.npy")
-        np.save(whole, np.concatenate(parts))
-        whole.rename(path)
+            blocks = list(pool.map(partial(_rendered, data=data), spans))
+        partial_file = path.with_suffix(".part.npy")
+        np.save(partial_file, np.concatenate(blocks))
+        partial_file.rename(path)
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return loaded
 
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Bytes (B, H, W, 3) to floats (B, 3, H, W) in [-1, 1]."""
+    """Convert bytes (B, H, W, 3) to floats (B, 3, H, W) in [-1, 1]."""
     x = torch.from_numpy(np.array(images, order="C")).to(device)
     return x.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_bytes(images: Tensor) -> NDArray[np.uint8]:
-    """Floats (B, 3, H, W) in [-1, 1] to bytes (B, H, W, 3)."""
+    """Convert floats (B, 3, H, W) in [-1, 1] to bytes (B, H, W, 3)."""
     scaled = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
     return scaled.transpose(0, 2, 3, 1)
 
 
 def autoencoder(folder: str, device: torch.device) -> AutoencoderKL:
-    """The trained autoencoder of a diffusers folder, in single precision."""
+    """Return the trained autoencoder of a diffusers folder, in single precision."""
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
     return vae.to(device, memory_format=torch.channels_last)
 
 
 def batch_indices(step: int, count: int, batch: int, seed: int) -> NDArray[np.int64]:
-    """Indices of this rank's share of the step's batch: epochs of a seeded shuffle.
+    """Return the indices of this rank's share of the batch, from epochs of a seeded shuffle.
 
     They depend on the step alone, so that a resumed run sees what an uninterrupted one sees.
     """
@@ -144,7 +144,7 @@ def _shuffled(epoch: int, count: int, seed: int) -> NDArray[np.int64]:
 
 @dataclass
 class Run:
-    """A training run: the network, its running average, the optimiser and where they stand."""
+    """A training run: the network, its running average, the optimiser and their progress."""
 
     model: nn.Module
     average: nn.Module
@@ -163,9 +163,9 @@ class Run:
             "step": self.step,
             "losses": self.losses,
         }
-        part = self.folder / "checkpoint.part"
-        torch.save(state, part)
-        part.rename(self.folder / "checkpoint.pt")
+        partial_file = self.folder / "checkpoint.part"
+        torch.save(state, partial_file)
+        partial_file.rename(self.folder / "checkpoint.pt")
 
     def load(self) -> None:
         """Go on from `checkpoint.pt` if there is one."""
@@ -180,7 +180,7 @@ class Run:
 
 
 def start(model: nn.Module, cfg: DictConfig, device: torch.device) -> Run:
-    """A run over the model's parameters, resumed if the configuration says so."""
+    """Return a run over the model's parameters, resumed if the configuration says so."""
     model = model.to(device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, cfg.beta2)
@@ -193,7 +193,7 @@ def start(model: nn.Module, cfg: DictConfig, device: torch.device) -> Run:
 
 
 def rate(step: int, cfg: DictConfig) -> float:
-    """Learning rate: linear warm-up, then a cosine to `lr_end`, or constant."""
+    """Return the learning rate: linear warm-up, then a cosine to `lr_end`, or constant."""
     warm = min(1.0, (step + 1) / cfg.warmup)
     if cfg.schedule == "constant":
         return float(cfg.lr * warm)
@@ -210,9 +210,9 @@ def _share_gradients(model: nn.Module) -> None:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         flat = torch.cat([g.flatten() for g in gradients])
         dist.all_reduce(flat)
-        parts = (flat / world).split([g.numel() for g in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        means = (flat / world).split([g.numel() for g in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
 
 @torch.no_grad()
@@ -221,7 +221,7 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def _numbers(model: nn.Module) -> list[Tensor]:
-    """Parameters, and the statistics of batch norms."""
+    """Return the parameters, and the statistics of batch norms."""
     return [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
 
 
@@ -274,7 +274,7 @@ def train(
 
 
 def plot(losses: Sequence[tuple[int, float]], path: Path, title: str) -> None:
-    """The loss curve as a picture."""
+    """Draw the loss curve into a file."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -289,11 +289,11 @@ def plot(losses: Sequence[tuple[int, float]], path: Path, title: str) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Pretty JSON with a final newline."""
+    """Write indented JSON with a final newline."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def as_half(model: Net) -> Net:
-    """A copy in half precision, for shipping."""
+    """Return a copy in half precision, for shipping."""
     return copy.deepcopy(model).half().eval()

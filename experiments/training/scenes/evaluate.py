@@ -38,55 +38,57 @@ ATTRIBUTES = (
 
 
 def interval(values: Tensor) -> dict[str, float]:
-    """Mean and half-width of its 95 % interval."""
-    found = mean_ci95(values.tolist()) or {}
-    return {name: round(float(value or 0), 4) for name, value in found.items()} | {
+    """Return the mean and the half-width of its 95 % interval."""
+    means = mean_ci95(values.tolist()) or {}
+    return {name: round(float(value or 0), 4) for name, value in means.items()} | {
         "n": len(values)
     }
 
 
 def share(hits: Sequence[bool]) -> dict[str, float]:
-    """A proportion with its 95 % interval (Wilson)."""
+    """Return a proportion with its 95 % interval (Wilson)."""
     n = len(hits)
-    found = binomtest(sum(hits), n).proportion_ci(method="wilson")
+    bounds = binomtest(sum(hits), n).proportion_ci(method="wilson")
     return {
         "mean": round(sum(hits) / n, 4),
-        "low": round(float(found.low), 4),
-        "high": round(float(found.high), 4),
+        "low": round(float(bounds.low), 4),
+        "high": round(float(bounds.high), 4),
         "n": n,
     }
 
 
-def shares(found: Sequence[Mapping[str, bool]]) -> dict[str, Any]:
-    """The share of pictures that have each attribute right."""
-    return {name: share([row[name] for row in found]) for name in ATTRIBUTES}
+def shares(agreements: Sequence[Mapping[str, bool]]) -> dict[str, Any]:
+    """Return the share of pictures that have each attribute right."""
+    return {name: share([row[name] for row in agreements]) for name in ATTRIBUTES}
 
 
 def drawn(scenes: Sequence[Scene], size: int) -> Pictures:
-    """The scenes' own pictures (n, size, size, 3)."""
+    """Return the scenes' own pictures (n, size, size, 3)."""
     return np.stack([render_array(scene, size) for scene in scenes])
 
 
 def judged(
     judge: SceneClassifier, pictures: Pictures, scenes: Sequence[Scene], device: torch.device
 ) -> tuple[list[Reading], list[dict[str, bool]]]:
-    """What the classifier sees in every picture, and where that agrees with its scene."""
-    parts = [pictures[k : k + 100] for k in range(0, len(pictures), 100)]
-    seen = [reading for part in parts for reading in judge.read(common.to_tensor(part, device))]
-    said = [Reading.of(scene.attributes()) for scene in scenes]
-    return seen, [agreement(a, b) for a, b in zip(seen, said, strict=True)]
+    """Return the classifier's reading of every picture, and where it agrees with the scene."""
+    batches = [pictures[k : k + 100] for k in range(0, len(pictures), 100)]
+    readings = [
+        reading for batch in batches for reading in judge.read(common.to_tensor(batch, device))
+    ]
+    truths = [Reading.of(scene.attributes()) for scene in scenes]
+    return readings, [agreement(a, b) for a, b in zip(readings, truths, strict=True)]
 
 
 @torch.no_grad()
 def reconstructed(pipeline: StableDiffusionPipeline, images: Tensor) -> Tensor:
-    """Pictures in [-1, 1] after the autoencoder."""
+    """Return pictures in [-1, 1] after the autoencoder."""
     vae = pipeline.vae
-    parts = [vae.decode(vae.encode(x).latent_dist.mode()).sample for x in images.split(32)]
-    return torch.cat(parts).clamp(-1, 1)
+    batches = [vae.decode(vae.encode(x).latent_dist.mode()).sample for x in images.split(32)]
+    return torch.cat(batches).clamp(-1, 1)
 
 
 def ceiling(pipeline: StableDiffusionPipeline, pictures: Pictures) -> dict[str, Any]:
-    """PSNR and SSIM of encode and decode: what no inversion can exceed."""
+    """Return PSNR and SSIM of encode and decode, which no inversion can exceed."""
     images = common.to_tensor(pictures, pipeline.device)
     again = reconstructed(pipeline, images)
     return {
@@ -99,7 +101,7 @@ def ceiling(pipeline: StableDiffusionPipeline, pictures: Pictures) -> dict[str, 
 def retrieval(
     folder: str, pipeline: StableDiffusionPipeline, pictures: Pictures, texts: Sequence[str]
 ) -> dict[str, float]:
-    """Top-1 rate at which a picture finds its own caption among 100."""
+    """Return the top-1 rate at which a picture finds its own caption among 100."""
     clip = CLIPModel.from_pretrained(f"{folder}/clip", dtype=torch.float32).to(pipeline.device)
     hits: list[bool] = []
     for k in range(0, len(texts) - 99, 100):
@@ -116,7 +118,7 @@ def retrieval(
 
 @torch.no_grad()
 def forward_time(pipeline: StableDiffusionPipeline, batch: int = 8) -> float:
-    """Milliseconds a sample of one forward of the denoiser; median of 20."""
+    """Return the milliseconds a sample of one forward of the denoiser; median of 20."""
     unet = pipeline.unet
     side = unet.config.sample_size
     z = torch.randn(batch, 4, side, side, device=unet.device)
@@ -134,40 +136,40 @@ def forward_time(pipeline: StableDiffusionPipeline, batch: int = 8) -> float:
 def generated(
     pipeline: StableDiffusionPipeline, scenes: Sequence[Scene], cfg: DictConfig, guidance: float
 ) -> Pictures:
-    """One picture for the caption of every scene, each from its own seed."""
+    """Return one picture for the caption of every scene, each from its own seed."""
     size = pipeline.vae.config.sample_size
-    found = []
+    images = []
     for k in range(0, len(scenes), cfg.batch):
-        part = scenes[k : k + cfg.batch]
-        seeds = [cfg.seed * 100_003 + scene.index for scene in part]
-        found += pipeline(
-            [caption(scene) for scene in part],
+        batch = scenes[k : k + cfg.batch]
+        seeds = [cfg.seed * 100_003 + scene.index for scene in batch]
+        images += pipeline(
+            [caption(scene) for scene in batch],
             num_inference_steps=cfg.steps,
             guidance_scale=guidance,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             height=size,
             width=size,
         ).images
-    return np.stack([np.asarray(image) for image in found])
+    return np.stack([np.asarray(image) for image in images])
 
 
-def by_count(scenes: Sequence[Scene], found: Sequence[Mapping[str, bool]]) -> dict[str, Any]:
-    """Shares for one, two and three objects."""
+def by_count(scenes: Sequence[Scene], agreements: Sequence[Mapping[str, bool]]) -> dict[str, Any]:
+    """Return the shares for one, two and three objects."""
     names = {1: "one object", 2: "two objects", 3: "three objects"}
     groups: dict[str, list[Mapping[str, bool]]] = {name: [] for name in names.values()}
-    for scene, row in zip(scenes, found, strict=True):
+    for scene, row in zip(scenes, agreements, strict=True):
         groups[names[len(scene.objects)]].append(row)
     return {name: shares(rows) for name, rows in groups.items() if rows}
 
 
 def lone(cfg: DictConfig, name: str, count: int) -> list[Scene]:
-    """Single-object test scenes with shapes of one prevalence bin."""
+    """Return single-object test scenes with shapes of one prevalence bin."""
     shapes = SHAPES[name]
     return [sample_scene(cfg.seed, 50_000 + k, "test", 1, shapes) for k in range(count)]
 
 
 def grid(pictures: Pictures, columns: int = 8, gap: int = 2) -> Image.Image:
-    """Pictures in rows on white."""
+    """Return a sheet of pictures in rows on white."""
     side = pictures.shape[1] + gap
     rows = math.ceil(len(pictures) / columns)
     sheet = Image.new("RGB", (columns * side + gap, rows * side + gap), "white")
@@ -178,7 +180,7 @@ def grid(pictures: Pictures, columns: int = 8, gap: int = 2) -> Image.Image:
 
 
 def beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two grids with a wide gap between them."""
+    """Return two grids with a wide gap between them."""
     sheet = Image.new("RGB", (left.width + right.width + 16, left.height), "white")
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width + 16, 0))
@@ -188,7 +190,7 @@ def beside(left: Image.Image, right: Image.Image) -> Image.Image:
 def judge_card(
     judge: SceneClassifier, pipeline: StableDiffusionPipeline, cfg: DictConfig
 ) -> dict[str, Any]:
-    """The classifier on real pictures, on reconstructed ones, and on rare shapes."""
+    """Return the classifier's shares on real and reconstructed pictures and on rare shapes."""
     size, device = pipeline.vae.config.sample_size, pipeline.device
     card: dict[str, Any] = {"bins": {}}
     for count, name in ((1, "one object"), (2, "two objects")):
@@ -199,75 +201,79 @@ def judge_card(
         card[f"{name}, reconstructed"] = shares(judged(judge, again, scenes, device)[1])
     for name in SHAPES:
         scenes = lone(cfg, name, cfg.judged // 4)
-        found = judged(judge, drawn(scenes, size), scenes, device)[1]
-        card["bins"][name] = share([row["shape"] for row in found])
+        agreements = judged(judge, drawn(scenes, size), scenes, device)[1]
+        card["bins"][name] = share([row["shape"] for row in agreements])
     return card
 
 
-def misread(scenes: Sequence[Scene], seen: Sequence[Reading]) -> list[dict[str, Any]]:
-    """The pictures that do not show what their captions say, and what they show."""
-    said = [Reading.of(scene.attributes()) for scene in scenes]
+def misread(scenes: Sequence[Scene], readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    """Return the pictures that do not follow their captions, and the differences."""
+    truths = [Reading.of(scene.attributes()) for scene in scenes]
     return [
         {"picture": k + 1, "caption": caption(scene), "wrong": wrong(a, b)}
-        for k, (scene, a, b) in enumerate(zip(scenes, seen, said, strict=True))
+        for k, (scene, a, b) in enumerate(zip(scenes, readings, truths, strict=True))
         if a != b
     ]
 
 
-def wrong(seen: Reading, said: Reading) -> list[str]:
-    """Every difference, as `red for blue`."""
-    found = []
-    if len(seen.objects) != len(said.objects):
-        found.append(f"{len(seen.objects)} objects for {len(said.objects)}")
-    pairs = [(seen.background, said.background)]
+def wrong(reading: Reading, truth: Reading) -> list[str]:
+    """Return every difference, as `red for blue`."""
+    differences = []
+    if len(reading.objects) != len(truth.objects):
+        differences.append(f"{len(reading.objects)} objects for {len(truth.objects)}")
+    pairs = [(reading.background, truth.background)]
     pairs += [
         pair
-        for a, b in zip(seen.objects, said.objects, strict=False)
+        for a, b in zip(reading.objects, truth.objects, strict=False)
         for pair in zip(a, b, strict=True)
     ]
-    pairs += list(zip(seen.relations, said.relations, strict=False))
-    return found + [f"{a} for {b}" for a, b in pairs if a != b]
+    pairs += list(zip(reading.relations, truth.relations, strict=False))
+    return differences + [f"{a} for {b}" for a, b in pairs if a != b]
 
 
 def generation_card(
     judge: SceneClassifier, pipeline: StableDiffusionPipeline, cfg: DictConfig, folder: Path
 ) -> dict[str, Any]:
-    """Shares, grids and what is wrong at every guidance; at the best one for all captions."""
+    """Return shares and errors at every guidance, for all captions at the best; draw the grids."""
     device = pipeline.device
     scenes = [sample_scene(cfg.seed, k, "test") for k in range(cfg.captions)]
-    alone = {name: lone(cfg, name, cfg.per_bin) for name in SHAPES}
-    made, right = {}, {}
+    singles_of = {name: lone(cfg, name, cfg.per_bin) for name in SHAPES}
+    pictures_at, shares_at = {}, {}
     for w in cfg.guidances:
-        made[w] = generated(pipeline, scenes[: cfg.pilot], cfg, w)
-        rows = judged(judge, made[w], scenes[: cfg.pilot], device)[1]
-        right[w] = shares(rows)
-        print(f"w = {w:g}:", {name: value["mean"] for name, value in right[w].items()}, flush=True)
-    best = max(cfg.guidances, key=lambda w: right[w]["all"]["mean"])
+        pictures_at[w] = generated(pipeline, scenes[: cfg.pilot], cfg, w)
+        rows = judged(judge, pictures_at[w], scenes[: cfg.pilot], device)[1]
+        shares_at[w] = shares(rows)
+        print(
+            f"w = {w:g}:",
+            {name: value["mean"] for name, value in shares_at[w].items()},
+            flush=True,
+        )
+    best = max(cfg.guidances, key=lambda w: shares_at[w]["all"]["mean"])
     if cfg.pilot < cfg.captions:
-        rest = generated(pipeline, scenes[cfg.pilot :], cfg, best)
-        made[best] = np.concatenate([made[best], rest])
+        remainder = generated(pipeline, scenes[cfg.pilot :], cfg, best)
+        pictures_at[best] = np.concatenate([pictures_at[best], remainder])
     card: dict[str, Any] = {"best_guidance": f"{best:g}", "guidance": {}}
-    for w, pictures in made.items():
-        seen, found = judged(judge, pictures, scenes[: len(pictures)], device)
-        singles = {name: generated(pipeline, group, cfg, w) for name, group in alone.items()}
+    for w, pictures in pictures_at.items():
+        readings, agreements = judged(judge, pictures, scenes[: len(pictures)], device)
+        singles = {name: generated(pipeline, group, cfg, w) for name, group in singles_of.items()}
         card["guidance"][f"{w:g}"] = {
-            **by_count(scenes[: len(pictures)], found),
+            **by_count(scenes[: len(pictures)], agreements),
             "bins": {
                 name: share(
                     [row["shape"] for row in judged(judge, singles[name], group, device)[1]]
                 )
-                for name, group in alone.items()
+                for name, group in singles_of.items()
             },
-            "misread of those shown": misread(scenes[: cfg.shown], seen[: cfg.shown]),
+            "misread of those shown": misread(scenes[: cfg.shown], readings[: cfg.shown]),
         }
         draw(folder, f"samples_w{w:g}", scenes[: cfg.shown], pictures[: cfg.shown])
-        tops = [scene for group in alone.values() for scene in group[:16]]
+        tops = [scene for group in singles_of.values() for scene in group[:16]]
         draw(folder, f"bins_w{w:g}", tops, np.concatenate([p[:16] for p in singles.values()]))
     return card
 
 
 def draw(folder: Path, name: str, scenes: Sequence[Scene], pictures: Pictures) -> None:
-    """The scenes' own pictures on the left, the generated ones on the right."""
+    """Draw the scenes' own pictures on the left, the generated ones on the right."""
     folder.mkdir(parents=True, exist_ok=True)
     sheet = beside(grid(drawn(scenes, pictures.shape[1])), grid(pictures))
     sheet.save(folder / f"{name}.jpg", quality=90)
@@ -288,9 +294,9 @@ def main(cfg: DictConfig) -> None:
     judge = SceneClassifier.from_pretrained(f"{cfg.weights}/classifier").to(device)
     size = pipeline.vae.config.sample_size
     card["parameters"] = {
-        name: sum(p.numel() for p in part.parameters())
-        for name, part in {**pipeline.components, "classifier": judge}.items()
-        if isinstance(part, torch.nn.Module)
+        name: sum(p.numel() for p in network.parameters())
+        for name, network in {**pipeline.components, "classifier": judge}.items()
+        if isinstance(network, torch.nn.Module)
     }
     card["forward_ms_per_sample"] = round(forward_time(pipeline), 2)
     scenes = [sample_scene(cfg.seed, k, "test") for k in range(cfg.n)]

@@ -1,4 +1,4 @@
-"""The measured part of the model card, from `model_card.json`."""
+"""The measured section of the model card, from `model_card.json`."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ ATTRIBUTES = ("shape", "colour", "texture", "size", "background", "relation", "b
 
 
 def percent(value: Mapping[str, float]) -> str:
-    """A share as `97 (95-98)`."""
+    """Return a share as `97 (95-98)`."""
     return f"{100 * value['mean']:.1f} ({100 * value['low']:.1f}-{100 * value['high']:.1f})"
 
 
 def counted(value: Mapping[str, float]) -> str:
-    """A share as `97.0 (95.1-98.3), n = 64`."""
+    """Return a share as `97.0 (95.1-98.3), n = 64`."""
     return f"{percent(value)}, n = {value['n']}"
 
 
 def mean(value: Mapping[str, float], unit: str = "") -> str:
-    """A mean as `28.9 ± 0.1 dB`."""
+    """Return a mean as `28.9 ± 0.1 dB`."""
     return f"{value['mean']:.4g} ± {value['ci95']:.2g}{unit}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def parts(card: Mapping[str, Any]) -> str:
-    """Autoencoder, CLIP, size and speed."""
+    """Return the table of autoencoder, CLIP, size and speed."""
     psnr, ssim = card["ceiling"]["psnr"], card["ceiling"]["ssim"]
-    found = card["retrieval_among_100"]
+    retrieval = card["retrieval_among_100"]
     rows = [
         ["autoencoder's ceiling, PSNR", mean(psnr, " dB"), str(psnr["n"])],
         ["autoencoder's ceiling, SSIM", mean(ssim), str(ssim["n"])],
-        ["a picture finds its caption among 100, %", percent(found), str(found["n"])],
+        ["a picture finds its caption among 100, %", percent(retrieval), str(retrieval["n"])],
         ["loading", f"{card['load_seconds']} s", ""],
         ["forward of the denoiser, batch 8, a sample", f"{card['forward_ms_per_sample']} ms", ""],
     ]
@@ -45,7 +45,7 @@ def parts(card: Mapping[str, Any]) -> str:
 
 
 def attributes(groups: Mapping[str, Mapping[str, Any]]) -> str:
-    """Shares of every attribute, a row a group."""
+    """Return the shares of every attribute, a row a group."""
     rows = [
         [name, *(percent(group[key]) for key in ATTRIBUTES), str(group["all"]["n"])]
         for name, group in groups.items()
@@ -55,25 +55,25 @@ def attributes(groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def bins(groups: Mapping[str, Mapping[str, Any]]) -> str:
-    """Shape accuracy in each prevalence bin, a row a group."""
+    """Return the shape accuracy in each prevalence bin, a row a group."""
     names = ("many", "med", "few")
     rows = [[key, *(counted(group["bins"][b]) for b in names)] for key, group in groups.items()]
     return table(["", *names], rows)
 
 
 def misread(rows: list[Mapping[str, Any]]) -> str:
-    """The shown pictures that do not follow their captions."""
+    """Return the table of the pictures that do not follow their captions."""
     lines = [[str(row["picture"]), row["caption"], ", ".join(row["wrong"])] for row in rows]
     return table(["picture", "caption", "seen"], lines) if rows else "None."
 
 
 def tables(card: Mapping[str, Any]) -> str:
-    """The whole section."""
-    made = card["generated"]
-    best = made["best_guidance"]
+    """Return the whole measured section."""
+    generated = card["generated"]
+    best = generated["best_guidance"]
     groups = {
         f"w = {w}, {name}": value
-        for w, row in made["guidance"].items()
+        for w, row in generated["guidance"].items()
         for name, value in row.items()
         if isinstance(value, Mapping) and "all" in value
     }
@@ -89,20 +89,20 @@ def tables(card: Mapping[str, Any]) -> str:
         f"with {card['steps']} steps.\nBest guidance: w = {best}.",
         attributes(groups),
         "Shapes of single objects, by prevalence bin:",
-        bins({f"w = {w}": row for w, row in made["guidance"].items()}),
+        bins({f"w = {w}": row for w, row in generated["guidance"].items()}),
         "Real test scenes on the left, pictures generated from their captions on the right, at "
         "w = 1, 3 and 5:",
-        *(f"![w = {w}](samples/samples_w{w}.jpg)" for w in made["guidance"]),
+        *(f"![w = {w}](samples/samples_w{w}.jpg)" for w in generated["guidance"]),
         "Single objects of the many (first two rows), med and few bins:",
-        *(f"![bins, w = {w}](samples/bins_w{w}.jpg)" for w in made["guidance"]),
+        *(f"![bins, w = {w}](samples/bins_w{w}.jpg)" for w in generated["guidance"]),
         f"Of the pictures shown at w = {best}, counted row by row, the classifier misreads:",
-        misread(made["guidance"][best]["misread of those shown"]),
+        misread(generated["guidance"][best]["misread of those shown"]),
     ]
     return "\n\n".join(sections)
 
 
 def inserted(page: str, card: Mapping[str, Any]) -> str:
-    """The model card with its measured part replaced."""
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
+    """Return the model card with its measured section replaced."""
+    before, measured = page.split(BEGIN)
+    _, after = measured.split(END)
     return f"{before}{BEGIN}\n\n{tables(card)}\n\n{END}{after}"

@@ -17,7 +17,7 @@ LENGTH = 48
 
 
 def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges, most frequent pair first, until every word is one symbol."""
+    """Return byte-pair merges, most frequent pair first, until every word is one symbol."""
     spelled = {word: (*word[:-1], word[-1] + "</w>") for word in sorted(set(words))}
     merges = []
     while any(len(symbols) > 1 for symbols in spelled.values()):
@@ -33,13 +33,13 @@ def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _merged(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    found: list[str] = []
+    merged: list[str] = []
     k = 0
     while k < len(symbols):
         both = symbols[k : k + 2] == pair
-        found.append("".join(pair) if both else symbols[k])
+        merged.append("".join(pair) if both else symbols[k])
         k += 2 if both else 1
-    return tuple(found)
+    return tuple(merged)
 
 
 def write_tokenizer(folder: Path, words: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """Train the attribute classifier: `python experiments/training/scenes/train_classifier.py`.
 
-It will judge pictures that an autoencoder decoded: it sees such, blurred and noisy ones, too.
+It will judge pictures that an autoencoder decoded, so it sees decoded, blurred and
+noisy ones, too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fpinv.metrics.classifiers.scene_network import SceneClassifier
 
 
 def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
-    """Half of the pictures blurred by a little, all with a little noise."""
+    """Blur half of the pictures by a little, and add a little noise to all."""
     blur = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     share = torch.rand(len(x), 1, 1, 1, generator=chance).sub(0.5).clamp(min=0).to(x.device)
     strength = 0.06 * torch.rand(len(x), 1, 1, 1, generator=chance)
@@ -31,20 +32,20 @@ def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def decoded(folder: str, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8]:
-    """Pictures (count, size, size, 3) as they come back from the autoencoder in ``folder``."""
+    """Return pictures (count, size, size, 3) after the autoencoder in ``folder``."""
     vae = common.autoencoder(folder, device)
-    parts = []
+    batches = []
     for k in range(0, len(images), 50):
         x = common.to_tensor(images[k : k + 50], device)
-        parts.append(common.to_bytes(vae.decode(vae.encode(x).latent_dist.mode()).sample))
-    return np.concatenate(parts)
+        batches.append(common.to_bytes(vae.decode(vae.encode(x).latent_dist.mode()).sample))
+    return np.concatenate(batches)
 
 
 @torch.no_grad()
 def report(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, float]:
-    """Accuracy of every field on held-out pictures."""
-    parts = [model.eval()(part) for part in images.split(100)]
-    logits = [torch.cat(field) for field in zip(*parts, strict=True)]
+    """Return the accuracy of every field on held-out pictures."""
+    outputs = [model.eval()(batch) for batch in images.split(100)]
+    logits = [torch.cat(field) for field in zip(*outputs, strict=True)]
     return {name: round(value, 3) for name, value in accuracy(logits, truth).items()}
 
 
@@ -61,9 +62,9 @@ def main(cfg: DictConfig) -> None:
         model = SceneClassifier(side=cfg.data.size, **cfg.model)
     run = common.start(model.to(memory_format=torch.channels_last), cfg, device)
     held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out})
-    known = labels(common.scenes(held_out)).to(device)
+    held_out_truth = labels(common.scenes(held_out)).to(device)
     pictures = common.pictures(held_out)
-    shown = {
+    held_out_pictures = {
         "rendered": common.to_tensor(pictures, device),
         "decoded": common.to_tensor(decoded(cfg.parts, pictures, device), device),
     }
@@ -79,8 +80,8 @@ def main(cfg: DictConfig) -> None:
         return reading_loss(logits, truth[picked].to(device))
 
     def export(average: nn.Module) -> None:
-        for name, pictures in shown.items():
-            print(name, report(average, pictures, known), flush=True)
+        for name, pictures in held_out_pictures.items():
+            print(name, report(average, pictures, held_out_truth), flush=True)
         common.as_half(average).save_pretrained(Path(cfg.export) / "classifier")
 
     common.train(run, loss, cfg, device, export)

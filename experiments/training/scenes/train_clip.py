@@ -72,36 +72,36 @@ class Towers(nn.Module):
         self.read_image = AttributeHead(cfg.width, cfg.heads)
 
     def text(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit embeddings (B, C) and states (B, L, C) of token ids."""
+        """Return the unit embeddings (B, C) and states (B, L, C) of token ids."""
         out = self.clip.text_model(input_ids=ids)
         pooled = self.clip.text_projection(out.pooler_output).float()
         return F.normalize(pooled, dim=-1), out.last_hidden_state
 
     def image(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit embeddings (B, C) and states (B, patches + 1, C) of pictures in [-1, 1]."""
+        """Return unit embeddings (B, C) and states (B, patches + 1, C) of pictures in [-1, 1]."""
         out = self.clip.vision_model(pixel_values=x)
         pooled = self.clip.visual_projection(out.pooler_output).float()
         return F.normalize(pooled, dim=-1), out.last_hidden_state
 
 
 def near_miss(scene: Scene, rng: np.random.Generator) -> Scene:
-    """A scene that differs in one attribute, or in which two objects exchange one."""
+    """Return a scene that differs in one attribute, or in index two objects exchange one."""
     if len(scene.objects) > 1 and rng.random() < 0.5:
         items = list(scene.objects)
         a, b = rng.choice(len(items), 2, replace=False)
         key = rng.choice(["colour", "shape", "texture", "size"])
-        first, second = getattr(items[a], key), getattr(items[b], key)
-        if first != second:
+        value_a, value_b = getattr(items[a], key), getattr(items[b], key)
+        if value_a != value_b:
             items[a], items[b] = (
-                replace(items[a], **{key: second}),
-                replace(items[b], **{key: first}),
+                replace(items[a], **{key: value_b}),
+                replace(items[b], **{key: value_a}),
             )
             return replace(scene, objects=tuple(items))
     key, values = _CHANGES[rng.integers(len(_CHANGES))]
-    which = int(rng.integers(len(scene.objects)))
-    current = scene.background if key == "background" else getattr(scene.objects[which], key)
+    index = int(rng.integers(len(scene.objects)))
+    current = scene.background if key == "background" else getattr(scene.objects[index], key)
     value = rng.choice([value for value in values if value != current])
-    return edit(scene, Change(key, str(value), which)).target
+    return edit(scene, Change(key, str(value), index)).target
 
 
 _CHANGES: list[tuple[str, Sequence[str]]] = [
@@ -114,12 +114,12 @@ _CHANGES: list[tuple[str, Sequence[str]]] = [
 
 
 def rephrased(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with another phrasing of its caption."""
+    """Return the scene with another phrasing of its caption."""
     return replace(scene, phrasing=int(rng.integers(PHRASINGS)))
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], length: int = LENGTH) -> Tensor:
-    """Token ids (B, length), padded as the pipeline pads them."""
+    """Return token ids (B, length), padded as the pipeline pads them."""
     out = tokenizer(
         list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     )
@@ -128,7 +128,7 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], length: int = LENGT
 
 
 def contrast(images: Tensor, texts: Tensor, hard: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE; the images also see the hard negative captions."""
+    """Return the symmetric InfoNCE loss; the images also see the hard negative captions."""
     truth = torch.arange(len(images), device=images.device)
     scale = scale.exp().clamp(max=100)
     rows = scale * images @ torch.cat([texts, hard]).T
@@ -138,17 +138,18 @@ def contrast(images: Tensor, texts: Tensor, hard: Tensor, scale: Tensor) -> Tens
 
 @torch.no_grad()
 def report(towers: Towers, images: Tensor, ids: Tensor, truth: Tensor) -> dict[str, float]:
-    """Retrieval among 100 captions, and how well both towers' states can be read."""
-    x, seen = towers.image(images)
-    y, said = towers.text(ids)
+    """Return retrieval among 100 captions, and the accuracy of reading both towers' states."""
+    x, patches = towers.image(images)
+    y, states = towers.text(ids)
     groups = list(zip(x.split(100), y.split(100), strict=True))
     hits = [(a @ b.T).argmax(1) == torch.arange(len(a), device=a.device) for a, b in groups]
-    found = {"retrieval": float(torch.cat(hits).float().mean())}
-    for name, logits in (("text", towers.read_text(said)), ("image", towers.read_image(seen))):
+    rates = {"retrieval": float(torch.cat(hits).float().mean())}
+    readings = {"text": towers.read_text(states), "image": towers.read_image(patches)}
+    for name, logits in readings.items():
         scores = accuracy(logits, truth)
         for key in ("shape 0", "shape 1", "colour 1", "texture 0", "background", "pair"):
-            found[f"{name} {key}"] = round(scores[key], 3)
-    return found
+            rates[f"{name} {key}"] = round(scores[key], 3)
+    return rates
 
 
 def export(towers: nn.Module, cfg: DictConfig) -> None:
@@ -169,15 +170,15 @@ def main(cfg: DictConfig) -> None:
         shipped = CLIPModel.from_pretrained(Path(cfg.start) / "clip", dtype=torch.float32)
         towers.clip.load_state_dict(shipped.state_dict())
     if cfg.lock_text:
-        for part in (towers.clip.text_model, towers.clip.text_projection):
-            part.requires_grad_(False)
+        for frozen in (towers.clip.text_model, towers.clip.text_projection):
+            frozen.requires_grad_(False)
     run = common.start(towers, cfg, device)
     held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out})
-    known = common.scenes(held_out)
+    held_out_scenes = common.scenes(held_out)
     checks = (
         common.to_tensor(common.pictures(held_out), device),
-        tokenize(tokenizer, [caption(scene) for scene in known]).to(device),
-        labels(known).to(device),
+        tokenize(tokenizer, [caption(scene) for scene in held_out_scenes]).to(device),
+        labels(held_out_scenes).to(device),
     )
 
     def loss(step: int) -> Tensor:
@@ -185,15 +186,15 @@ def main(cfg: DictConfig) -> None:
             print(report(run.average, *checks), flush=True)  # type: ignore[arg-type]
         rng = np.random.default_rng([cfg.seed, step])
         picked = np.sort(common.batch_indices(step, len(images), cfg.batch, cfg.seed))
-        drawn = [rephrased(scenes[k], rng) for k in picked]
-        texts = [caption(scene) for scene in drawn]
-        texts += [caption(near_miss(scene, rng)) for scene in drawn]
-        truth = labels(drawn).to(device)
-        x, seen = towers.image(common.to_tensor(images[picked], device))
+        batch = [rephrased(scenes[k], rng) for k in picked]
+        texts = [caption(scene) for scene in batch]
+        texts += [caption(near_miss(scene, rng)) for scene in batch]
+        truth = labels(batch).to(device)
+        x, patches = towers.image(common.to_tensor(images[picked], device))
         ids = tokenize(tokenizer, texts).to(device)
-        y, said = towers.text(ids)
-        read = reading_loss(towers.read_text(said[: len(x)]), truth)
-        read = read + reading_loss(towers.read_image(seen), truth)
+        y, states = towers.text(ids)
+        read = reading_loss(towers.read_text(states[: len(x)]), truth)
+        read = read + reading_loss(towers.read_image(patches), truth)
         match = contrast(x, y[: len(x)], y[len(x) :], towers.clip.logit_scale)
         return match + cfg.read * read
 

@@ -26,7 +26,7 @@ from fpinv.datasets.scenes import caption
 
 
 def build(cfg: DictConfig) -> UNet2DConditionModel:
-    """A fresh network, or the shipped one to go on with."""
+    """Return a fresh network, or the shipped one to go on with."""
     shape = OmegaConf.to_container(cfg.model, resolve=True)
     model = UNet2DConditionModel(**shape)  # type: ignore[arg-type]
     if cfg.start:
@@ -64,26 +64,26 @@ def steady(model: UNet2DConditionModel, offset: float = 8.0) -> None:
 
 @torch.no_grad()
 def latents(cfg: DictConfig, images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Scaled latents (count, 4, h, w) of the pictures, kept on disk beside the checkpoint."""
+    """Return scaled latents (count, 4, h, w) of the pictures, stored beside the checkpoint."""
     weights = Path(cfg.parts) / "vae" / "diffusion_pytorch_model.safetensors"
     path = Path(cfg.folder) / f"latents-{len(images)}-{weights.stat().st_mtime_ns}.pt"
     if path.exists():
-        kept: Tensor = torch.load(path, weights_only=True)
-        return kept.to(device)
+        stored: Tensor = torch.load(path, weights_only=True)
+        return stored.to(device)
     vae = common.autoencoder(cfg.parts, device)
-    parts = []
+    batches = []
     for k in range(0, len(images), 100):
         x = common.to_tensor(images[k : k + 100], device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
             z = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mode()
-        parts.append((z.float() * vae.config.scaling_factor).cpu())
+        batches.append((z.float() * vae.config.scaling_factor).cpu())
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(torch.cat(parts), path)
-    return torch.cat(parts).to(device)
+    torch.save(torch.cat(batches), path)
+    return torch.cat(batches).to(device)
 
 
 def sum_of_scales(error: Tensor, scales: Mapping[int, float]) -> Tensor:
-    """Squared error of every sample, plus that of the error pooled by the given factors.
+    """Return the squared error of every sample, plus that of the error pooled by the factors.
 
     The optimum is the same for any such quadratic, but coarse errors are learned sooner: near pure
     noise a small error of the mean decides the picture's colours.

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 
 def build(cfg: DictConfig) -> AutoencoderKL:
-    """A fresh autoencoder, or the shipped one to go on with."""
+    """Return a fresh autoencoder, or the shipped one to go on with."""
     if cfg.start:
         model = AutoencoderKL.from_pretrained(
             cfg.start, subfolder="vae", torch_dtype=torch.float32
@@ -37,12 +37,12 @@ def build(cfg: DictConfig) -> AutoencoderKL:
 
 
 def differences(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Neighbouring pixels' differences along both axes: edges and textures."""
+    """Return the differences of neighbouring pixels along both axes: edges and textures."""
     return x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
 
 
 def distance(x: Tensor, y: Tensor, edges: float, colour: float) -> Tensor:
-    """L1 + 0.5 L2, L1 of the differences, and L1 of the pictures pooled to the latents' grid.
+    """Return L1 + 0.5 L2, L1 of the differences, and L1 of pictures pooled to the latents' grid.
 
     The last is for colours, which are learned late: small things on large backgrounds.
     """
@@ -53,7 +53,7 @@ def distance(x: Tensor, y: Tensor, edges: float, colour: float) -> Tensor:
 
 
 def objective(model: AutoencoderKL, x: Tensor, noise: Tensor, cfg: DictConfig) -> Tensor:
-    """Distance of the decoded sample, and the KL divergence to a standard normal.
+    """Return the distance of the decoded sample, and the KL divergence to a standard normal.
 
     And a thumbnail of the picture must be a linear function of the latents: so the encoder learns
     colours at once, without waiting for a decoder that can show them.
@@ -78,7 +78,7 @@ def standardise(model: AutoencoderKL, images: Tensor) -> None:
     A change of coordinates of the latent: the pictures that the model decodes stay the same.
     """
     with torch.no_grad():
-        z = torch.cat([model.encode(part).latent_dist.mode() for part in images.split(64)])
+        z = torch.cat([model.encode(batch).latent_dist.mode() for batch in images.split(64)])
         mean, deviation = z.mean((0, 2, 3)), z.std((0, 2, 3))
         into, out, half = model.quant_conv, model.post_quant_conv, len(mean)
         into.weight[:half] /= deviation[:, None, None, None]
@@ -100,11 +100,11 @@ def export(average: nn.Module, cfg: DictConfig, images: Tensor) -> None:
 
 @torch.no_grad()
 def psnr(model: AutoencoderKL, images: Tensor) -> float:
-    """Mean PSNR of encode and decode, pictures in [0, 1]."""
+    """Return the mean PSNR of encode and decode, pictures in [0, 1]."""
     values = []
-    for part in images.split(64):
-        x = model.decode(model.encode(part).latent_dist.mode()).sample.clamp(-1, 1)
-        values.append(10 * torch.log10(4 / (x - part).square().mean((1, 2, 3))))
+    for batch in images.split(64):
+        x = model.decode(model.encode(batch).latent_dist.mode()).sample.clamp(-1, 1)
+        values.append(10 * torch.log10(4 / (x - batch).square().mean((1, 2, 3))))
     return float(torch.cat(values).mean())
 
 
