@@ -12,29 +12,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fpinv.errors import UserError
+from fpinv.errors import command
 from fpinv.reporting.page import collect, markdown, page
 from fpinv.run.folder import write
 
 EXPERIMENTS = Path(__file__).parent
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and return its exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and write both files."""
     parser = argparse.ArgumentParser(description="Makes one page on experiments.")
     parser.add_argument("folders", type=Path, nargs="+", help="of runs or of results")
     parser.add_argument("--out", type=Path, default=Path("outputs/report"), help="names two files")
     options = parser.parse_args(arguments)
-    try:
-        sections = [collect(folder, EXPERIMENTS) for folder in options.folders]
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    sections = [collect(folder, EXPERIMENTS) for folder in options.folders]
     for suffix, make in ((".html", page), (".md", markdown)):
         file = options.out.with_name(options.out.name.removesuffix(".html") + suffix)
         write(file, make(sections, file.parent))
         print(file)
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, command
 from fpinv.run.messages import explain
 from fpinv.run.tracking import CHARTS, LINES, PICTURES, chart_key
 
@@ -101,26 +101,24 @@ def _runs(entity: str, project: str, group: str | None) -> Runset:
     return wr.Runset(entity=entity, project=project, name=group or project, filters=filters)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Send the report, print its address and return the exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    """Send the report and print its address."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("project", help="<team or user>/<project>")
     parser.add_argument("--group", help="an experiment, or a sweep's folder name or id")
     options = parser.parse_args(arguments)
     entity, _, project = options.project.partition("/")
+    if not entity or not project:
+        raise UserError(f"{options.project}: name it as <team or user>/<project>")
+    draft = report(entity, project, options.group)
     try:
-        if not entity or not project:
-            raise UserError(f"{options.project}: name it as <team or user>/<project>")
-        draft = report(entity, project, options.group)
         draft.save()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except Exception as error:  # the network's and the account's, of many kinds
         print(f"error: the report was not saved ({explain(error)})", file=sys.stderr)
         return 1
     print(draft.url)
-    return 0
+    return None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,33 @@
 """The one exception that reaches a user as a line of text instead of a traceback."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
 
 class UserError(Exception):
     """Something the user can mend: the message is one line naming the culprit and the remedy."""
+
+
+def command(action: Callable[P, int | None]) -> Callable[P, int]:
+    """Return the main function of a script, which returns an exit code.
+
+    Arguments:
+        action: The work of the script. It may return an exit code, else 0 stands for success. A
+            :class:`UserError` is printed in one line, and the exit code is 2.
+    """
+
+    @wraps(action)
+    def main(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return action(*args, **kwargs) or 0
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return main

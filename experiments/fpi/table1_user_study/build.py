@@ -19,17 +19,19 @@ from typing import Any
 
 from PIL import Image
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, command
+from fpinv.reporting.figures import Row, edits_with, of_one_original
 from fpinv.reporting.page import render
 from fpinv.reporting.page.html import embedded
-from fpinv.run.folder import picture, read_rows, write
+from fpinv.run.folder import picture, write
 
 HERE = Path(__file__).parent
 SMALL = 128  # pictures up to this side are shown pixel by pixel
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and return its exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and write the page and its key."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "runs", nargs="+", metavar="method=folder", help="two finished runs or more"
@@ -38,16 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=60, help="edits to be judged (paper: 60)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of edits")
     options = parser.parse_args(arguments)
-    try:
-        page, key = build(runs_of(options.runs), options.items, options.seed)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    page, key = build(runs_of(options.runs), options.items, options.seed)
     write(options.out.with_suffix(".html"), page)
     write(options.out.with_suffix(".key.json"), json.dumps(key, indent=2) + "\n")
     count = f"{len(key['items'])} edits by {len(options.runs)} methods"
     print(f"{count}: {options.out.with_suffix('.html')}")
-    return 0
 
 
 def runs_of(arguments: Sequence[str]) -> dict[str, Path]:
@@ -88,35 +85,21 @@ def build(runs: Mapping[str, Path], items: int, seed: int) -> tuple[str, dict[st
     return page, {"study": study["id"], "methods": list(runs), "items": hidden}
 
 
-def _common(runs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+def _common(runs: Mapping[str, Path]) -> dict[str, Row]:
     """Return the edits of one original that all runs have, by example id."""
-    rows, *more = (_edits(folder) for folder in runs.values())
+    rows, *more = (edits_with(folder, "original", "edit") for folder in runs.values())
     edits = {
         id: row
         for id, row in rows.items()
-        if all(id in run for run in more) and len({_original(runs[m], id) for m in runs}) == 1
+        if all(id in edits for edits in more) and of_one_original(runs.values(), id)
     }
     if not edits:
         raise UserError("the runs have no edit in common whose pictures all of them kept")
     return edits
 
 
-def _edits(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the lines of an editing run that have pictures, by example id."""
-    if not (folder / "metrics.jsonl").is_file():
-        raise UserError(f"{folder}: no run's folder")
-    rows = [r for r in read_rows(folder) if {"original", "edit"} <= set(r["images"])]
-    if not rows:
-        raise UserError(f"{folder}: no pictures of edits; run task=editing with images=null")
-    return {row["id"]: row for row in rows}
-
-
-def _original(folder: Path, id: str) -> bytes:
-    return picture(folder, id, "original").read_bytes()
-
-
 def _item(
-    number: int, row: Mapping[str, Any], runs: Mapping[str, Path]
+    number: int, row: Row, runs: Mapping[str, Path]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return one edit as the page shows it, and the method behind each token."""
     owners = {secrets.token_hex(8): method for method in runs}

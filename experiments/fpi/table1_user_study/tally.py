@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, command
 from fpinv.run.folder import read_json
 
 DRAWS = 4_000  # resamples of the edits behind an interval
@@ -121,18 +121,14 @@ def table(outcome: Tally) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and return its exit code."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("key", type=Path, help="study.key.json")
     parser.add_argument("votes", type=Path, nargs="+", help="what the raters saved")
     options = parser.parse_args(arguments)
-    try:
-        print(table(tally(read_json(options.key), [read_json(file) for file in options.votes])))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(table(tally(read_json(options.key), [read_json(file) for file in options.votes])))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import Any
 
 from PIL import Image
 
+from fpinv.errors import UserError
 from fpinv.reporting.experiment import Job
 from fpinv.reporting.grid import Tile, grid, read_picture
-from fpinv.run.folder import picture
+from fpinv.run.folder import LINES_FILE, picture, read_rows
 
 Row = Mapping[str, Any]
 """The line of an example, with its ``id`` and ``images``."""
@@ -79,6 +80,26 @@ def side_by_side(
     rows = [[Tile(read_picture(c.file(id)), c.caption(id)) for c in columns] for id in ids]
     labels = [label(columns[0].examples[id]) for id in ids]
     return grid(rows, [c.title for c in columns], labels) if ids else None
+
+
+def edits_with(folder: Path, *names: str) -> dict[str, Row]:
+    """Return the lines of the edits of a run that kept all of the pictures ``names``, by id.
+
+    Raises:
+        UserError: The folder is no run's, or no edit kept them.
+    """
+    if not (folder / LINES_FILE).is_file():
+        raise UserError(f"{folder}: no run's folder")
+    rows: list[Row] = [row for row in read_rows(folder) if set(names) <= set(row["images"])]
+    if not rows:
+        raise UserError(f"{folder}: no pictures of edits; run task=editing with images=null")
+    return {row["id"]: row for row in rows}
+
+
+def of_one_original(folders: Iterable[Path], id: str) -> bool:
+    """Return True if all runs kept the same original of an example, or none kept any."""
+    files = [picture(folder, id, "original") for folder in folders]
+    return len({file.read_bytes() if file.exists() else None for file in files}) == 1
 
 
 def prompts(row: Row) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from fpinv.reporting.figures import PictureColumn, prompts, side_by_side
-from fpinv.run.folder import picture, read_rows, replacing
+from fpinv.reporting.figures import PictureColumn, of_one_original, prompts, side_by_side
+from fpinv.run.folder import read_rows, replacing
 from fpinv.run.processes import ranks
 from fpinv.run.sweep import JobResult, read_jobs, varied
 
@@ -66,8 +66,9 @@ def picture_columns(jobs: Sequence[JobResult]) -> list[PictureColumn]:
     """
     if not jobs:
         return []
-    examples = [read_rows(job.folder) for job in jobs]
-    examples[0] = [row for row in examples[0] if _of_one_original(jobs, row["id"])]
+    folders = [job.folder for job in jobs]
+    examples = [read_rows(folder) for folder in folders]
+    examples[0] = [row for row in examples[0] if of_one_original(folders, row["id"])]
     names = {name for row in examples[0] for name in row["images"]}
     view = next((name for name in VIEWS if name in names), None)
     if view is None:
@@ -84,12 +85,6 @@ def picture_columns(jobs: Sequence[JobResult]) -> list[PictureColumn]:
             for title, job, rows in zip(_titles(jobs), jobs, examples, strict=True)
         ),
     ]
-
-
-def _of_one_original(jobs: Sequence[JobResult], id: str) -> bool:
-    """Return True if all jobs kept the same original of an example, or none kept any."""
-    files = [picture(job.folder, id, "original") for job in jobs]
-    return len({file.read_bytes() if file.exists() else None for file in files}) == 1
 
 
 def _titles(jobs: Sequence[JobResult]) -> Iterator[str]:

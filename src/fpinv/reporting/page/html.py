@@ -15,6 +15,7 @@ from PIL import Image
 from fpinv.reporting.grid import read_picture
 
 TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+SCROLLING = '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>'
 SIDE = 256  # pixels of the longer side up to which a picture is embedded as it is
 
 
@@ -46,22 +47,13 @@ def from_markdown(text: str, pictures: Path | None = None) -> Markup:
             are none.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    parser.add_render_rule("table_open", _table_open)
-    parser.add_render_rule("table_close", _table_close)
     tokens = parser.parse(text)
     inline = [child for token in tokens for child in token.children or ()]
     for image in (token for token in inline if token.type == "image"):
         image.attrs["src"] = embedded(pictures / str(image.attrs["src"])) if pictures else ""
-    return Markup(parser.renderer.render(tokens, parser.options, {}))
-
-
-def _table_open(*_: Any) -> str:  # noqa: ANN401
+    html = parser.renderer.render(tokens, parser.options, {})
     # A table that is too wide scrolls by itself, by keys too.
-    return '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>\n'
-
-
-def _table_close(*_: Any) -> str:  # noqa: ANN401
-    return "</table></div>\n"
+    return Markup(html.replace("<table>", SCROLLING).replace("</table>", "</table></div>"))
 
 
 def embedded(file: Path) -> str:
