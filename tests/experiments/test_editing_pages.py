@@ -8,8 +8,7 @@ from finished_runs import finish
 from PIL import Image
 
 from fpinv.errors import UserError
-from fpinv.reporting.experiment import Job
-from fpinv.reporting.experiment import drawn as drawn_picture
+from fpinv.reporting.experiment import Job, as_picture
 from fpinv.run.folder import RunFolder
 from fpinv.tasks.record import Record
 
@@ -62,7 +61,7 @@ def test_figure_8_has_a_point_a_job_and_names_what_lacks():
     jobs = [Job(n, {"inverter": n}, summary | {"n": 9, "device": "cpu"}) for n in "ab"]
     made = figure8.make(jobs)
     assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in made.text
-    drawn = np.asarray(drawn_picture(made.pictures["clip_distance.png"]))
+    drawn = np.asarray(as_picture(made.pictures["clip_distance.png"]))
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
     del summary["lpips_alex"]
     with pytest.raises(UserError, match="one of the metrics lpips_alex, features_scenes"):

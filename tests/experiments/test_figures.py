@@ -5,7 +5,7 @@ import pytest
 import scripts
 
 from fpinv.errors import UserError
-from fpinv.reporting.experiment import Job, drawn
+from fpinv.reporting.experiment import Job, as_picture
 
 figure3 = scripts.load("fpi/figure3_iterations/plot")
 figure4 = scripts.load("fpi/figure4_adjustment/plot")
@@ -101,7 +101,7 @@ def test_figure_5_has_a_row_an_inverter_the_fastest_first():
     jobs = [job(), job(inverter="ddim", seconds_per_image=0.5, psnr=20.0)]
     made = figure5.make(jobs)
     assert made.text.index("| ddim |") < made.text.index("| fpi |")
-    assert np.asarray(drawn(made.pictures["psnr_time.png"])).std() > 0
+    assert np.asarray(as_picture(made.pictures["psnr_time.png"])).std() > 0
 
 
 def test_figure_9_takes_the_slowest_setting_within_a_budget():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fpinv.errors import UserError
-from fpinv.reporting.experiment import LARGEST, Experiment, Results, encoded, read_kept
+from fpinv.reporting.experiment import LARGEST, Experiment, Results, encoded, read_saved
 from fpinv.tasks.record import Record
 
 
@@ -68,7 +68,7 @@ def test_jobs_are_in_order_and_know_no_machine(sweeps):
     assert [job.name for job in jobs] == ["a/x/0", "b/9", "b/10"]
     text = (sweeps / "results" / "jobs.json").read_text()
     assert "somebody" not in text and len(text.splitlines()) == 2 + len(jobs)
-    kept = read_kept(sweeps / "results")[0]
+    kept = read_saved(sweeps / "results")[0]
     assert kept.overrides == {"dataset.root": "coco", "~task/reader": "", "x": "[a,c]"}
     assert kept.settings == {"task.images": 3, "task/path": "nao"}
     assert kept.examples == [

@@ -1,15 +1,15 @@
-"""What an experiment leaves behind: tables and pictures, with the jobs that they were made of.
+"""The results of an experiment: tables and pictures, with the jobs that they are made of.
 
-A script ``experiments/<name>/table.py`` or ``plot.py`` is one function from jobs to
+A script ``experiments/<room>/<name>/table.py`` or ``plot.py`` is one function from jobs to
 :class:`Results`, run by :meth:`Experiment.main` as ``<script> FOLDER [RESULTS]``. FOLDER holds
-sweeps, or the ``jobs.json`` of an earlier call, from which the same text is made again.
+sweeps, or the ``jobs.json`` of an earlier call, which gives the same text again. RESULTS gets:
 
-===============  ==================================================================
-``results.md``   the tables in Markdown, without a heading over them; printed, too
-pictures         PNG or JPEG, under 300 KB each
-``jobs.json``    of each job its name, overrides, settings and summary, a line a job
-``examples.json``  what the tables need of single examples, where they do
-===============  ==================================================================
+=================  ================================================================
+``results.md``     the tables in Markdown, without a heading over them; printed, too
+pictures           PNG or JPEG, under 300 KB each
+``jobs.json``      name, overrides, settings and summary of each job, a line a job
+``examples.json``  values of single examples, where the tables need some
+=================  ================================================================
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 from PIL import Image
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, command
 from fpinv.run.folder import read_rows, replacing, write
 from fpinv.run.sweep import JobResult, read_jobs
 
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 TEXT, JOBS, EXAMPLES = "results.md", "jobs.json", "examples.json"
 SCRIPTS = ("table.py", "plot.py")
-LARGEST = 300_000  # bytes of a picture
-DIGITS = 8  # that numbers are kept with
-DPI = 110
-FOLDERS = re.compile(r"[^\s,=\[\]]*/")
+LARGEST = 300_000  # bytes of a picture at most
+DIGITS = 8  # significant digits of numbers in jobs.json
+DPI = 110  # dots an inch of figures
+FOLDERS = re.compile(r"[^\s,=\[\]]*/")  # the folders of a path, in an override
+Selection = Sequence[str] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class Job:
     """A finished job, from its run's folder or as jobs.json keeps it.
 
     Arguments:
-        name: Its folder below that of the sweeps.
-        overrides: What it was run with; of a path, the last part.
-        summary: Its summary.json.
-        settings: The settings that the experiment asks for, by key.
-        examples: What it asks for of the finished examples, a mapping each.
-        folder: Where its records lie; None where they are not at hand.
+        name: The job's folder below that of the sweeps.
+        overrides: The job's overrides, of a path the last name only.
+        summary: The job's summary.json.
+        settings: The settings that the experiment selects, by key.
+        examples: The values that it selects of each finished example.
+        folder: The folder of the records; None where they are not at hand.
     """
 
     name: str
@@ -66,11 +67,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Results:
-    """What is made of the jobs.
+    """The results of jobs.
 
     Arguments:
         text: Markdown, which shows pictures by their file names.
-        pictures: By file name, those that could be drawn from what is at hand.
+        pictures: The pictures that can be drawn of the records at hand, by file name.
     """
 
     text: str
@@ -79,61 +80,57 @@ class Results:
 
 @dataclass(frozen=True)
 class Experiment:
-    """How the results of finished jobs are made, and what of their records it takes.
+    """The function that makes the results of finished jobs, and the records that it takes.
 
     Arguments:
-        make: From the jobs to the results.
+        make: Makes the results of the jobs.
         settings: Keys of the configuration (``task.images``) and groups (``task/path``).
-        examples: Metrics, series and texts of single examples, or what makes such values of all
-            that an example's line has.
+        examples: Names of metrics, series and texts of single examples, or a function that makes
+            the values from all of an example's line.
     """
 
     make: Callable[[Sequence[Job]], Results]
     settings: Sequence[str] = ()
-    examples: Sequence[str] | Callable[[Mapping[str, Any]], Mapping[str, Any]] = ()
+    examples: Selection = ()
 
-    def main(self, arguments: Sequence[str] | None = None) -> int:
-        """The command line; returns its exit code."""
+    @command
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        """Read the command line, and make and print the results."""
         parser = argparse.ArgumentParser(description="Makes the results of finished runs.")
-        parser.add_argument("folder", type=Path, help="of sweeps, or with a jobs.json")
+        parser.add_argument("folder", type=Path, help="folder of sweeps, or with a jobs.json")
         parser.add_argument("results", type=Path, nargs="?", help="FOLDER/results if absent")
-        given = parser.parse_args(arguments)
-        try:
-            print(self.run(given.folder, given.results).text)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        return 0
+        options = parser.parse_args(arguments)
+        print(self.run(options.folder, options.results).text)
 
     def run(self, folder: Path, results: Path | None = None) -> Results:
-        """Makes the results of a folder and writes them.
+        """Make the results of a folder and write them.
 
         Arguments:
-            folder: Of sweeps, or with a jobs.json.
-            results: Where to; None for ``folder/results``, or the place of the jobs.json.
+            folder: A folder of sweeps, or with a jobs.json.
+            results: The folder to write to; None for ``folder/results``, or that of the jobs.json.
 
         Raises:
-            UserError: there is no finished job, or the results cannot be made of those there are.
+            UserError: No job is finished, or the results cannot be made of those that are.
         """
-        kept = (folder / JOBS).is_file()
-        jobs = read_kept(folder) if kept else self.read(folder)
-        made = self.make(jobs)
-        save(made, jobs, results or (folder if kept else folder / "results"))
-        return made
+        saved = (folder / JOBS).is_file()
+        jobs = read_saved(folder) if saved else self.read(folder)
+        outcome = self.make(jobs)
+        save(outcome, jobs, results or (folder if saved else folder / "results"))
+        return outcome
 
     def read(self, folder: Path) -> list[Job]:
-        """The finished jobs of the sweeps in a folder, sweep by sweep; says what is left out.
+        """Return the finished jobs of the sweeps in a folder, sweep by sweep; name the rest.
 
         Raises:
-            UserError: there is none.
+            UserError: No job is finished.
         """
-        found = in_order(folder)
-        finished = [name for name, job in found.items() if job.summary.get("n")]
+        jobs = in_order(folder)
+        finished = [name for name, job in jobs.items() if job.summary.get("n")]
         if not finished:
             raise UserError(f"{folder} holds no finished runs")
-        if left_out := [name for name in found if name not in finished]:
-            print(f"left out, for nothing is finished: {', '.join(left_out)}", file=sys.stderr)
-        return [self._job(name, found[name]) for name in finished]
+        if unfinished := [name for name in jobs if name not in finished]:
+            print(f"left out, for nothing is finished: {', '.join(unfinished)}", file=sys.stderr)
+        return [self._job(name, jobs[name]) for name in finished]
 
     def _job(self, name: str, job: JobResult) -> Job:
         overrides = {key: FOLDERS.sub("", value) for key, value in job.overrides.items()}
@@ -149,11 +146,12 @@ def folder_of(experiments: Path, name: str) -> Path:
 
 
 def load(folder: Path) -> Experiment | None:
-    """The experiment of the script in a folder of experiments/; None where there is none."""
+    """Return the experiment of the script in a folder of experiments/; None without a script."""
     for script in (folder / name for name in SCRIPTS):
         if script.is_file():
             name = f"experiments.{folder.name}.{script.stem}"
             spec = importlib.util.spec_from_file_location(name, script)
+            assert spec is not None and spec.loader is not None
             module = sys.modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             return getattr(module, "experiment", None)
@@ -181,30 +179,29 @@ def _settings(folder: Path, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
         yield key, OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
-def _examples(
-    folder: Path, wanted: Sequence[str] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
+def _examples(folder: Path, selection: Selection) -> Iterator[dict[str, Any]]:
     for row in read_rows(folder):
         if row["error"] is None:
-            known = row | row["series"] | row.get("texts", {})
-            names = [] if callable(wanted) else [name for name in wanted if name in known]
-            found = wanted(known) if callable(wanted) else {name: known[name] for name in names}
-            yield {"id": row["id"], **found}
+            line = row | row["series"] | row.get("texts", {})
+            if callable(selection):
+                yield {"id": row["id"], **selection(line)}
+            else:
+                yield {"id": row["id"]} | {name: line[name] for name in selection if name in line}
 
 
 def blocks(text: str) -> list[str]:
-    """A results.md in blocks: a line of words, and the tables, lists and pictures after it."""
-    found: list[str] = []
+    """Return a results.md in blocks: a line of words, and tables, lists and pictures after it."""
+    groups: list[str] = []
     for paragraph in text.strip().split("\n\n"):
-        if found and paragraph.startswith(("|", "- ", "![")):
-            found[-1] += f"\n\n{paragraph}"
+        if groups and paragraph.startswith(("|", "- ", "![")):
+            groups[-1] += f"\n\n{paragraph}"
         else:
-            found.append(paragraph)
-    return found
+            groups.append(paragraph)
+    return groups
 
 
 def rounded(value: Any) -> Any:  # noqa: ANN401
-    """The same with eight significant digits, so that results.md needs no more than jobs.json."""
+    """Return a value with eight significant digits, which suffice to make results.md again."""
     if isinstance(value, Mapping):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -212,11 +209,11 @@ def rounded(value: Any) -> Any:  # noqa: ANN401
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def read_kept(folder: Path) -> list[Job]:
-    """The jobs that a folder's jobs.json keeps.
+def read_saved(folder: Path) -> list[Job]:
+    """Return the jobs of a folder's jobs.json.
 
     Raises:
-        UserError: a file cannot be read, or is none of ours.
+        UserError: A file cannot be read, or has another form.
     """
     try:
         jobs = _read(folder / JOBS)
@@ -231,16 +228,16 @@ def _read(path: Path) -> Any:  # noqa: ANN401
 
 
 def save(results: Results, jobs: Sequence[Job], folder: Path) -> None:
-    """Writes results and jobs into a folder.
+    """Write results and jobs into a folder.
 
     Raises:
-        UserError: a picture does not get small enough.
+        UserError: A picture does not get small enough.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in results.pictures.items():
         with replacing(folder / name) as partial:
             partial.write_bytes(encoded(picture, name))
-    lines = [json.dumps(_kept(job), ensure_ascii=False) for job in jobs]
+    lines = [json.dumps(_entry(job), ensure_ascii=False) for job in jobs]
     write(folder / JOBS, "[\n" + ",\n".join(lines) + "\n]\n")
     if any(job.examples for job in jobs):
         lines = [f"{json.dumps(job.name)}: {json.dumps(job.examples)}" for job in jobs]
@@ -248,26 +245,26 @@ def save(results: Results, jobs: Sequence[Job], folder: Path) -> None:
     write(folder / TEXT, results.text.strip() + "\n")
 
 
-def _kept(job: Job) -> dict[str, Any]:
+def _entry(job: Job) -> dict[str, Any]:
     settings = {"settings": job.settings} if job.settings else {}
     return {"name": job.name, "overrides": job.overrides} | settings | {"summary": job.summary}
 
 
 def encoded(picture: Image.Image | Figure, name: str) -> bytes:
-    """A picture as the bytes of a PNG or JPEG file, as good as its size allows.
+    """Return a picture as the bytes of a PNG or JPEG file, as good as its size allows.
 
     Raises:
-        UserError: no quality gets it under 300 KB.
+        UserError: No quality gets it under 300 KB.
     """
-    image = picture if isinstance(picture, Image.Image) else drawn(picture)
+    image = picture if isinstance(picture, Image.Image) else as_picture(picture)
     for data in _pngs(image) if name.endswith(".png") else _jpegs(image):
         if len(data) < LARGEST:
             return data
     raise UserError(f"{name} does not get smaller than {LARGEST // 1000} KB: show less in it")
 
 
-def drawn(figure: Figure) -> Image.Image:
-    """A figure of matplotlib as a picture."""
+def as_picture(figure: Figure) -> Image.Image:
+    """Return a figure of matplotlib as a picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     file = io.BytesIO()

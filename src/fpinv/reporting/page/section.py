@@ -18,7 +18,7 @@ from fpinv.reporting.experiment import (
     blocks,
     folder_of,
     load,
-    read_kept,
+    read_saved,
 )
 from fpinv.reporting.page.gallery import Gallery, galleries
 from fpinv.reporting.tables import markdown
@@ -96,7 +96,7 @@ def collect(folder: Path, experiments: Path) -> Section:
         UserError: The folder is neither, or its runs are of several experiments.
     """
     if (folder / TEXT).is_file():
-        jobs = read_kept(folder) if (folder / JOBS).is_file() else []
+        jobs = read_saved(folder) if (folder / JOBS).is_file() else []
         name, results, pictures = folder.resolve().parent.name, folder, []
         if not folder_of(experiments, name).is_dir() and jobs:
             name = _experiment(jobs, folder) or name
