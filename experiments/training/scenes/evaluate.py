@@ -6,7 +6,6 @@ Everything is measured on the test split, which no part has seen.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,8 +29,10 @@ from fpinv.metrics.classifiers.scene_attributes import Reading, agreement
 from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.metrics.pixels import psnr, ssim
+from fpinv.reporting.grid import Tile, grid
 
 Pictures = NDArray[np.uint8]
+COLUMNS = 8  # of a sheet of samples
 ATTRIBUTES = (
     "count", "shape", "colour", "texture", "size", "background", "relation", "bound", "all",
 )  # fmt: skip
@@ -168,25 +169,6 @@ def lone(cfg: DictConfig, name: str, count: int) -> list[Scene]:
     return [sample_scene(cfg.seed, 50_000 + k, "test", 1, shapes) for k in range(count)]
 
 
-def grid(pictures: Pictures, columns: int = 8, gap: int = 2) -> Image.Image:
-    """Return a sheet of pictures in rows on white."""
-    side = pictures.shape[1] + gap
-    rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new("RGB", (columns * side + gap, rows * side + gap), "white")
-    for k, picture in enumerate(pictures):
-        place = (gap + k % columns * side, gap + k // columns * side)
-        sheet.paste(Image.fromarray(picture), place)
-    return sheet
-
-
-def beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Return two grids with a wide gap between them."""
-    sheet = Image.new("RGB", (left.width + right.width + 16, left.height), "white")
-    sheet.paste(left, (0, 0))
-    sheet.paste(right, (left.width + 16, 0))
-    return sheet
-
-
 def judge_card(
     judge: SceneClassifier, pipeline: StableDiffusionPipeline, cfg: DictConfig
 ) -> dict[str, Any]:
@@ -273,9 +255,13 @@ def generation_card(
 
 
 def draw(folder: Path, name: str, scenes: Sequence[Scene], pictures: Pictures) -> None:
-    """Draw the scenes' own pictures on the left, the generated ones on the right."""
+    """Draw rows of scenes' own pictures, each over the pictures generated of their captions."""
+    rows, own = [], drawn(scenes, pictures.shape[1])
+    for k in range(0, len(scenes), COLUMNS):
+        rows += [own[k : k + COLUMNS], pictures[k : k + COLUMNS]]
+    tiles = [[Tile(Image.fromarray(picture)) for picture in row] for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
-    sheet = beside(grid(drawn(scenes, pictures.shape[1])), grid(pictures))
+    sheet = grid(tiles, labels=["scene", "generated"] * (len(rows) // 2))
     sheet.save(folder / f"{name}.jpg", quality=90)
 
 
