@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 
-def pair(first: float, last: float, theta: float, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two float64 seeds (1, d) of these norms, ``theta`` apart, in a random plane."""
+def pair(
+    norm_a: float, norm_b: float, theta: float, d: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return two float64 seeds (1, d) of these norms, ``theta`` apart, in a random plane."""
     g = torch.Generator().manual_seed(seed)
     plane = torch.linalg.qr(torch.randn(d, 2, generator=g, dtype=torch.float64)).Q.T
     turned = math.cos(theta) * plane[0] + math.sin(theta) * plane[1]
-    return first * plane[:1], last * turned.unsqueeze(0)
+    return norm_a * plane[:1], norm_b * turned.unsqueeze(0)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal seeds."""
+    """Return standard normal seeds."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -16,7 +16,7 @@ from fpinv.images import to_pil
 
 
 class Brightness:
-    """Tells dark pictures from bright ones; its features are a thumbnail."""
+    """A classifier of dark and bright pictures, whose features are a thumbnail."""
 
     name = "brightness"
     classes: Sequence[str] = ("dark", "bright")
@@ -79,5 +79,5 @@ def broken() -> Image.Image:
 def spread(
     count: int, width: int, scale: float = 1.0, shift: float = 0.0, seed: int = 0
 ) -> Tensor:
-    """Normal features with a known mean and spread."""
+    """Return normal features with a known mean and spread."""
     return shift + scale * normal(count, width, seed=seed, dtype=torch.float64)

@@ -23,7 +23,7 @@ Precision = Literal["fp32", "tf32", "fp16", "bf16"]
 
 @dataclass(frozen=True)
 class ToyInverter:
-    """Has the arguments of an inverter and does nothing."""
+    """An inverter's arguments without its methods."""
 
     iterations: int = 5
     tolerance: float | None = None
@@ -52,7 +52,7 @@ class ToyDataset:
 def load_model(
     path: str | None = None, device: str = "auto", precision: Precision = "fp32"
 ) -> Any:
-    """A model that knows its name."""
+    """Return an object with a model's name."""
     if path is not None and not Path(path).is_dir():
         raise UserError(f"model.path={path}: no such folder")
     return SimpleNamespace(name="toy", commit=None, device="cpu")
@@ -60,13 +60,13 @@ def load_model(
 
 @dataclass(frozen=True)
 class ToyTask:
-    """Measures the grey of an example.
+    """A task that measures the grey of an example.
 
     Arguments:
         stop_at: Example at which the process sends itself ``signal``, once.
         signal: Number of the signal.
-        crash: Raise something that is no user error.
-        crash_at: The same, at an example.
+        crash: Raise an exception that is no user error.
+        crash_at: Example at which such an exception is raised.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("psnr",)

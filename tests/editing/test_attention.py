@@ -1,4 +1,4 @@
-"""Attention layers of the current diffusers: found, taken over, given back."""
+"""Attention layers of diffusers' UNets: discovery, control and restoration."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from fpinv.errors import UserError
 
 
 def unet(blocks=4, **options):
-    """A UNet laid out as Stable Diffusion's: cross-attention in all but the last down block."""
+    """Return a UNet with cross-attention in all but the last down block, like Stable Diffusion."""
     return UNet2DConditionModel(
         **{
             "sample_size": 16,
@@ -27,7 +27,7 @@ def unet(blocks=4, **options):
 
 
 class Watching:
-    """A control that changes nothing: layers in ``seen``, those it attends to by plain means."""
+    """A control that lists the layers in ``seen`` and attends to them in the plain way."""
 
     def __init__(self, attending=True):
         self.seen, self.attending = [], attending
@@ -48,23 +48,23 @@ def output(network, side=16):
     return network(z, torch.tensor(500), states, return_dict=False)[0]
 
 
-def test_layers_are_found_with_the_times_their_grid_is_halved():
-    found = find_layers(unet())
-    levels = {name.split(".attentions")[0]: layer.level for name, layer in found.items()}
+def test_layers_have_the_level_of_their_grid():
+    layers = find_layers(unet())
+    levels = {name.split(".attentions")[0]: layer.level for name, layer in layers.items()}
     expected = {f"down_blocks.{k}": k for k in range(3)} | {"mid_block": 3}
     assert levels == expected | {f"up_blocks.{k}": 3 - k for k in (1, 2, 3)}
-    assert sum(layer.cross for layer in found.values()) == len(found) / 2
+    assert sum(layer.cross for layer in layers.values()) == len(layers) / 2
 
 
 @pytest.mark.parametrize(("blocks", "level"), [(4, 2), (3, 2), (2, 1), (1, 0)])
-def test_coarse_is_a_quarter_or_the_coarsest_there_is(blocks, level):
+def test_coarse_level_is_a_quarter_of_the_side_or_the_coarsest_grid(blocks, level):
     layers = find_layers(unet(blocks))
     assert coarse_level(layers, cross=True) == coarse_level(layers, cross=False) == level
 
 
 @pytest.mark.parametrize("linear", [False, True], ids=["sd1", "sd2"])
 @pytest.mark.parametrize("side", [16, 24, 11])
-def test_a_control_that_changes_nothing_changes_nothing(linear, side):
+def test_control_by_plain_attention_leaves_the_output(linear, side):
     heads = (1, 2, 2, 2) if linear else 2
     network = unet(use_linear_projection=linear, attention_head_dim=heads)
     plain, watching = output(network, side), Watching()
@@ -73,7 +73,7 @@ def test_a_control_that_changes_nothing_changes_nothing(linear, side):
     assert len(watching.seen) == len(find_layers(network))
 
 
-def test_layers_without_a_part_run_their_own_processor():
+def test_layers_out_of_control_run_their_own_processor():
     network, watching = unet(), Watching(attending=False)
     plain = output(network)
     with controlled(network, watching):
@@ -82,7 +82,7 @@ def test_layers_without_a_part_run_their_own_processor():
 
 
 @pytest.mark.parametrize("slicing", [False, True])
-def test_processors_are_given_back_even_after_an_exception(slicing):
+def test_processors_are_restored_after_an_exception(slicing):
     network = unet()
     if slicing:
         network.set_attention_slice("auto")
@@ -95,7 +95,7 @@ def test_processors_are_given_back_even_after_an_exception(slicing):
     assert all(isinstance(p, kinds) for p in before.values())
 
 
-def test_a_compiled_network_is_edited_uncompiled():
+def test_compiled_network_runs_uncompiled_under_control():
     compiled = []
 
     def backend(graph, inputs):
@@ -112,7 +112,7 @@ def test_a_compiled_network_is_edited_uncompiled():
     assert compiled
 
 
-def test_a_network_without_cross_attention_is_refused():
+def test_network_without_cross_attention_raises_user_error():
     blind = UNet2DConditionModel(
         down_block_types=("DownBlock2D",),
         up_block_types=("UpBlock2D",),
@@ -124,5 +124,5 @@ def test_a_network_without_cross_attention_is_refused():
         find_layers(blind)
 
 
-def test_layers_of_one_place_and_kind_are_equal():
+def test_layers_of_equal_kind_and_level_are_equal():
     assert Layer(True, 2) == Layer(True, 2) != Layer(False, 2)

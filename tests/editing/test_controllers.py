@@ -1,4 +1,4 @@
-"""Controllers are values: they compose, change nothing they are given, and refuse nonsense."""
+"""Controllers of prompt-to-prompt: their plans, composition and refusals."""
 
 from dataclasses import FrozenInstanceError
 
@@ -31,49 +31,56 @@ def planned(*controllers, moment=EARLY, target=TARGET):
     return plan
 
 
-def test_replace_takes_the_source_and_then_lets_go():
+def test_replace_takes_the_source_attention_within_its_interval():
     during, after = planned(Replace(0.5)), planned(Replace(0.5), moment=LATE)
-    assert torch.equal(during.source, align(SOURCE, TARGET, "replace")) and not during.own.any()
-    assert torch.equal(after.source, NOTHING.source) and torch.equal(after.own, NOTHING.own)
+    assert (
+        torch.equal(during.source_weights, align(SOURCE, TARGET, "replace"))
+        and not during.target_weights.any()
+    )
+    assert torch.equal(after.source_weights, NOTHING.source_weights) and torch.equal(
+        after.target_weights, NOTHING.target_weights
+    )
 
 
-def test_refine_leaves_new_words_their_own_attention():
+def test_refine_keeps_the_target_attention_of_new_words():
     target = tokenise(WORDS, "a red striped star")
     plan = planned(Refine(), target=target)
-    assert torch.equal(plan.own, target.indicator(["striped"]))
-    assert torch.equal(plan.source, align(SOURCE, target, "refine"))
+    assert torch.equal(plan.target_weights, target.indicator(["striped"]))
+    assert torch.equal(plan.source_weights, align(SOURCE, target, "refine"))
 
 
-def test_words_may_have_a_time_of_their_own():
+def test_replace_takes_an_interval_for_each_word():
     plan = planned(Replace(0.8, {"blue": 0.0}))
-    assert torch.equal(plan.own, TARGET.indicator(["blue"]))
+    assert torch.equal(plan.target_weights, TARGET.indicator(["blue"]))
     late = planned(Replace(0.2, {"star": (0.5, 1)}), moment=LATE)
-    assert torch.equal(late.own, 1 - TARGET.indicator(["star"]))
+    assert torch.equal(late.target_weights, 1 - TARGET.indicator(["star"]))
 
 
-@pytest.mark.parametrize("part", [1, 1.0, (0, 1), [0, 1]])
-def test_the_whole_sampling_may_be_written_as_a_whole_number(part):
-    assert all(Moment(k, 10).within(part) for k in range(10))
+@pytest.mark.parametrize("interval", [1, 1.0, (0, 1), [0, 1]])
+def test_interval_of_the_whole_sampling_accepts_integers(interval):
+    assert all(Moment(k, 10).within(interval) for k in range(10))
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 50])
-@pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.8, (0.2, 0.6)])
-def test_a_part_of_the_sampling_is_that_many_steps(steps, part):
-    first, last = part if isinstance(part, tuple) else (0, part)
-    inside = [k for k in range(steps) if Moment(k, steps).within(part)]
-    assert inside == list(range(round(first * steps), round(last * steps)))
+@pytest.mark.parametrize("interval", [0.0, 0.3, 0.7, 0.8, (0.2, 0.6)])
+def test_interval_contains_its_rounded_share_of_the_steps(steps, interval):
+    begin, end = interval if isinstance(interval, tuple) else (0, interval)
+    inside = [k for k in range(steps) if Moment(k, steps).within(interval)]
+    assert inside == list(range(round(begin * steps), round(end * steps)))
 
 
-def test_several_words_are_reweighted_at_once_or_in_turn():
+def test_reweighting_words_together_equals_in_turn():
     together = planned(Replace(), Reweight({"blue": 2, "star": -0.5}))
     in_turn = planned(Replace(), Reweight({"star": -0.5}), Reweight({"blue": 2}))
     scale = 1 + TARGET.indicator(["blue"]) - 1.5 * TARGET.indicator(["star"])
-    assert torch.equal(together.source, align(SOURCE, TARGET, "replace") * scale)
-    assert torch.equal(together.source, in_turn.source)
-    assert torch.equal(planned(Reweight({"blue": 2})).own, 1 + TARGET.indicator(["blue"]))
+    assert torch.equal(together.source_weights, align(SOURCE, TARGET, "replace") * scale)
+    assert torch.equal(together.source_weights, in_turn.source_weights)
+    assert torch.equal(
+        planned(Reweight({"blue": 2})).target_weights, 1 + TARGET.indicator(["blue"])
+    )
 
 
-def test_self_attention_and_blend_are_for_a_time():
+def test_self_replace_and_local_blend_act_within_their_intervals():
     assert planned(SelfReplace(0.4)).self_attention
     assert not planned(SelfReplace(0.4), moment=LATE).self_attention
     blends = [planned(LocalBlend(("red", "blue")), moment=Moment(k, 10)).blend for k in range(11)]
@@ -82,7 +89,7 @@ def test_self_attention_and_blend_are_for_a_time():
     assert torch.equal(blends[0].target, TARGET.indicator(["blue"]))
 
 
-def test_controllers_are_values_that_leave_plans_alone():
+def test_controllers_are_frozen_and_leave_their_arguments_unchanged():
     before = Plan.untouched(77)
     for controller in (
         Replace(),
@@ -95,18 +102,20 @@ def test_controllers_are_values_that_leave_plans_alone():
         with pytest.raises(FrozenInstanceError):
             controller.steps = 1
     assert Replace(0.8) == Replace(0.8) != Refine(0.8)
-    assert torch.equal(NOTHING.source, before.source) and torch.equal(NOTHING.own, before.own)
+    assert torch.equal(NOTHING.source_weights, before.source_weights) and torch.equal(
+        NOTHING.target_weights, before.target_weights
+    )
 
 
-@pytest.mark.parametrize("part", [1.2, -0.1, (0.8, 0.2), (0, 0.5, 1), "all", None])
-def test_what_is_no_part_of_the_sampling_is_refused(part):
+@pytest.mark.parametrize("interval", [1.2, -0.1, (0.8, 0.2), (0, 0.5, 1), "all", None])
+def test_invalid_interval_raises_user_error(interval):
     for make in (Replace, SelfReplace, lambda p: Refine(words={"star": p})):
         with pytest.raises(UserError, match="is no part of the sampling: give a fraction"):
-            make(part)
+            make(interval)
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Reweight({"star": float("nan")}), "weight of 'star' is nan"),
         (lambda: Reweight({"star": "strong"}), "weight of 'star' is strong"),
@@ -122,7 +131,7 @@ def test_what_is_no_part_of_the_sampling_is_refused(part):
         (lambda: planned(Replace(words={"red": 1})), "'red' is not in the prompt 'a blue star'"),
     ],
 )
-def test_nonsense_is_one_clear_line(make, said):
+def test_invalid_controllers_raise_a_user_error_of_one_line(make, message):
     with pytest.raises(UserError) as error:
         make()
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)

@@ -10,18 +10,18 @@ from fpinv.errors import UserError
 WORDS = tokenizer()
 
 
-def chosen(edit, source="a red star", recipe=None):
+def controllers(edit, source="a red star", recipe=None):
     recipe = recipe or PromptToPrompt()
     return recipe.controllers(edit, tokenise(WORDS, source), tokenise(WORDS, edit.prompt))
 
 
-def test_the_controllers_follow_from_what_is_asked():
-    assert chosen(Edit("a blue star")) == (Replace(0.8), SelfReplace(0.4))
-    assert chosen(Edit("a red dotted star")) == (Refine(0.8), SelfReplace(0.4))
-    assert chosen(Edit("a blue star", kind="refine"))[0] == Refine(0.8)
-    asked = Edit("a blue star", blend=("star",), reweight={"blue": 2})
+def test_recipe_derives_controllers_from_the_edit():
+    assert controllers(Edit("a blue star")) == (Replace(0.8), SelfReplace(0.4))
+    assert controllers(Edit("a red dotted star")) == (Refine(0.8), SelfReplace(0.4))
+    assert controllers(Edit("a blue star", kind="refine"))[0] == Refine(0.8)
+    edit = Edit("a blue star", blend=("star",), reweight={"blue": 2})
     recipe = PromptToPrompt(1, (0.1, 0.5), 0.6, 0.1)
-    assert chosen(asked, recipe=recipe) == (
+    assert controllers(edit, recipe=recipe) == (
         Replace(1),
         SelfReplace((0.1, 0.5)),
         Reweight({"blue": 2}),
@@ -29,14 +29,14 @@ def test_the_controllers_follow_from_what_is_asked():
     )
 
 
-def test_controllers_of_ones_own_take_the_place_of_the_recipes():
-    assert chosen(Edit("a blue star", controllers=())) == ()
+def test_controllers_of_an_edit_replace_those_of_the_recipe():
+    assert controllers(Edit("a blue star", controllers=())) == ()
     mine = (SelfReplace(1),)
-    assert chosen(Edit("a blue star", controllers=mine)) is mine
+    assert controllers(Edit("a blue star", controllers=mine)) is mine
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Edit("x", kind="swap"), "edit kind 'swap' is unknown"),
         (lambda: PromptToPrompt(cross_steps=2), "steps=2 is no part of the sampling"),
@@ -45,6 +45,6 @@ def test_controllers_of_ones_own_take_the_place_of_the_recipes():
         (lambda: PromptToPrompt(blend_start=2), "blend start=2"),
     ],
 )
-def test_nonsense_is_refused_before_the_first_edit(make, said):
-    with pytest.raises(UserError, match=said):
+def test_invalid_recipe_raises_user_error_on_creation(make, message):
+    with pytest.raises(UserError, match=message):
         make()

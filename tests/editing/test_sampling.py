@@ -1,10 +1,11 @@
-"""Edits through whole pipelines: what must be equal is, and what public code gets wrong is not."""
+"""Edits through whole pipelines of all three classes."""
 
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pytest
 import torch
+import toy
 from pipelines import tiny_sd15, tiny_sd21, tiny_sdxl
 
 from fpinv import FixedPoint, Inversion, StableDiffusion, square
@@ -53,10 +54,10 @@ def sampled(model, inversion, edits, sources=(SOURCE,), inverter=None, recipe=No
     return sample_branches(model, inverter or DDIM(), inversion, branches, STEPS, **guidance)
 
 
-def assert_close(found, expected, tolerance=1e-5):
-    """Equal but for rounding, which differs between batches of different size."""
-    assert found.shape == expected.shape
-    assert (found - expected).norm() <= tolerance * expected.norm()
+def assert_close(result, expected, tolerance=1e-5):
+    """Check equality but for rounding, which differs between batches of different size."""
+    assert result.shape == expected.shape
+    assert (result - expected).norm() <= tolerance * expected.norm()
 
 
 def plainly(model, noise, prompt, guidance):
@@ -65,37 +66,37 @@ def plainly(model, noise, prompt, guidance):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_the_identity_edit_is_the_reconstruction(model, guidance):
+def test_identity_edit_equals_the_reconstruction(model, guidance):
     inversion = inverted(model, guidance=guidance)
-    asked = Edit(SOURCE, blend=("star",), reweight={"red": 1})
-    found = sampled(model, inversion, [[SOURCE, asked]], guidance=guidance)
+    request = Edit(SOURCE, blend=("star",), reweight={"red": 1})
+    result = sampled(model, inversion, [[SOURCE, request]], guidance=guidance)
     reconstruction = DDIM().sample(
         model.denoiser(STEPS), inversion, model.condition([SOURCE], guidance)
     )
-    assert_close(found.sources, reconstruction)
-    for target in found.targets:
+    assert_close(result.sources, reconstruction)
+    for target in result.targets:
         assert_close(target, reconstruction[0])
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_without_controllers_a_target_is_plain_guided_sampling(model, guidance):
+def test_target_without_controllers_equals_plain_guided_sampling(model, guidance):
     inversion = inverted(model)
     free = [Edit(prompt, controllers=()) for prompt in TARGETS]
-    found = sampled(model, inversion, [free], guidance=guidance)
-    for target, prompt in zip(found.targets, TARGETS, strict=True):
+    result = sampled(model, inversion, [free], guidance=guidance)
+    for target, prompt in zip(result.targets, TARGETS, strict=True):
         expected = plainly(model, inversion.noise, prompt, guidance)
         assert_close(target, expected[0])
 
 
 @pytest.mark.parametrize("source", [1.0, 2.0])
-def test_targets_may_have_a_guidance_of_their_own(model, source):
+def test_target_guidance_applies_to_targets_alone(model, source):
     inversion = inverted(model, guidance=source)
     free = [[Edit(TARGETS[0], controllers=())]]
-    found = sampled(model, inversion, free, guidance=source, target_guidance=5.0)
-    assert_close(found.sources, plainly(model, inversion.noise, SOURCE, source))
+    result = sampled(model, inversion, free, guidance=source, target_guidance=5.0)
+    assert_close(result.sources, plainly(model, inversion.noise, SOURCE, source))
     expected = plainly(model, inversion.noise, TARGETS[0], 5.0)
-    assert torch.allclose(found.targets, expected, atol=1e-4)
-    assert (found.calls, found.rows) == (STEPS, 2 * 2 * STEPS)
+    assert torch.allclose(result.targets, expected, atol=1e-4)
+    assert (result.calls, result.rows) == (STEPS, 2 * 2 * STEPS)
 
 
 @pytest.mark.parametrize(
@@ -103,31 +104,31 @@ def test_targets_may_have_a_guidance_of_their_own(model, source):
     [("sd15", 64), ("sd15", 96), ("sd15", 128), ("sd15", 76), ("sd21", 64), ("sd21", 96)]
     + [("sd21", 128), ("sdxl", 64)],
 )
-def test_any_layout_edits_at_any_size(folders, kind, side):
+def test_edits_run_on_every_pipeline_class_and_image_size(folders, kind, side):
     model = load(folders[kind], image_size=side)
-    asked = [SOURCE, Edit(TARGETS[0], blend=("red", "blue"))]
-    found = edit(model, DDIM(), inverted(model), SOURCE, asked, steps=STEPS)
-    assert found.images.shape == (2, 3, side, side)
-    assert torch.allclose(found.images[0], found.reconstruction, atol=1e-5)
-    assert found.masks.shape == (2, side // 4, side // 4) and found.masks[0].all()
-    assert (found.images[1] - found.reconstruction).abs().max() > 1e-4
+    requests = [SOURCE, Edit(TARGETS[0], blend=("red", "blue"))]
+    result = edit(model, DDIM(), inverted(model), SOURCE, requests, steps=STEPS)
+    assert result.images.shape == (2, 3, side, side)
+    assert torch.allclose(result.images[0], result.reconstruction, atol=1e-5)
+    assert result.masks.shape == (2, side // 4, side // 4) and result.masks[0].all()
+    assert (result.images[1] - result.reconstruction).abs().max() > 1e-4
 
 
-def test_a_batch_of_images_is_its_images_alone(model):
+def test_batch_of_images_equals_each_image_alone(model):
     prompts = [SOURCE, "two cats"]
     edits = [TARGETS, [Edit("two dogs", blend=("cats", "dogs"))]]
     inversion = inverted(model, prompts)
     together = sampled(model, inversion, edits, prompts, guidance=2.0)
-    first = 0
-    for k, (prompt, asked) in enumerate(zip(prompts, edits, strict=True)):
-        one = inversion[slice(k, k + 1)]
-        alone = sampled(model, one, [asked], [prompt], guidance=2.0)
-        rows = slice(first, first := first + len(asked))
+    start = 0
+    for k, (prompt, requests) in enumerate(zip(prompts, edits, strict=True)):
+        image = inversion[slice(k, k + 1)]
+        alone = sampled(model, image, [requests], [prompt], guidance=2.0)
+        rows = slice(start, start := start + len(requests))
         assert_close(together.targets[rows], alone.targets, 1e-4)
         assert_close(together.sources[k], alone.sources[0], 1e-4)
 
 
-def test_one_inversion_makes_ten_edits_and_so_does_its_file(model, tmp_path):
+def test_one_inversion_or_its_file_serves_ten_edits(model, tmp_path):
     calls = []
 
     @dataclass(frozen=True)
@@ -139,39 +140,39 @@ def test_one_inversion_makes_ten_edits_and_so_does_its_file(model, tmp_path):
     colours = "blue green pink grey black brown gold cyan teal lime".split()
     targets = [f"a {colour} star on white" for colour in colours]
     inversion = inverted(model, inverter=Counting(2))
-    found = sampled(model, inversion, [targets], inverter=Counting(2))
-    assert len(found.targets) == 10 and calls == [1]
-    assert (found.calls, found.rows) == (STEPS, STEPS * 11)
+    result = sampled(model, inversion, [targets], inverter=Counting(2))
+    assert len(result.targets) == 10 and calls == [1]
+    assert (result.calls, result.rows) == (STEPS, STEPS * 11)
 
     inversion.save(tmp_path / "one.safetensors", {"prompt": SOURCE, "steps": STEPS})
     loaded, about = Inversion.load(tmp_path / "one.safetensors")
     again = edit(model, Counting(2), loaded, about["prompt"], targets, steps=about["steps"])
     assert calls == [1]
-    assert torch.equal(again.images, model.decode(found.targets))
+    assert torch.equal(again.images, model.decode(result.targets))
 
 
-def test_the_background_of_a_blend_is_the_reconstruction(model):
+def test_background_of_a_blend_equals_the_reconstruction(model):
     inversion = inverted(model)
-    asked = Edit(TARGETS[0], controllers=(LocalBlend(("blue",), threshold=0.99, start=0),))
-    found = sampled(model, inversion, [[asked]])
-    free = found.masks[0]
+    request = Edit(TARGETS[0], controllers=(LocalBlend(("blue",), threshold=0.99, start=0),))
+    result = sampled(model, inversion, [[request]])
+    free = result.masks[0]
     assert 0 < free.float().mean() < 1
-    assert torch.equal(found.targets[0][:, ~free], found.sources[0][:, ~free])
-    assert not torch.equal(found.targets[0][:, free], found.sources[0][:, free])
+    assert torch.equal(result.targets[0][:, ~free], result.sources[0][:, ~free])
+    assert not torch.equal(result.targets[0][:, free], result.sources[0][:, free])
 
 
-def test_every_controller_moves_the_result(model):
+def test_every_controller_changes_the_result(model):
     inversion = inverted(model)
     chains = [(), (Replace(),), (SelfReplace(1),), (Reweight({"blue": 3}),), (Refine(0.5),)]
     edits = [[Edit(TARGETS[0], controllers=chain) for chain in chains]]
     targets = sampled(model, inversion, edits).targets
-    for k, other in combinations(range(len(chains)), 2):
-        assert (targets[k] - targets[other]).abs().max() > 1e-4
+    for k, m in combinations(range(len(chains)), 2):
+        assert (targets[k] - targets[m]).abs().max() > 1e-4
 
 
 @dataclass(frozen=True)
 class TwoCalls(DDIMSampling):
-    """Samples with two network calls a step and two states, as coupled methods do."""
+    """A sampler with two network calls a step and two latents, like a coupled method's."""
 
     hooked: bool = True
 
@@ -187,22 +188,22 @@ class TwoCalls(DDIMSampling):
         return walk_down(step, pair, schedule.steps, on_step=on_step)[0]
 
 
-def test_two_calls_a_step_are_one_step(model):
-    inversion, asked = inverted(model), [[Edit(TARGETS[0], blend=("star",))]]
-    once = sampled(model, inversion, asked)
-    twice = sampled(model, inversion, asked, inverter=TwoCalls())
+def test_sampler_with_two_calls_a_step_counts_one_step(model):
+    inversion, requests = inverted(model), [[Edit(TARGETS[0], blend=("star",))]]
+    once = sampled(model, inversion, requests)
+    twice = sampled(model, inversion, requests, inverter=TwoCalls())
     assert torch.allclose(once.targets, twice.targets, atol=1e-5)
     assert twice.calls == 2 * once.calls
 
 
-def test_an_inverter_that_hides_its_latents_cannot_blend(model):
-    asked = [[Edit(TARGETS[0], blend=("star",))]]
-    with pytest.raises(UserError, match="TwoCalls does not hand on its latents"):
-        sampled(model, inverted(model), asked, inverter=TwoCalls(hooked=False))
+def test_blend_with_an_inverter_without_hook_raises_user_error(model):
+    requests = [[Edit(TARGETS[0], blend=("star",))]]
+    with pytest.raises(UserError, match="TwoCalls does not call on_step"):
+        sampled(model, inverted(model), requests, inverter=TwoCalls(hooked=False))
     sampled(model, inverted(model), [TARGETS], inverter=TwoCalls(hooked=False))
 
 
-def test_an_inverter_is_told_which_rows_are_sources(model):
+def test_inversion_marks_the_source_rows_for_the_inverter(model):
     @dataclass(frozen=True)
     class Correcting(DDIMSampling):
         def sample(self, denoiser, inversion, condition, on_step=None):
@@ -210,14 +211,14 @@ def test_an_inverter_is_told_which_rows_are_sources(model):
             return z + inversion.source[:, None, None, None]
 
     inversion = inverted(model)
-    found = sampled(model, inversion, [TARGETS], inverter=Correcting())
+    result = sampled(model, inversion, [TARGETS], inverter=Correcting())
     plain = sampled(model, inversion, [TARGETS])
-    assert torch.allclose(found.sources, plain.sources + 1, atol=1e-5)
-    assert torch.allclose(found.targets, plain.targets, atol=1e-5)
+    assert torch.allclose(result.sources, plain.sources + 1, atol=1e-5)
+    assert torch.allclose(result.targets, plain.targets, atol=1e-5)
     assert inversion.source is None
 
 
-def test_processors_are_given_back_after_an_edit_and_after_its_failure(model):
+def test_processors_are_restored_after_an_edit_and_after_its_failure(model):
     class Failing(DDIMSampling):
         def sample(self, denoiser, inversion, condition, on_step=None):
             denoiser(inversion.noise, STEPS, condition)
@@ -233,8 +234,8 @@ def test_processors_are_given_back_after_an_edit_and_after_its_failure(model):
 
 def test_half_precision_edits_are_finite(folders):
     model = load(folders["sd15"], precision="bf16")
-    found = sampled(model, inverted(model), [[Edit(TARGETS[0], blend=("star",))]])
-    assert found.targets.dtype == torch.float32 and found.targets.isfinite().all()
+    result = sampled(model, inverted(model), [[Edit(TARGETS[0], blend=("star",))]])
+    assert result.targets.dtype == torch.float32 and result.targets.isfinite().all()
 
 
 class InParts(DDIMSampling):
@@ -248,7 +249,7 @@ class InParts(DDIMSampling):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda m: sampled(m, inverted(m), [[]]), "there is no target prompt"),
         (lambda m: sampled(m, inverted(m), [[" "]]), "the prompt ' ' is empty"),
@@ -278,31 +279,29 @@ class InParts(DDIMSampling):
         ),
     ],
 )
-def test_what_does_not_fit_is_one_clear_line(model, make, said):
+def test_unfit_requests_raise_a_user_error_of_one_line(model, make, message):
     with pytest.raises(UserError) as error:
         make(model)
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_edits_of_a_trained_network_keep_the_picture():
-    """On the bundled model: nearer to the source than plain sampling, and changed all the same."""
+def test_prompt_to_prompt_keeps_the_background_on_the_bundled_model():
+    """The background is nearer to the source than under plain sampling, yet not equal."""
     model = StableDiffusion("pkg://fpinv.models.scenes", name="scenes", device="cpu")
     scene = sample_scene(0, 4, "test", objects=1)
     changed = scenes.edit(scene, Change("background", "white"))
     condition = model.condition([caption(scene)], 1.0)
     z0 = model.encode(square(render(scene), 64)[None])
     inversion = FixedPoint(2).invert(model.denoiser(STEPS), z0, condition)
-    asked = [changed.prompt, Edit(changed.prompt, controllers=())]
-    found = edit(model, FixedPoint(2), inversion, caption(scene), asked, steps=STEPS)
+    requests = [changed.prompt, Edit(changed.prompt, controllers=())]
+    result = edit(model, FixedPoint(2), inversion, caption(scene), requests, steps=STEPS)
     ours, plain = (
-        background_mse(x[None], found.reconstruction[None], torch.tensor(~changed.mask())[None])
-        for x in found.images
+        background_mse(x[None], result.reconstruction[None], torch.tensor(~changed.mask())[None])
+        for x in result.images
     )
     assert 0 < ours < plain
 
 
-def test_a_model_without_attention_is_refused():
-    import toy
-
+def test_model_without_attention_raises_user_error():
     with pytest.raises(UserError, match="model toy has no attention that could be edited"):
         plan_branches(toy.ToyModel(), [SOURCE], [TARGETS], PromptToPrompt())

@@ -1,11 +1,11 @@
-"""The fused arithmetic equals the paper's, written out with the probabilities."""
+"""The stage's fused arithmetic against the paper's, written out with the probabilities."""
 
 import pytest
 import torch
 from pipelines import tokenizer
 
 from fpinv.editing.attention import Layer, attend, probabilities
-from fpinv.editing.branches import Branches, Target
+from fpinv.editing.branches import Branches, TargetBranch
 from fpinv.editing.controllers import LocalBlend, Moment, Refine, Replace, Reweight, SelfReplace
 from fpinv.editing.stage import Stage
 from fpinv.editing.tokens import align, tokenise
@@ -25,8 +25,10 @@ SOURCES = (tokens("a red star"), tokens("two cats"))
 
 
 def stage(*targets):
-    """A stage for (prompt, number of its source, controllers) of each target."""
-    branches = Branches(SOURCES, tuple(Target(tokens(p), s, tuple(c)) for p, s, c in targets))
+    """Return a stage for the (prompt, number of its source, controllers) of each target."""
+    branches = Branches(
+        SOURCES, tuple(TargetBranch(tokens(p), s, tuple(c)) for p, s, c in targets)
+    )
     return Stage(branches, LAYERS, STEPS, "cpu")
 
 
@@ -37,8 +39,8 @@ def states(rows, queries, keys, seed=0):
 
 
 @pytest.mark.parametrize("null_rows", [0, 5])
-def test_cross_attention_is_the_papers(null_rows):
-    """Three targets of two sources, with different controllers, in one batch."""
+def test_cross_attention_equals_the_paper_written_out(null_rows):
+    """The batch has three targets of two sources, with different controllers."""
     s = stage(
         ("a blue star", 0, [Replace()]),
         ("a red dotted star", 0, [Refine(), Reweight({"dotted": 3})]),
@@ -47,7 +49,7 @@ def test_cross_attention_is_the_papers(null_rows):
     s.enter(0, (16, 16), null_rows)
     q, k, v = states(5 + null_rows, 16, 77)
     assert s.attends(CROSS)
-    found = s.attention(CROSS, q, k, v)
+    output = s.attention(CROSS, q, k, v)
 
     p = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1)
     source, swapped, refined = (p[null_rows + n].clone() for n in (0, 2, 3))
@@ -57,30 +59,30 @@ def test_cross_attention_is_the_papers(null_rows):
     p[null_rows + 3] = source @ align(SOURCES[0], after, "refine").double()
     p[null_rows + 3] += refined * new
     p[null_rows + 3] *= 1 + 2 * new
-    assert torch.allclose(found, p @ v, atol=1e-12)
+    assert torch.allclose(output, p @ v, atol=1e-12)
     assert not torch.equal(source, swapped)
 
 
-def test_self_attention_is_the_sources_where_it_is_coarse():
+def test_coarse_self_attention_is_the_source_attention():
     s = stage(("a blue star", 0, [SelfReplace(0.4)]), ("two dogs", 1, []))
     s.enter(0, (16, 16), 0)
     q, k, v = states(4, 16, 16)
     assert s.attends(SELF) and s.attends(Layer(False, 3)) and not s.attends(Layer(False, 1))
-    found = s.attention(SELF, q, k, v)
+    output = s.attention(SELF, q, k, v)
     plain = attend(q, k, v)
-    assert torch.allclose(found[2], probabilities(q[:1], k[:1])[0].double() @ v[2], atol=1e-6)
-    assert torch.equal(found[[0, 1, 3]], plain[[0, 1, 3]])
+    assert torch.allclose(output[2], probabilities(q[:1], k[:1])[0].double() @ v[2], atol=1e-6)
+    assert torch.equal(output[[0, 1, 3]], plain[[0, 1, 3]])
     s.enter(4, (16, 16), 0)
     assert not s.attends(SELF)
 
 
-def test_nothing_is_computed_where_no_controller_asks():
+def test_no_layer_is_computed_outside_all_intervals():
     s = stage(("a blue star", 0, []), ("a blue star", 0, [Replace(0.2), SelfReplace(0.2)]))
     s.enter(5, (16, 16), 0)
     assert not any(s.attends(layer) for layer in LAYERS.values())
 
 
-def test_probabilities_are_computed_for_a_blend_on_one_grid_only(monkeypatch):
+def test_probabilities_are_computed_for_a_blend_on_one_grid(monkeypatch):
     s = stage(("a blue star", 0, [LocalBlend(("star",))]))
     s.enter(0, (16, 16), 3)
     assert [layer for layer in LAYERS.values() if s.attends(layer)] == [CROSS]
@@ -95,7 +97,7 @@ def test_probabilities_are_computed_for_a_blend_on_one_grid_only(monkeypatch):
 
 
 def maps(s, words, side=4):
-    """Has each branch see a word at one place: ``words`` are (row, token position, place)."""
+    """Let each branch see a word at one place: ``words`` are (row, token position, place)."""
     q, k = torch.zeros(3, 2, side * side, 8), torch.zeros(3, 2, 77, 8)
     for row, position, place in words:
         q[row, :, place, row] = 30
@@ -103,7 +105,7 @@ def maps(s, words, side=4):
     s.attention(CROSS, q, k, torch.randn(3, 2, 77, 8))
 
 
-def test_a_blend_holds_the_background_and_frees_the_words():
+def test_blend_holds_the_background_and_frees_the_words():
     s = stage(("a blue star", 0, [LocalBlend(("red", "blue"), start=0)]))
     s.enter(0, (16, 16), 0)
     red, blue = SOURCES[0].find("red")[0], tokens("a blue star").find("blue")[0]
@@ -112,14 +114,14 @@ def test_a_blend_holds_the_background_and_frees_the_words():
     blended = s.blend(z, 1)
     assert torch.equal(blended[:2], z[:2])
     mask = s.mask((16, 16))[0]
-    # two opposite corners, each spread by one grid point of four pixels
+    # Two opposite corners, each spread by one grid point of four pixels.
     corner = torch.zeros(16, 16, dtype=torch.bool)
     corner[:8, :8] = corner[8:, 8:] = True
     assert torch.equal(mask, corner)
     assert torch.equal(blended[2], torch.where(mask, z[2], z[0]))
 
 
-def test_a_blend_waits_for_its_start_and_leaves_other_targets_free():
+def test_blend_waits_for_its_start_and_leaves_other_targets_free():
     s = stage(("a blue star", 0, [LocalBlend(("red",), start=0.5)]))
     s.enter(0, (16, 16), 0)
     maps(s, [(0, SOURCES[0].find("red")[0], 5)])
@@ -131,7 +133,7 @@ def test_a_blend_waits_for_its_start_and_leaves_other_targets_free():
     assert torch.equal(free.blend(z, 6), z) and free.mask((16, 16)).all()
 
 
-def test_an_odd_grid_is_halved_as_the_network_does():
+def test_odd_grid_is_halved_as_by_the_network():
     s = stage(("a blue star", 0, [LocalBlend(("star",), start=0)]))
     s.enter(0, (19, 27), 0)
     q, k, v = states(3, 5 * 7, 77)
@@ -139,15 +141,17 @@ def test_an_odd_grid_is_halved_as_the_network_does():
     assert s.mask((19, 27)).shape == (1, 19, 27)
 
 
-def test_a_run_that_never_reached_a_layer_is_no_edit():
+def test_unreached_layer_raises_user_error():
     s = stage(("a blue star", 0, [Replace()]))
     with pytest.raises(UserError, match="never reached, so nothing was edited"):
         s.check(object())
 
 
-def test_plans_of_a_batch_are_those_of_its_targets():
+def test_plans_of_a_batch_stack_those_of_its_targets():
     targets = [("a blue star", 0, [Replace()]), ("two dogs", 1, [SelfReplace()])]
-    branches = Branches(SOURCES, tuple(Target(tokens(p), s, tuple(c)) for p, s, c in targets))
+    branches = Branches(
+        SOURCES, tuple(TargetBranch(tokens(p), s, tuple(c)) for p, s, c in targets)
+    )
     assert branches.prompts == ["a red star", "two cats", "a blue star", "two dogs"]
     assert branches.origins == [0, 1] and len(branches) == 4
     plans = branches.plans(Moment(0, STEPS))

@@ -11,16 +11,16 @@ from fpinv.seeds.geometry import Span, angle, arc_weights, chord, opening
 
 
 @pytest.mark.parametrize("theta", [0.0, 1e-9, 1e-4, 0.7, math.pi / 2, 3.1])
-def test_angles_are_exact_also_where_they_are_small(theta):
+def test_small_angles_are_exact(theta):
     a, b = pair(2.0, 3.0, theta, d=64)
     assert angle(a, b).item() == pytest.approx(theta, rel=1e-6, abs=1e-15)
 
 
 @pytest.mark.parametrize("theta", [0.0, 1e-9, 0.7, 3.1])
-def test_chord_is_the_distance(theta):
+def test_chord_equals_the_distance(theta):
     a, b = pair(2.0, 3.0, theta, d=64)
-    found = chord(torch.tensor(2.0), torch.tensor(3.0), torch.tensor(theta))
-    assert found.item() == pytest.approx((a - b).norm().item(), rel=1e-6)
+    distance = chord(torch.tensor(2.0), torch.tensor(3.0), torch.tensor(theta))
+    assert distance.item() == pytest.approx((a - b).norm().item(), rel=1e-6)
 
 
 def test_gradients_are_finite_where_points_meet():
@@ -30,14 +30,14 @@ def test_gradients_are_finite_where_points_meet():
     assert b.grad.isfinite().all()
 
 
-def test_arc_weights_have_the_limit_of_the_straight_line():
+def test_arc_weights_tend_to_those_of_the_straight_line():
     t = torch.linspace(0, 1, 5, dtype=torch.float64)
     for theta in (0.0, 1e-9):
-        first, last = arc_weights(t, torch.tensor(theta, dtype=torch.float64))
-        assert torch.allclose(first, 1 - t) and torch.allclose(last, t)
+        weight_a, weight_b = arc_weights(t, torch.tensor(theta, dtype=torch.float64))
+        assert torch.allclose(weight_a, 1 - t) and torch.allclose(weight_b, t)
 
 
-def test_a_span_holds_its_seeds():
+def test_span_reproduces_its_seeds():
     seeds = torch.randn(2, 3, 4, 5, 5)
     span = Span.of(seeds)
     for k in range(3):
@@ -47,11 +47,11 @@ def test_a_span_holds_its_seeds():
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(1, 8), torch.full((1, 8), torch.nan)])
-def test_seeds_without_a_direction_are_refused(bad):
+def test_seeds_without_direction_raise_user_error(bad):
     with pytest.raises(UserError, match="no direction"):
         opening(bad, torch.ones(1, 8))
 
 
-def test_opposite_seeds_are_refused():
+def test_opposite_seeds_raise_user_error():
     with pytest.raises(UserError, match="opposite"):
         opening(torch.ones(1, 8), -2 * torch.ones(1, 8))

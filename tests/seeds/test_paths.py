@@ -22,7 +22,7 @@ def length(path):
 
 
 @pytest.mark.parametrize("theta", [0.3, math.pi / 2, 2.5])
-def test_lengths_are_those_of_the_closed_forms(theta):
+def test_path_lengths_equal_the_closed_forms(theta):
     a, b = pair(16.0, 16.0, theta, d=256)
     chord, arc = 2 * 16 * math.sin(theta / 2), 16 * theta
     assert length(Linear()(a, b, 50).seeds) == pytest.approx(chord, rel=1e-12)
@@ -32,7 +32,7 @@ def test_lengths_are_those_of_the_closed_forms(theta):
 
 
 @pytest.mark.parametrize("theta", [0.3, math.pi / 2, 2.5])
-def test_between_seeds_at_the_mode_the_norm_aware_path_is_the_great_circle(theta):
+def test_norm_aware_path_between_seeds_at_the_mode_is_the_great_circle(theta):
     prior = NormPrior(4096)
     a, b = pair(prior.mode, prior.mode, theta, d=4096)
     path = NAOPath(resolution=200)(a, b, 200).seeds
@@ -43,15 +43,15 @@ def test_between_seeds_at_the_mode_the_norm_aware_path_is_the_great_circle(theta
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_ends_are_kept_and_shapes_and_precision_too(path):
+def test_paths_keep_ends_shapes_and_precision(path):
     a, b = normal(2, 4, 8, 8), normal(2, 4, 8, 8, seed=1)
-    found = path(a, b, 5).seeds
-    assert found.shape == (2, 5, 4, 8, 8) and found.dtype == a.dtype
-    assert torch.allclose(found[:, 0], a) and torch.allclose(found[:, -1], b)
+    result = path(a, b, 5).seeds
+    assert result.shape == (2, 5, 4, 8, 8) and result.dtype == a.dtype
+    assert torch.allclose(result[:, 0], a) and torch.allclose(result[:, -1], b)
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_pair_alone_has_the_path_it_has_in_a_batch(path):
+def test_path_does_not_depend_on_the_batch(path):
     a, b = normal(3, 1, 16, 16), normal(3, 1, 16, 16, seed=1)
     together = path(a, b, 6).seeds
     for k in range(3):
@@ -60,21 +60,21 @@ def test_a_pair_alone_has_the_path_it_has_in_a_batch(path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_seed_with_itself_goes_nowhere(path):
+def test_path_from_a_seed_to_itself_stays_there(path):
     prior = NormPrior(256)
     a = prior.project(normal(1, 4, 8, 8))
     assert (path(a, a, 5).seeds - a.unsqueeze(1)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("d", [256, 1024, 4096, 16384, 65536])
-def test_never_worse_than_slerp_at_any_size_in_single_precision(d):
+def test_norm_aware_path_is_cheaper_than_slerp_at_any_size(d):
     a, b = normal(1, d), normal(1, d, seed=1)
     path = NAOPath()
-    cost, found = path.cost(a), path(a, b, 50)
-    assert found.seeds.dtype == torch.float32 and found.stalled == [True]
-    optimised = cost(found.seeds).item()
+    cost, result = path.cost(a), path(a, b, 50)
+    assert result.seeds.dtype == torch.float32 and result.stalled == [True]
+    optimised = cost(result.seeds).item()
     assert optimised < cost(Slerp()(a, b, 50).seeds).item() < cost(Linear()(a, b, 50).seeds).item()
-    assert found.losses[0][-1] == pytest.approx(optimised, rel=1e-6)
+    assert result.losses[0][-1] == pytest.approx(optimised, rel=1e-6)
     # no path is cheaper than its angle at the mode plus the climb to the mode and back
     arc = -cost.prior.peak * cost.prior.mode * angle(a.double(), b.double()).item()
     climbs = 2 * -cost.prior.peak * 2
@@ -83,18 +83,18 @@ def test_never_worse_than_slerp_at_any_size_in_single_precision(d):
 
 @pytest.mark.parametrize("quadrature", ["simpson", "midpoint"])
 @pytest.mark.parametrize(
-    ("theta", "first", "last"), [(0.2, 0.7, 1.3), (1.6, 1.3, 1.1), (3.0, 1, 0.6)]
+    ("theta", "start", "end"), [(0.2, 0.7, 1.3), (1.6, 1.3, 1.1), (3.0, 1, 0.6)]
 )
-def test_never_worse_than_slerp_from_unlikely_ends(quadrature, theta, first, last):
+def test_norm_aware_path_is_cheaper_than_slerp_from_unlikely_ends(quadrature, theta, start, end):
     prior = NormPrior(1024)
-    a, b = pair(first * prior.mode, last * prior.mode, theta, d=1024)
+    a, b = pair(start * prior.mode, end * prior.mode, theta, d=1024)
     path = NAOPath(resolution=20, quadrature=quadrature)
     cost = path.cost(a)
     assert cost(path(a, b, 20).seeds) < cost(Slerp()(a, b, 20).seeds)
 
 
 @pytest.mark.parametrize("quadrature", ["simpson", "midpoint"])
-def test_no_search_in_the_whole_space_finds_a_cheaper_path(quadrature):
+def test_search_in_the_whole_space_finds_no_cheaper_path(quadrature):
     """The plane of the ends is enough: noise that leaves it is taken back or costs."""
     d, n = 12, 10
     a, b = normal(1, d, dtype=torch.float64), normal(1, d, seed=1, dtype=torch.float64)
@@ -103,11 +103,11 @@ def test_no_search_in_the_whole_space_finds_a_cheaper_path(quadrature):
     best = cost(path(a, b, n).seeds).item()
     for seed in range(2):
         start = line + 0.3 * normal(n - 2, d, seed=seed, dtype=torch.float64)
-        found = Descent(3000, 1e-13)(lambda x: cost(torch.cat([a, x, b])[None])[0], start)
-        assert found.losses[-1] == pytest.approx(best, rel=1e-5)
+        result = Descent(3000, 1e-13)(lambda x: cost(torch.cat([a, x, b])[None])[0], start)
+        assert result.losses[-1] == pytest.approx(best, rel=1e-5)
 
 
-def test_as_cheap_as_adam_makes_it():
+def test_norm_aware_path_is_as_cheap_as_one_by_adam():
     """Adam, as the paper has it, from a straight line; in coordinates of the plane for speed."""
     a, b = pair(15.8, 16.3, 1.58, d=256)
     path = NAOPath(resolution=12)
@@ -124,7 +124,7 @@ def test_as_cheap_as_adam_makes_it():
     assert cost(reference.seeds).item() < 1.005 * loss.item()
 
 
-def test_midpoints_let_a_path_zigzag_and_simpson_does_not():
+def test_path_zigzags_with_midpoint_and_not_with_simpson():
     prior = NormPrior(16384)
     a, b = pair(prior.mode + 6, prior.mode - 5, 1.58, d=16384)
 
@@ -135,7 +135,7 @@ def test_midpoints_let_a_path_zigzag_and_simpson_does_not():
     assert overshoot("midpoint") > 3 and overshoot("simpson") < 0.5
 
 
-def test_points_are_evenly_spaced_and_asking_for_few_gives_some_of_many():
+def test_points_are_evenly_spaced_and_few_are_a_subset_of_many():
     a, b = normal(1, 1024), normal(1, 1024, seed=1)
     path = NAOPath(resolution=49)
     many, few = path(a, b, 49).seeds, path(a, b, 5).seeds
@@ -144,7 +144,7 @@ def test_points_are_evenly_spaced_and_asking_for_few_gives_some_of_many():
     assert steps.std() < 0.03 * steps.mean()
 
 
-def test_the_loss_never_rises_and_iterations_may_run_out():
+def test_loss_of_the_norm_aware_path_never_rises():
     a, b = normal(1, 1024), normal(1, 1024, seed=1)
     losses = NAOPath()(a, b, 50).losses[0]
     assert all(later <= earlier for earlier, later in zip(losses, losses[1:], strict=False))
@@ -152,21 +152,21 @@ def test_the_loss_never_rises_and_iterations_may_run_out():
     assert short.stalled == [False] and len(short.losses[0]) == 4
 
 
-def test_cost_does_not_depend_on_the_axes():
+def test_path_cost_is_invariant_under_rotation():
     path = normal(2, 7, 64, dtype=torch.float64)
     turned = path @ torch.linalg.qr(normal(64, 64, seed=1, dtype=torch.float64)).Q
     cost = PathCost(NormPrior(64))
     assert torch.allclose(cost(path), cost(turned))
 
 
-def test_fifty_points_at_the_size_of_stable_diffusion_take_seconds():
+def test_norm_aware_path_at_the_size_of_stable_diffusion_takes_seconds():
     a, b = normal(1, 4, 64, 64), normal(1, 4, 64, 64, seed=1)
     began = time.process_time()
     NAOPath()(a, b, 50)
     assert time.process_time() - began < 5
 
 
-def test_bad_arguments_are_refused():
+def test_invalid_arguments_raise_user_error():
     with pytest.raises(UserError, match="simpson or midpoint"):
         PathCost(NormPrior(16), "trapezoid")
     with pytest.raises(UserError, match="at least 3"):

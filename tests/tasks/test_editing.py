@@ -15,6 +15,7 @@ from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 from fpinv.inverters.adjustment import PromptAware
 from fpinv.inverters.ddim import DDIM
+from fpinv.reporting.grid import strip
 from fpinv.run.folder import RunFolder
 from fpinv.tasks.editing import Editing
 from fpinv.tasks.task import Settings
@@ -44,14 +45,14 @@ def left_half():
 
 def example(target=TARGETS[0], image="one", **case):
     edit = target if isinstance(target, Edit) else Edit(target)
-    known = {"mask": left_half, "truth": lambda: picture(9)} | case
+    facts = {"mask": left_half, "truth": lambda: picture(9)} | case
     seed = sum(map(ord, image))
     return Example(
         f"{image}-{edit.prompt.replace(' ', '_')}",
         PROMPT,
         picture(seed),
         attributes={"change": "colour", "background": "white"},
-        case=EditCase(edit, image, **known),
+        case=EditCase(edit, image, **facts),
     )
 
 
@@ -65,7 +66,7 @@ def run(model, items, task=None, inverter=None, **change):
 
 @dataclass(frozen=True)
 class Counting(DDIM):
-    """Notes how many images each call inverts."""
+    """DDIM inversion that records the number of images of each call."""
 
     counts: tuple = ()
 
@@ -74,7 +75,7 @@ class Counting(DDIM):
         return super().invert(denoiser, z0, condition)
 
 
-def test_a_record_is_complete_and_its_strip_shows_it_all(model):
+def test_record_of_an_edit_is_complete(model):
     blended = example(Edit(TARGETS[0], blend=("red", "blue")))
     record = run(model, [blended, example(TARGETS[1])], inverter=EXACT, guidance=2.0)[0]
     m = record.metrics
@@ -87,31 +88,29 @@ def test_a_record_is_complete_and_its_strip_shows_it_all(model):
     assert record.texts == {"target": TARGETS[0], "change": "colour"}
     names = ["original", "reconstruction", "edit", "mask", "truth"]
     assert list(record.images) == [*names, "strip"]
-    assert record.images["strip"].size == (5 * SIZE + 4 * 2, SIZE)
-    shown = np.asarray(record.images["strip"])
-    for k, name in enumerate(names):
-        assert np.array_equal(shown[:, k * 66 : k * 66 + 64], np.asarray(record.images[name]))
+    expected = strip({name: record.images[name] for name in names})
+    assert np.array_equal(np.asarray(record.images["strip"]), np.asarray(expected))
 
 
-def test_what_is_unknown_is_none(model):
+def test_metrics_without_mask_or_truth_are_none(model):
     record = run(model, [example(mask=None, truth=None)])[0]
     for name in ("truth_psnr", "background_psnr", "background_ssim", "background_mse"):
         assert record.metrics[name] is None
     assert list(record.images) == ["original", "reconstruction", "edit", "mask", "strip"]
 
 
-def test_some_may_be_known_and_others_not(model):
+def test_masks_and_truths_may_be_missing_for_some_cases(model):
     items = [example(), example(TARGETS[1], mask=None), example(TARGETS[2], truth=None)]
-    known = [(r.metrics["truth_psnr"], r.metrics["background_psnr"]) for r in run(model, items)]
+    mixed = [(r.metrics["truth_psnr"], r.metrics["background_psnr"]) for r in run(model, items)]
     alone = [
         (r.metrics["truth_psnr"], r.metrics["background_psnr"]) for r in run(model, items[:1])
     ]
-    assert [(a is None, b is None) for a, b in known] == [(0, 0), (0, 1), (1, 0)]
-    assert known[0] == pytest.approx(alone[0], rel=1e-4)
+    assert [(a is None, b is None) for a, b in mixed] == [(0, 0), (0, 1), (1, 0)]
+    assert mixed[0] == pytest.approx(alone[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 8])
-def test_an_image_is_inverted_once_whatever_the_batches(model, batch_size):
+def test_image_is_inverted_once_at_every_batch_size(model, batch_size):
     items = [example(t, image) for image in ("one", "two") for t in TARGETS]
     inverter = Counting(counts=([],))
     records = run(model, items, inverter=inverter, batch_size=batch_size)
@@ -123,7 +122,7 @@ def test_an_image_is_inverted_once_whatever_the_batches(model, batch_size):
             assert a.metrics[name] == pytest.approx(b.metrics[name], rel=1e-3)
 
 
-def test_what_was_free_does_not_depend_on_who_else_is_edited(model):
+def test_blend_mask_does_not_depend_on_the_batch(model):
     items = [example(Edit(TARGETS[0], blend=("blue",))), example(TARGETS[1])]
     task = Editing(recipe=PromptToPrompt(blend_threshold=0.99))
     together, alone = run(model, items, task), run(model, items, task, batch_size=1)
@@ -134,37 +133,37 @@ def test_what_was_free_does_not_depend_on_who_else_is_edited(model):
     assert together[0].metrics["blend_share"] < 1 == together[1].metrics["blend_share"]
 
 
-def test_the_identity_edit_is_the_reconstruction(model):
+def test_identity_edit_equals_the_reconstruction(model):
     record = run(model, [example(PROMPT)], inverter=EXACT)[0]
     edit, source = (np.asarray(record.images[n]) for n in ("edit", "reconstruction"))
     assert np.array_equal(edit, source)
 
 
-def test_targets_have_the_tasks_guidance_and_sources_the_runs(model):
+def test_targets_take_the_guidance_of_the_task_and_sources_of_the_run(model):
     low, high = (run(model, [example()], Editing(guidance=g))[0] for g in (1.0, 6.0))
-    same = run(model, [example()], Editing(guidance=None))[0]
-    assert low.metrics["background_mse"] == pytest.approx(same.metrics["background_mse"])
+    default = run(model, [example()], Editing(guidance=None))[0]
+    assert low.metrics["background_mse"] == pytest.approx(default.metrics["background_mse"])
     assert high.metrics["background_mse"] != pytest.approx(low.metrics["background_mse"])
-    for record in (high, same):
+    for record in (high, default):
         expected = pytest.approx(low.metrics["reconstruction_psnr"], rel=1e-5)
         assert record.metrics["reconstruction_psnr"] == expected
 
 
-def test_the_blend_can_be_turned_off_and_the_recipe_changed(model):
+def test_blend_and_recipe_are_options_of_the_task(model):
     item = example(Edit(TARGETS[0], blend=("blue",)))
     assert run(model, [item], Editing(blend=False))[0].metrics["blend_share"] == 1
     a, b = (run(model, [item], Editing(recipe=PromptToPrompt(s)))[0] for s in (0.0, 1.0))
     assert a.metrics["truth_psnr"] != b.metrics["truth_psnr"]
 
 
-def test_the_adjustment_takes_part(model):
+def test_adjustment_precedes_the_inversion(model):
     adjusted = run(model, [example()], Editing(adjustment=PromptAware(1, 1)), EXACT)[0]
     assert adjusted.metrics["reconstruction_latent_psnr"] > 60
     plain = run(model, [example()], inverter=EXACT)[0]
     assert adjusted.metrics["truth_psnr"] != plain.metrics["truth_psnr"]
 
 
-def test_learned_measures_plug_in(model):
+def test_learned_metrics_are_recorded_by_their_names(model):
     class Distance:
         def __init__(self, name):
             self.name = name
@@ -191,17 +190,17 @@ def test_learned_measures_plug_in(model):
         similarity=Clip(), perceptual=Distance("lpips"), structure=Distance("dino"), reader=reader
     )
     after = {"background": "white", "objects": []}
-    known, unknown = run(model, [example(attributes=after), example(TARGETS[1])], task)
+    scene, photo = run(model, [example(attributes=after), example(TARGETS[1])], task)
     for name in ("clip_toy", "clip_toy_direction", "lpips", "dino"):
-        assert known.metrics[name] != 0
-    assert known.metrics["kept_accuracy"] == 1 and unknown.metrics["kept_accuracy"] is None
-    assert read == [1]  # nothing is read where nothing is known
+        assert scene.metrics[name] != 0
+    assert scene.metrics["kept_accuracy"] == 1 and photo.metrics["kept_accuracy"] is None
+    assert read == [1], "the second example has no attributes to be read"
     run(model, [example()], task)
     assert read == [1]
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "message"),
     [
         (example(Edit(TARGETS[0], blend=("moon",))), "word to blend 'moon' is in neither"),
         (example(" "), "the prompt ' ' is empty"),
@@ -212,53 +211,57 @@ def test_learned_measures_plug_in(model):
         (replace(example(), prompt=""), "the prompt '' is empty"),
     ],
 )
-def test_an_edit_that_cannot_be_made_fails_alone(model, broken, said):
+def test_impossible_edit_fails_alone(model, broken, message):
     records = run(model, [example(TARGETS[1]), replace(broken, id="x"), example(TARGETS[2])])
     assert [r.error is None for r in records] == [True, False, True]
-    assert records[1].id == "x" and said in records[1].error and "\n" not in records[1].error
+    assert records[1].id == "x" and message in records[1].error and "\n" not in records[1].error
 
 
-def test_nothing_but_broken_edits_is_no_crash(model):
+def test_batch_of_unreadable_images_yields_their_errors(model):
     broken = [replace(example(), id=str(k), image=None) for k in range(3)]
     assert all(r.error for r in run(model, broken))
 
 
-def test_a_data_set_of_another_kind_is_refused(model):
-    with pytest.raises(UserError, match="asks no edits: use one of edits, e.g. scene_edits"):
+def test_data_set_without_edits_raises_user_error(model):
+    with pytest.raises(
+        UserError, match="has no edits: use one that has, e.g. dataset=scene_edits"
+    ):
         run(model, [Example("x", PROMPT, picture())])
 
 
-def test_a_diverged_edit_fails_alone(model):
+def test_diverged_edit_fails_alone(model):
     class Diverging(DDIM):
         def invert(self, denoiser, z0, condition):
-            found = super().invert(denoiser, z0, condition)
-            found.noise[0] = float("nan")
-            return found
+            inversion = super().invert(denoiser, z0, condition)
+            inversion.noise[0] = float("nan")
+            return inversion
 
     records = run(model, [example(), example(TARGETS[1], "two")], inverter=Diverging())
     assert [r.error is None for r in records] == [False, True]
     assert "not finite" in records[0].error
 
 
-def test_saved_inversions_are_taken_instead_of_inverting(model, tmp_path):
+def test_saved_inversions_replace_the_inversion(model, tmp_path):
     items = [example(t) for t in TARGETS]
     folder, about = RunFolder(tmp_path / "run"), {"model": "tiny", "steps": 3}
-    first = run(model, items, inverter=Counting(counts=([],)))
-    for record in first:
+    inverted = run(model, items, inverter=Counting(counts=([],)))
+    for record in inverted:
         folder.append(record, about)
     assert len(list((folder.path / "inversions").iterdir())) == 1
     inverter = Counting(counts=([],))
     again = run(model, items, Editing(inversions=str(folder.path)), inverter)
     assert inverter.counts == ([],)
-    for a, b in zip(first, again, strict=True):
+    for a, b in zip(inverted, again, strict=True):
         assert a.metrics["truth_psnr"] == b.metrics["truth_psnr"]
 
-    other = run(model, [replace(items[0], prompt="a red sun")], Editing(inversions=folder.path))
-    assert "was made with prompt 'a red star', not 'a red sun'" in other[0].error
+    mismatched = run(
+        model, [replace(items[0], prompt="a red sun")], Editing(inversions=folder.path)
+    )
+    assert "was made with prompt 'a red star', not 'a red sun'" in mismatched[0].error
     missing = run(model, [example(image="two")], Editing(inversions=folder.path))
     assert "two.safetensors: no such inversion" in missing[0].error
 
 
-def test_a_folder_without_inversions_is_refused_at_once(tmp_path):
+def test_folder_without_inversions_raises_user_error_on_creation(tmp_path):
     with pytest.raises(UserError, match="holds no inversions: name the folder of a run"):
         Editing(inversions=str(tmp_path))

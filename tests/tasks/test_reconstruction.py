@@ -11,6 +11,7 @@ from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
+from fpinv.sampling import sample
 from fpinv.tasks.reconstruction import Reconstruction
 from fpinv.tasks.task import Settings
 
@@ -60,20 +61,20 @@ def test_record_of_one_image_is_complete():
     assert len(record.series["residual"]) == 10 and record.series["iterations"] == [3] * 10
     traces = [record.series[f"residual_{n}"] for n in (1, 2, 3)]
     assert traces[2] == record.series["residual"] and "residual_4" not in record.series
-    assert all(first > second > third for first, second, third in zip(*traces, strict=True))
+    assert all(a > b > c for a, b, c in zip(*traces, strict=True))
     assert m["residual"] == pytest.approx(np.mean(record.series["residual"]))
     assert set(record.images) == {"original", "ceiling", "reconstruction", "difference"}
     original = np.asarray(record.images["original"])
     assert np.array_equal(original, np.asarray(examples()[0].image))
 
 
-def test_psnr_is_that_of_the_pictures():
+def test_psnr_equals_that_of_the_pictures():
     record = run(DDIM())[0]
     a, b = (np.asarray(record.images[n], float) / 255 for n in ("original", "reconstruction"))
     assert record.metrics["psnr"] == pytest.approx(-10 * np.log10(((a - b) ** 2).mean()), abs=0.1)
 
 
-def test_explicit_methods_solve_no_equation():
+def test_residual_of_explicit_methods_is_none():
     record = run(DDIM())[0]
     assert record.metrics["residual"] is None and record.metrics["iterations"] is None
     assert run(IFE())[0].metrics["residual"] > 0
@@ -87,7 +88,7 @@ def test_results_do_not_depend_on_the_batch(batch_size):
         assert column(a, name) == pytest.approx(column(b, name), rel=1e-4)
 
 
-def test_an_unreadable_image_fails_alone(tmp_path):
+def test_unreadable_image_fails_alone(tmp_path):
     items, broken = examples(), tmp_path / "broken.jpg"
     broken.write_bytes(b"no jpeg")
     items[1] = Example("e1", "broken", broken)
@@ -99,7 +100,7 @@ def test_an_unreadable_image_fails_alone(tmp_path):
     assert all(r.error for r in run(items=everything))
 
 
-def test_generated_images_tell_the_seed_error():
+def test_generated_images_have_a_seed_error():
     items = [Example(f"g{k}", f"prompt {k}", seed=k) for k in range(3)]
     exact = Reconstruction(invert_known=True)
     recovered = run(EXACT, items, exact)
@@ -114,10 +115,8 @@ def test_generated_images_tell_the_seed_error():
     )
 
 
-def test_the_seed_of_a_generated_image_is_that_of_a_stock_pipeline():
-    """The picture is what sampling from ``torch.manual_seed(seed)``'s noise gives."""
-    from fpinv.sampling import sample
-
+def test_generated_image_equals_sampling_from_the_stock_seed():
+    """The stock pipeline draws its noise after ``torch.manual_seed(seed)``."""
     model = toy.ToyModel()
     noise = torch.randn(1, *toy.SHAPE, generator=torch.Generator().manual_seed(7))
     latents = sample(model.denoiser(10), noise, model.condition(["p"], 2.0))
@@ -126,14 +125,14 @@ def test_the_seed_of_a_generated_image_is_that_of_a_stock_pipeline():
     assert np.array_equal(np.asarray(record.images["original"]), expected)
 
 
-def test_adjustment_moves_what_is_inverted_and_costs_evaluations():
+def test_adjustment_moves_the_latents_and_costs_evaluations():
     record = run(task=Reconstruction(adjustment=PromptAware()))[0]
     assert record.metrics["adjustment_distance"] > 0
     assert record.metrics["adjust_nfe_calls"] == 4
     assert record.metrics["latent_psnr"] > 100
 
 
-def test_a_learned_distance_is_reported_under_its_own_name():
+def test_learned_distance_is_recorded_by_its_name():
     class Distance:
         name = "lpips_alex"
 
@@ -146,14 +145,14 @@ def test_a_learned_distance_is_reported_under_its_own_name():
 
 
 @pytest.mark.parametrize(("batch_size", "tolerance"), [(1, 0), (4, 1e-4)])
-def test_a_run_in_two_parts_gives_the_same_records(batch_size, tolerance):
-    """What a resumed run does: the examples that are left, in other batches."""
+def test_interrupted_run_yields_equal_records(batch_size, tolerance):
+    """A resumed run does the remaining examples, in other batches."""
     task = Reconstruction(adjustment=PromptAware())
     inverter = FixedPoint(8, 1e-3)
     whole = run(inverter, task=task, batch_size=batch_size)
-    parts = run(inverter, examples()[:2], task, batch_size=batch_size)
-    parts += run(inverter, examples()[2:], task, batch_size=batch_size)
-    for a, b in zip(whole, parts, strict=True):
+    resumed = run(inverter, examples()[:2], task, batch_size=batch_size)
+    resumed += run(inverter, examples()[2:], task, batch_size=batch_size)
+    for a, b in zip(whole, resumed, strict=True):
         for name in a.metrics.keys() - {"seconds_per_image"}:
             expected = pytest.approx(b.metrics[name], rel=tolerance, abs=0)
             assert a.metrics[name] == expected, name
@@ -162,12 +161,12 @@ def test_a_run_in_two_parts_gives_the_same_records(batch_size, tolerance):
             assert torch.equal(a.inversion.noise, b.inversion.noise)
 
 
-def test_a_diverged_image_fails_alone():
+def test_diverged_image_fails_alone():
     class Diverging(DDIM):
         def invert(self, denoiser, z0, condition):
-            found = super().invert(denoiser, z0, condition)
-            found.noise[1] = float("nan")
-            return found
+            inversion = super().invert(denoiser, z0, condition)
+            inversion.noise[1] = float("nan")
+            return inversion
 
     records = run(Diverging(), batch_size=3)
     assert [r.error is None for r in records] == [True, False, True, True, False]
@@ -175,13 +174,13 @@ def test_a_diverged_image_fails_alone():
 
 
 @pytest.mark.parametrize("inverter", [DDIM(), FixedPoint(3), IFE(), EDICT(), Auto()])
-def test_a_network_that_overflows_in_half_precision_is_named(inverter):
+def test_overflow_in_half_precision_names_the_remedy(inverter):
     records = list(Reconstruction()(toy.Overflowing(), inverter, examples(2), settings()))
     for record in records:
         assert "not finite; fp16 ends at 65504: try precision=bf16 or fp32" in record.error
 
 
-def test_any_failure_of_a_decoder_costs_one_image():
+def test_decoder_failure_costs_one_image():
     def draw():
         raise ZeroDivisionError("odd header")
 
@@ -192,7 +191,7 @@ def test_any_failure_of_a_decoder_costs_one_image():
     assert "odd header" in records[1].error and "e1" in records[1].error
 
 
-def test_examples_with_and_without_an_image_may_be_mixed():
+def test_examples_with_and_without_an_image_mix():
     items = [*examples(2), Example("g", "prompt", seed=1), Example("n", "neither"), *examples(1)]
     records = run(items=items, batch_size=8)
     assert [r.id for r in records] == ["e0", "e1", "g", "n", "e0"]
@@ -200,5 +199,5 @@ def test_examples_with_and_without_an_image_may_be_mixed():
     assert "neither an image nor a seed" in records[3].error
 
 
-def test_the_summary_always_has_what_the_task_names():
+def test_record_has_all_metrics_that_the_task_names():
     assert set(Reconstruction.metrics) <= run()[0].metrics.keys()

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention, AttentionProcessor
+from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -21,13 +20,49 @@ COARSE = 2  # halvings after which a grid's side is a quarter of the latent's
 BLOCK = re.compile(r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\..*\.processor$")
 
 
+class Processor(Protocol):
+    """An attention processor of diffusers, as a UNet's transformer blocks call it."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None,
+        attention_mask: Tensor | None,
+        temb: Tensor | None,
+        /,
+    ) -> Tensor:
+        """Return the output of the attention layer ``attn``."""
+
+
+class UNet(Protocol):
+    """The members of ``diffusers.UNet2DConditionModel`` that editing uses, with their types.
+
+    diffusers annotates its processors as a union of all that it has ever had, most of which no
+    UNet can call, and leaves most other members without a type.
+    """
+
+    config: Any
+    _compiled_call_impl: object
+
+    @property
+    def attn_processors(self) -> dict[str, Processor]:
+        """The processors by name."""
+
+    def set_attn_processor(self, processors: dict[str, Processor], /) -> None:
+        """Put processors in place, by name."""
+
+    def get_submodule(self, name: str, /) -> Any:  # noqa: ANN401 - a module of any class
+        """Return the module with a dotted name."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """One attention layer.
 
     Arguments:
-        cross: Whether it attends to the prompt; else to the picture itself.
-        level: How often the latent's sides are halved where it stands.
+        cross: True for attention to the prompt, False for attention to the picture itself.
+        level: How often the latent's sides are halved where the layer stands.
     """
 
     cross: bool
@@ -35,25 +70,25 @@ class Layer:
 
 
 class Control(Protocol):
-    """What an editing run does to the attention of one network call.
+    """A function that looks at, or replaces, the attention of one network call.
 
     Queries, keys and values are (rows, heads, positions, width), rows being those of the network.
     """
 
     def attends(self, layer: Layer) -> bool:
-        """Whether the layer's attention is to be changed or looked at in this call."""
+        """Return whether :meth:`attention` is to compute the layer in this call."""
 
     def attention(self, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """What the layer answers instead: (rows, heads, positions, width)."""
+        """Return the layer's attention, shape (rows, heads, positions, width)."""
 
 
-class _Processor:
-    """Asks the control where it has a say; everything else is left to the layer's own processor.
+class _ControlledProcessor:
+    """A processor that asks the control first, and else runs the layer's own processor.
 
     The layers of a UNet's transformer blocks have neither norms nor masks nor residuals inside.
     """
 
-    def __init__(self, layer: Layer, inner: AttentionProcessor, control: Control) -> None:
+    def __init__(self, layer: Layer, inner: Processor, control: Control) -> None:
         self._layer, self._inner, self._control = layer, inner, control
 
     def __call__(
@@ -76,44 +111,45 @@ class _Processor:
                 (attn.to_v, context),
             )
         )
-        answer = self._control.attention(self._layer, query, key, value)
-        return attn.to_out[1](attn.to_out[0](answer.transpose(1, 2).flatten(2)))
+        output = self._control.attention(self._layer, query, key, value)
+        project, dropout = attn.to_out
+        return dropout(project(output.transpose(1, 2).flatten(2)))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Fused attention softmax(q k' / sqrt(width)) v, which never shows its probabilities."""
+    """Return softmax(q k' / sqrt(width)) v by a fused kernel, which hides the probabilities."""
     return scaled_dot_product_attention(query, key, value)
 
 
 def probabilities(query: Tensor, key: Tensor) -> Tensor:
-    """The probabilities themselves, in float32: (rows, heads, queries, keys)."""
+    """Return softmax(q k' / sqrt(width)) in float32, shape (rows, heads, queries, keys)."""
     scores = query.float() @ key.float().transpose(-1, -2)
     return (scores / query.shape[-1] ** 0.5).softmax(-1)
 
 
-def find_layers(unet: UNet2DConditionModel) -> dict[str, Layer]:
-    """The attention layers of a UNet's transformer blocks, by the name of their processor.
+def find_layers(unet: UNet) -> dict[str, Layer]:
+    """Return the attention layers of a UNet's transformer blocks by the name of their processor.
 
     Raises:
-        UserError: it has no cross-attention of the kind that Stable Diffusion has, so that no
-            prompt could be edited.
+        UserError: the UNet has no cross-attention of the kind that Stable Diffusion has, so that
+            no prompt could be edited.
     """
     blocks = len(unet.config.down_block_types)
-    found = {
+    layers = {
         name: Layer(unet.get_submodule(name.removesuffix(".processor")).is_cross_attention, level)
         for name in unet.attn_processors
         if (level := _level(name, blocks)) is not None
     }
-    if not any(layer.cross for layer in found.values()):
+    if not any(layer.cross for layer in layers.values()):
         raise UserError(
             f"{type(unet).__name__} has no cross-attention layer that can be edited: use a model "
             "of Stable Diffusion's kind"
         )
-    return found
+    return layers
 
 
 def _level(name: str, blocks: int) -> int | None:
-    """How often the sides are halved where a layer stands, which its name tells."""
+    """Return how often the sides are halved at a processor, going by its name."""
     if (place := BLOCK.match(name)) is None:
         return None
     side, number = place[1], int(place[2] or 0)
@@ -121,29 +157,32 @@ def _level(name: str, blocks: int) -> int | None:
 
 
 def coarse_level(layers: Mapping[str, Layer], cross: bool) -> int:
-    """The level from which on layers of one kind count as coarse.
+    """Return the level from which on cross- or self-attention layers count as coarse.
 
     There the grid's side is at most a quarter of the latent's; where no layer is as coarse as
-    that, the level of the coarsest.
+    that, the level is that of the coarsest.
     """
     return min(COARSE, max(layer.level for layer in layers.values() if layer.cross == cross))
 
 
 @contextmanager
-def controlled(unet: UNet2DConditionModel, control: Control) -> Iterator[None]:
-    """Puts the attention layers of a UNet under control; afterwards they are as before."""
+def controlled(unet: UNet, control: Control) -> Iterator[None]:
+    """Put the attention layers of a UNet under control for the length of a block."""
     before = unet.attn_processors
     layers = find_layers(unet)
-    taken = {name: _Processor(layer, before[name], control) for name, layer in layers.items()}
+    replaced: dict[str, Processor] = {
+        name: _ControlledProcessor(layer, before[name], control) for name, layer in layers.items()
+    }
+    # set_attn_processor empties the dictionary that it is given, hence the copies.
     try:
-        unet.set_attn_processor(dict(before) | taken)
+        unet.set_attn_processor(before | replaced)
         with _eager(unet):
             yield
     finally:
         unet.set_attn_processor(dict(before))
 
 
-def _eager(unet: UNet2DConditionModel) -> AbstractContextManager[None]:
-    """Sets compilation aside, which would bake one step's control into the network."""
+def _eager(unet: UNet) -> AbstractContextManager[None]:
+    """Set compilation aside, which would bake one step's control into the network."""
     compiled = unet._compiled_call_impl is not None
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

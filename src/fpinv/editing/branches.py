@@ -1,4 +1,4 @@
-"""Sources and targets in one batch: who is whose source, and what is done to whom when."""
+"""The sources and targets of one batch, and the plans of all targets as tensors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fpinv.editing.tokens import Tokens
 
 
 @dataclass(frozen=True)
-class Target:
-    """One target branch.
+class TargetBranch:
+    """One target of an editing run.
 
     Arguments:
-        tokens: Its prompt.
+        tokens: The target prompt.
         source: Number of the source branch that it edits.
-        controllers: What keeps it close to that source, applied in turn.
+        controllers: Changes to its attention and latents, applied in turn.
     """
 
     tokens: Tokens
@@ -33,11 +33,11 @@ class Branches:
 
     Arguments:
         sources: The B source prompts.
-        targets: The T targets; any number a source.
+        targets: The T targets; any number of them for a source.
     """
 
     sources: tuple[Tokens, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[TargetBranch, ...]
 
     def __len__(self) -> int:
         return len(self.sources) + len(self.targets)
@@ -49,14 +49,14 @@ class Branches:
 
     @property
     def origins(self) -> list[int]:
-        """The source of each target."""
+        """The number of each target's source."""
         return [target.source for target in self.targets]
 
     def plans(self, moment: Moment) -> Plans:
-        """What is done to all targets at a moment."""
+        """Return the plans of all targets at a moment."""
         return Plans.stack([self._plan(target, moment) for target in self.targets])
 
-    def _plan(self, target: Target, moment: Moment) -> Plan:
+    def _plan(self, target: TargetBranch, moment: Moment) -> Plan:
         plan = Plan.untouched(target.tokens.length)
         for controller in target.controllers:
             plan = controller(plan, self.sources[target.source], target.tokens, moment)
@@ -65,19 +65,20 @@ class Branches:
 
 @dataclass(frozen=True)
 class Plans:
-    """The plans of all T targets at one moment, as tensors; see :class:`Plan`.
+    """The plans (:class:`~fpinv.editing.controllers.Plan`) of all T targets at one moment.
 
     Arguments:
-        source: S of each target, (T, L, L).
-        own: d of each, (T, L).
-        self_attention: Whether it takes the source's self-attention, (T,).
-        words: The words whose maps it gathers, in its source and in itself, (T, 2, L).
-        threshold: Part of a map's maximum that shows the words, (T,).
-        blended: Whether its latents are blended now, (T,).
+        source_weights: S of each target, (T, L, L).
+        target_weights: d of each target, (T, L).
+        self_attention: Marks the targets that take their source's self-attention, (T,).
+        words: Marks the words whose maps are gathered, in the source and in the target,
+            (T, 2, L).
+        threshold: Share of a map's maximum from which on a pixel belongs to the words, (T,).
+        blended: Marks the targets whose latents are blended now, (T,).
     """
 
-    source: Tensor
-    own: Tensor
+    source_weights: Tensor
+    target_weights: Tensor
     self_attention: Tensor
     words: Tensor
     threshold: Tensor
@@ -85,12 +86,12 @@ class Plans:
 
     @classmethod
     def stack(cls, plans: Sequence[Plan]) -> Plans:
-        """The plans of several targets as one; their prompts have the same number L of tokens."""
+        """Stack the plans of several targets, whose prompts have the same number L of tokens."""
         blends = [plan.blend for plan in plans]
-        nowhere = torch.zeros(2, len(plans[0].own))
+        nowhere = torch.zeros(2, len(plans[0].target_weights))
         return cls(
-            torch.stack([plan.source for plan in plans]),
-            torch.stack([plan.own for plan in plans]),
+            torch.stack([plan.source_weights for plan in plans]),
+            torch.stack([plan.target_weights for plan in plans]),
             torch.tensor([plan.self_attention for plan in plans]),
             torch.stack([torch.stack([b.source, b.target]) if b else nowhere for b in blends]),
             torch.tensor([b.threshold if b else 0.0 for b in blends]),
@@ -99,10 +100,10 @@ class Plans:
 
     @property
     def changes_prompt(self) -> bool:
-        """Whether any target's cross-attention differs from its own."""
-        return bool(self.source.any() or (self.own != 1).any())
+        """True if the cross-attention of any target is changed."""
+        return bool(self.source_weights.any() or (self.target_weights != 1).any())
 
     @property
     def gathers(self) -> bool:
-        """Whether maps of any words are wanted."""
+        """True if the maps of any words are gathered."""
         return bool(self.words.any())

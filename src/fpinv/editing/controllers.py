@@ -1,13 +1,12 @@
-r"""What prompt-to-prompt editing does to a target's attention, as values that compose.
+r"""Prompt-to-prompt's changes to a target's attention, as values that compose.
 
 Let :math:`P_s` and :math:`P_t` be the cross-attention probabilities (pixels x tokens) of the
 source and of a target. Every controller of the paper is linear in them:
 
 .. math:: P_t' = P_s S + P_t \operatorname{diag}(d)
 
-so a controller is a function from one :class:`Plan` (S, d, and what happens to self-attention and
-to the latents) to the next, and controllers compose by being applied in turn. Nothing is kept
-between steps.
+so a controller is a function from one :class:`Plan` (S, d, and the changes to self-attention and
+to the latents) to the next, and controllers compose by being applied in turn. They have no state.
 
 References:
     | Prompt-to-Prompt Image Editing with Cross Attention Control (Hertz et al., 2022)
@@ -29,13 +28,13 @@ from fpinv.editing.tokens import Tokens, align
 from fpinv.errors import UserError
 from fpinv.run.messages import nearest
 
-Steps = float | tuple[float, float]
-"""A part of the sampling, as fractions from its noisy start: (first, last), or (0, last)."""
+Interval = float | tuple[float, float]
+"""A part of the sampling, as fractions from its noisy start: (begin, end), or the end alone."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where in the sampling a step is.
+    """The place of a step in the sampling.
 
     Arguments:
         number: Steps taken before it: 0 at the noise end, N after the last.
@@ -45,37 +44,37 @@ class Moment:
     number: int
     steps: int
 
-    def within(self, part: Steps) -> bool:
-        """Whether the step belongs to a part of the sampling."""
-        first, last = _bounds(part)
-        return round(first * self.steps) <= self.number < round(last * self.steps)
+    def within(self, interval: Interval) -> bool:
+        """Return whether the step belongs to a part of the sampling."""
+        begin, end = _bounds(interval)
+        return round(begin * self.steps) <= self.number < round(end * self.steps)
 
 
-def _bounds(part: Steps) -> tuple[float, float]:
-    """The part as two fractions.
+def _bounds(interval: Interval) -> tuple[float, float]:
+    """Return the begin and the end of an interval as two fractions.
 
     Raises:
-        UserError: it is not one number or two in order, in [0, 1].
+        UserError: the interval is not one number or two in order, in [0, 1].
     """
-    bounds = tuple(part) if isinstance(part, (tuple, list)) else (0, part)
+    bounds = tuple(interval) if isinstance(interval, (tuple, list)) else (0, interval)
     if len(bounds) == 2 and all(isinstance(bound, (int, float)) for bound in bounds):
         if 0 <= bounds[0] <= bounds[1] <= 1:
             return bounds
     raise UserError(
-        f"steps={part} is no part of the sampling: give a fraction of it, e.g. 0.8, or from where "
-        "to where, e.g. (0.1, 0.8)"
+        f"steps={interval} is no part of the sampling: give a fraction of it, e.g. 0.8, or its "
+        "begin and end, e.g. (0.1, 0.8)"
     )
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Where a target may differ from its source.
+    """A limit to where a target may differ from its source.
 
     Arguments:
         source: Marks the words that are looked for in the source's maps, shape (L,).
-        target: The same in the target's maps.
-        threshold: Part of a map's maximum from which on a pixel belongs to the words.
-        active: Whether the latents are blended at this moment, or only maps gathered.
+        target: Marks those that are looked for in the target's maps, shape (L,).
+        threshold: Share of a map's maximum from which on a pixel belongs to the words.
+        active: True if the latents are blended at this moment, False if maps are only gathered.
     """
 
     source: Tensor
@@ -86,31 +85,31 @@ class Blend:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done to one target at one moment.
+    """All changes to one target at one moment.
 
     Arguments:
-        source: S, shape (L, L): what its cross-attention takes from the source's.
-        own: d, shape (L,): the share that it keeps of its own.
-        self_attention: Whether the coarse self-attention is the source's.
-        blend: Where its latents may differ from the source's; None: everywhere.
+        source_weights: S, shape (L, L): weights of the source's cross-attention in the target's.
+        target_weights: d, shape (L,): weights of the target's own cross-attention.
+        self_attention: True if the coarse self-attention is the source's.
+        blend: Limit to where the latents may differ from the source's; None for no limit.
     """
 
-    source: Tensor
-    own: Tensor
+    source_weights: Tensor
+    target_weights: Tensor
     self_attention: bool = False
     blend: Blend | None = None
 
     @classmethod
     def untouched(cls, length: int) -> Plan:
-        """The plan that changes nothing, for L tokens."""
+        """Return the plan that changes nothing, for L tokens."""
         return cls(torch.zeros(length, length), torch.ones(length))
 
 
 class Controller(Protocol):
-    """One change to a plan; a value, so that it can be shared, compared and composed."""
+    """A change to a plan, as a value that can be shared, compared and composed."""
 
     def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
-        """The plan with the change, for this source, this target and this moment.
+        """Return the plan with the change made, for one source, target and moment.
 
         Raises:
             UserError: the change does not fit the prompts.
@@ -119,31 +118,31 @@ class Controller(Protocol):
 
 @dataclass(frozen=True)
 class _CrossAttention:
-    """Gives tokens that answer to one of the source the source's attention for some steps."""
+    """The source's attention for all target tokens that have a partner in the source."""
 
     kind: ClassVar[Kind]
 
-    steps: Steps = 0.8
-    words: Mapping[str, Steps] = field(default_factory=dict)
+    steps: Interval = 0.8
+    words: Mapping[str, Interval] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for part in (self.steps, *self.words.values()):
-            _bounds(part)
+        for interval in (self.steps, *self.words.values()):
+            _bounds(interval)
 
     def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
         matrix = align(source, target, self.kind)
         injected = self._active(target, moment) & (matrix.sum(0) > 0)
         return replace(
             plan,
-            source=torch.where(injected, matrix, plan.source),
-            own=torch.where(injected, 0.0, plan.own),
+            source_weights=torch.where(injected, matrix, plan.source_weights),
+            target_weights=torch.where(injected, 0.0, plan.target_weights),
         )
 
     def _active(self, target: Tokens, moment: Moment) -> Tensor:
-        """Which tokens are in their time: (L,)."""
+        """Return the mask (L,) of the tokens whose interval the moment is in."""
         active = torch.full((target.length,), moment.within(self.steps))
-        for phrase, part in self.words.items():
-            active[target.locate(phrase)] = moment.within(part)
+        for phrase, interval in self.words.items():
+            active[target.locate(phrase)] = moment.within(interval)
         return active
 
 
@@ -152,8 +151,8 @@ class Replace(_CrossAttention):
     """Word swap: each word of the target takes the attention of the source's word in its place.
 
     Arguments:
-        steps: For how long.
-        words: Words or phrases of the target with a time of their own.
+        steps: Part of the sampling in which the source's attention is taken.
+        words: Words or phrases of the target with a part of the sampling of their own.
 
     Raises:
         UserError: ``steps`` is no part of the sampling; on use, the prompts have unequally many
@@ -170,8 +169,8 @@ class Refine(_CrossAttention):
     The target's other words keep their own.
 
     Arguments:
-        steps: For how long.
-        words: Words or phrases of the target with a time of their own.
+        steps: Part of the sampling in which the source's attention is taken.
+        words: Words or phrases of the target with a part of the sampling of their own.
 
     Raises:
         UserError: as for :class:`Replace`, but for the number of words.
@@ -182,10 +181,10 @@ class Refine(_CrossAttention):
 
 @dataclass(frozen=True)
 class Reweight:
-    """Strengthens or weakens words: their attention times a factor, at every step.
+    """Stronger or weaker words: their attention times a factor, at every step.
 
     Arguments:
-        factors: By word or phrase of the target: above 1 for more, below 1 for less.
+        factors: Factors by word or phrase of the target: above 1 strengthens it, below 1 weakens.
 
     Raises:
         UserError: a factor is no finite number; on use, the target lacks a word.
@@ -202,24 +201,28 @@ class Reweight:
         scale = torch.ones(target.length)
         for phrase, factor in self.factors.items():
             scale[target.locate(phrase)] *= factor
-        return replace(plan, source=plan.source * scale, own=plan.own * scale)
+        return replace(
+            plan,
+            source_weights=plan.source_weights * scale,
+            target_weights=plan.target_weights * scale,
+        )
 
 
 @dataclass(frozen=True)
 class SelfReplace:
-    """The source's self-attention at coarse resolution for some steps: keeps the layout.
+    """The source's self-attention at coarse resolution for some steps, which keeps the layout.
 
     Coarse are the token grids whose side is at most a quarter of the latent's, or the coarsest
     one where there is none.
 
     Arguments:
-        steps: For how long.
+        steps: Part of the sampling in which the source's self-attention is taken.
 
     Raises:
         UserError: ``steps`` is no part of the sampling.
     """
 
-    steps: Steps = 0.4
+    steps: Interval = 0.4
 
     def __post_init__(self) -> None:
         _bounds(self.steps)
@@ -230,7 +233,7 @@ class SelfReplace:
 
 @dataclass(frozen=True)
 class LocalBlend:
-    """Keeps the source's latents wherever neither prompt's maps show the given words.
+    """The source's latents wherever neither prompt's maps show some words.
 
     The maps are the branches' own cross-attention probabilities of the words' tokens on the
     finest coarse grid (see :class:`SelfReplace`), averaged over heads, layers and the steps so
@@ -239,8 +242,8 @@ class LocalBlend:
     Arguments:
         words: Words or phrases; each must be in one of the two prompts and is looked for in the
             maps of every one that has it.
-        threshold: Part of the maximum from which on a pixel belongs to the words, in [0, 1].
-        start: Part of the sampling that passes before the first blend.
+        threshold: Share of the maximum from which on a pixel belongs to the words, in [0, 1].
+        start: Share of the sampling that passes before the first blend.
 
     Raises:
         UserError: no word, or a number out of range; on use, a word that is in neither prompt.

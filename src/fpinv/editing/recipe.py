@@ -1,4 +1,4 @@
-"""The controllers that prompt-to-prompt answers a request with."""
+"""The recipe of prompt-to-prompt: which controllers an edit is made with."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from fpinv.editing.controllers import (
     Controller,
+    Interval,
     LocalBlend,
     Refine,
     Replace,
     Reweight,
     SelfReplace,
-    Steps,
 )
 from fpinv.editing.request import Edit, Kind
 from fpinv.editing.tokens import Tokens, edit_kind
@@ -20,7 +20,7 @@ from fpinv.editing.tokens import Tokens, edit_kind
 
 @dataclass(frozen=True)
 class PromptToPrompt:
-    """Prompt-to-prompt: which controllers an edit is made with, and for how long each.
+    """The controllers of prompt-to-prompt, and the part of the sampling in which each acts.
 
     References:
         | Prompt-to-Prompt Image Editing with Cross Attention Control (Hertz et al., 2022)
@@ -29,29 +29,29 @@ class PromptToPrompt:
     Arguments:
         cross_steps: Part of the sampling in which common words take the source's cross-attention.
         self_steps: Part in which coarse self-attention is the source's.
-        blend_threshold: See :class:`~fpinv.editing.controllers.LocalBlend`.
-        blend_start: Likewise.
+        blend_threshold: ``threshold`` of :class:`~fpinv.editing.controllers.LocalBlend`.
+        blend_start: ``start`` of :class:`~fpinv.editing.controllers.LocalBlend`.
 
     Raises:
         UserError: a part of the sampling or a number is out of range.
     """
 
-    cross_steps: Steps = 0.8
-    self_steps: Steps = 0.4
+    cross_steps: Interval = 0.8
+    self_steps: Interval = 0.4
     blend_threshold: float = 0.3
     blend_start: float = 0.2
 
     def __post_init__(self) -> None:
-        # All four are checked now rather than at the first edit that blends.
+        # The controllers check all four: made here, they fail before the first edit does.
         Replace(self.cross_steps), SelfReplace(self.self_steps), self._blend(("word",))
 
     def controllers(self, edit: Edit, source: Tokens, target: Tokens) -> tuple[Controller, ...]:
-        """The controllers of one edit: its own, or else the recipe's."""
+        """Return the controllers that an edit brings along, or else those of the recipe."""
         if edit.controllers is not None:
             return edit.controllers
-        return tuple(self._chosen(edit, edit.kind or edit_kind(source, target)))
+        return tuple(self._compose(edit, edit.kind or edit_kind(source, target)))
 
-    def _chosen(self, edit: Edit, kind: Kind) -> Iterator[Controller]:
+    def _compose(self, edit: Edit, kind: Kind) -> Iterator[Controller]:
         yield {"replace": Replace, "refine": Refine}[kind](self.cross_steps)
         yield SelfReplace(self.self_steps)
         if edit.reweight:

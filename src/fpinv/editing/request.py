@@ -1,4 +1,4 @@
-"""What is asked of an edit."""
+"""The request for an edit, as a user or a data set writes it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Kind = Literal["replace", "refine"]
 
 @dataclass(frozen=True)
 class Edit:
-    """A target prompt, and what to do to get there.
+    """A target prompt, and options for the way to it.
 
     Arguments:
-        prompt: What the edited image should show.
+        prompt: Description of the edited image.
         kind: ``replace`` or ``refine``; None derives it from the two prompts.
         blend: Words outside which the image should stay; each must be in one of the prompts.
-        reweight: Factors by word of the target: above 1 for more of it, below 1 for less.
-        controllers: Used as they are, in place of those of a recipe; None for the recipe's.
+        reweight: Factors by word of the target: above 1 strengthens it, below 1 weakens it.
+        controllers: Controllers to use in place of the recipe's; None for the recipe's.
 
     Raises:
-        UserError: an unknown kind.
+        UserError: the kind is unknown.
     """
 
     prompt: str

@@ -1,4 +1,4 @@
-"""From one inversion to many edits of its image."""
+"""Edits of inverted images, sampled beside their sources in one batch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.editing.attention import controlled, find_layers
-from fpinv.editing.branches import Branches, Target
+from fpinv.editing.attention import UNet, controlled, find_layers
+from fpinv.editing.branches import Branches, TargetBranch
 from fpinv.editing.controllers import Moment
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
@@ -25,24 +24,24 @@ from fpinv.models.model import Model
 
 
 class _Pipeline(Protocol):
-    unet: UNet2DConditionModel
+    unet: UNet
     tokenizer: PreTrainedTokenizerBase
 
 
 class Editable(Model, Protocol):
-    """A model whose prompt and attention can be reached, as those of Stable Diffusion can."""
+    """A model with a tokenizer and a UNet within reach, such as Stable Diffusion."""
 
     pipeline: _Pipeline
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """Latents of an editing run and what they cost.
+class SampledBranches:
+    """The latents of an editing run and their cost.
 
     Arguments:
         sources: The sources' reconstructions (B, C, h, w).
         targets: The edits (T, C, h, w).
-        masks: Where each target was free to differ at the end, (T, h, w), bool.
+        masks: Marks where each target was free to differ at the end, (T, h, w), bool.
         calls: Network calls.
         rows: Network rows.
     """
@@ -59,9 +58,9 @@ class Edited:
     """One image and its edits.
 
     Arguments:
-        reconstruction: What the source branch gave back, (3, H, W) in [-1, 1].
+        reconstruction: The image of the source branch, (3, H, W) in [-1, 1].
         images: The edits (T, 3, H, W) in [-1, 1].
-        masks: Where each was free to differ, on the latent's grid (T, h, w), bool.
+        masks: Marks where each edit was free to differ, on the latent's grid (T, h, w), bool.
     """
 
     reconstruction: Tensor
@@ -81,26 +80,26 @@ def edit(
     target_guidance: float | None = None,
     recipe: PromptToPrompt | None = None,
 ) -> Edited:
-    """Edits the image of one inversion in any number of ways, in one batch.
+    """Edit the image of one inversion in any number of ways, in one batch.
 
     Arguments:
-        model: What the inversion was made with.
-        inverter: Likewise; its own way back makes the source branch.
-        inversion: Of one image, just made or loaded.
-        source: The prompt that it was inverted under.
-        edits: Target prompts, or :class:`Edit` where there is more to say.
+        model: The model of the inversion.
+        inverter: The inverter of the inversion; its own way back samples the source branch.
+        inversion: The inversion of one image, just computed or loaded.
+        source: The prompt of the inversion.
+        edits: Target prompts, or :class:`~fpinv.editing.request.Edit` for one with options.
         steps: Number N of steps of the inversion's grid.
-        guidance: Guidance of the source branch, which must be what the inversion was made for.
-            An inverter that brings images back at a guidance of its own keeps that.
-        target_guidance: Guidance of the targets; None for ``guidance``.
-        recipe: Which controllers, for how long; None for the defaults.
+        guidance: Guidance scale of the source branch, which must be that of the inversion. An
+            inverter that brings images back at a guidance of its own keeps that.
+        target_guidance: Guidance scale of the targets; None for ``guidance``.
+        recipe: The controllers of an edit that brings none along; None for the defaults.
 
     Raises:
         UserError: prompts, words, numbers or the inversion do not fit.
     """
     branches = plan_branches(model, [source], [edits], recipe or PromptToPrompt())
-    found = sample_branches(model, inverter, inversion, branches, steps, guidance, target_guidance)
-    return Edited(model.decode(found.sources)[0], model.decode(found.targets), found.masks)
+    z = sample_branches(model, inverter, inversion, branches, steps, guidance, target_guidance)
+    return Edited(model.decode(z.sources)[0], model.decode(z.targets), z.masks)
 
 
 def plan_branches(
@@ -109,7 +108,7 @@ def plan_branches(
     edits: Sequence[Sequence[str | Edit]],
     recipe: PromptToPrompt,
 ) -> Branches:
-    """The batch of some source prompts, each with its edits.
+    """Return the batch of some source prompts, each with its edits.
 
     Raises:
         UserError: the model cannot be edited, a prompt is empty or too long, there is no edit, or
@@ -118,18 +117,19 @@ def plan_branches(
     if not hasattr(model, "pipeline"):
         raise UserError(f"model {model.name} has no attention that could be edited")
     tokenizer = model.pipeline.tokenizer
-    before = tuple(tokenise(tokenizer, prompt) for prompt in sources)
+    prompts = tuple(tokenise(tokenizer, prompt) for prompt in sources)
     targets = []
-    for number, asked in enumerate(edits):
-        for wish in asked:
-            wish = Edit(wish) if isinstance(wish, str) else wish
-            after = tokenise(tokenizer, wish.prompt)
-            controllers = recipe.controllers(wish, before[number], after)
-            targets.append(Target(after, number, controllers))
+    for source, requests in enumerate(edits):
+        for request in requests:
+            request = Edit(request) if isinstance(request, str) else request
+            tokens = tokenise(tokenizer, request.prompt)
+            controllers = recipe.controllers(request, prompts[source], tokens)
+            targets.append(TargetBranch(tokens, source, controllers))
     if not targets:
         raise UserError("there is no target prompt: say what the edited image should show")
-    branches = Branches(before, tuple(targets))
-    branches.plans(Moment(0, 1))  # so that words that do not fit are found before the sampling
+    branches = Branches(prompts, tuple(targets))
+    # A plan names the words that do not fit: better now than in the middle of the sampling.
+    branches.plans(Moment(0, 1))
     return branches
 
 
@@ -142,8 +142,8 @@ def sample_branches(
     steps: int,
     guidance: float,
     target_guidance: float | None = None,
-) -> Sampled:
-    """Samples all branches in one go through the inverter's own way back.
+) -> SampledBranches:
+    """Sample all branches in one batch, through the inverter's own way back.
 
     The arguments are those of :func:`edit`; ``inversion`` has one image a source, in order.
 
@@ -160,17 +160,18 @@ def sample_branches(
         spread = _spread(inversion, branches)
         z = inverter.sample(denoiser, spread, condition, on_step=denoiser.blend)
     stage.check(inverter)
-    first = len(branches.sources)
-    return Sampled(z[:first], z[first:], stage.mask(z.shape[-2:]), denoiser.calls, denoiser.rows)
+    sources, targets = z.split([len(branches.sources), len(branches.targets)])
+    mask = stage.mask(z.shape[-2:])
+    return SampledBranches(sources, targets, mask, denoiser.calls, denoiser.rows)
 
 
 class EditingDenoiser(Denoiser):
-    """A denoiser that tells the stage where in the sampling it is called, and by which rows.
+    """A denoiser that announces its calls to the stage and gives the targets their guidance.
 
     Arguments:
-        plain: What it does otherwise.
+        plain: The model's denoiser.
         branches: The batch.
-        stage: Who wants to know.
+        stage: The control of the attention and the latents.
         guidance: Guidance scale of the targets; None for the sources'.
     """
 
@@ -181,7 +182,7 @@ class EditingDenoiser(Denoiser):
         self._branches, self._stage, self._guidance = branches, stage, guidance
 
     def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
-        """The guided output for all branches; see :class:`~fpinv.denoiser.Denoiser`."""
+        """Return the guided network output at ``z`` (R, C, H, W), the latents of all branches."""
         self._require_all(z)
         condition = self._guided(condition)
         null_rows = len(z) if condition.rows_per_sample == 2 else 0
@@ -189,16 +190,17 @@ class EditingDenoiser(Denoiser):
         return super().__call__(z, i, condition)
 
     def _guided(self, condition: Condition) -> Condition:
-        """The condition with the targets' guidance in their rows."""
-        given, sources = condition.guidance, len(self._branches.sources)
-        if self._guidance is None or not isinstance(given, Tensor) and given == self._guidance:
+        """Return the condition with the targets' guidance in their rows."""
+        scale, sources = condition.guidance, len(self._branches.sources)
+        # Equal scales stay one number, with which a guidance of 1 costs one row a branch.
+        if self._guidance is None or not isinstance(scale, Tensor) and scale == self._guidance:
             return condition
         scales = torch.full((len(self._branches),), self._guidance, dtype=torch.float64)
-        scales[:sources] = given[:sources] if isinstance(given, Tensor) else given
+        scales[:sources] = scale[:sources] if isinstance(scale, Tensor) else scale
         return replace(condition, guidance=scales)
 
     def blend(self, z: Tensor, i: int) -> Tensor:
-        """The latents with the targets' backgrounds held, where a local blend says so."""
+        """Return the latents ``z`` (R, C, H, W) at index ``i`` with all local blends applied."""
         self._require_all(z)
         return self._stage.blend(z, self.schedule.steps - i)
 
@@ -211,7 +213,7 @@ class EditingDenoiser(Denoiser):
 
 
 def _spread(inversion: Inversion, branches: Branches) -> Inversion:
-    """The inversion repeated for every branch, with the sources marked."""
+    """Return the inversion repeated for every branch, with the sources marked."""
     sources, device = len(branches.sources), inversion.noise.device
     rows = torch.tensor([*range(sources), *branches.origins], device=device)
     return replace(inversion[rows], source=torch.arange(len(rows), device=device) < sources)
@@ -224,6 +226,7 @@ def _check(
     guidance: float,
     target_guidance: float | None,
 ) -> None:
+    """Raise UserError if the inversion or the guidance does not fit."""
     if len(inversion) != len(branches.sources):
         raise UserError(
             f"there are {len(inversion)} inverted images for {len(branches.sources)} source "

@@ -1,4 +1,4 @@
-"""One editing run in progress: the step it is in, the maps it has seen, what follows from both."""
+"""The state of one editing run: its step and the maps gathered so far."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from fpinv.editing.branches import Branches, Plans
 from fpinv.editing.controllers import Moment
 from fpinv.errors import UserError
 
-Size = tuple[int, int]
+Size = tuple[int, ...]
+"""Height and width."""
 
 
 class Stage:
-    r"""Controls the attention and the latents of one run; all that changes in editing is here.
+    r"""The control of the attention and the latents of one run, and all state of editing.
 
     Probabilities are computed only where a local blend looks at them. The rest of
     prompt-to-prompt is linear in them and is done to what they are multiplied with, so that
@@ -31,7 +32,7 @@ class Stage:
 
     Arguments:
         branches: The batch.
-        layers: The attention layers, by name.
+        layers: The attention layers by name.
         steps: Number N of steps of the sampling grid.
         device: Where the network lives.
     """
@@ -51,95 +52,96 @@ class Stage:
         self._reached: set[Layer] = set()
         self._blends = 0
         self._maps: Tensor | None = None
+        self._number = -1
         self._set(0)
 
     def _set(self, number: int) -> None:
-        """Makes the plans those of the moment after ``number`` steps."""
+        """Take the plans of the moment after ``number`` steps, unless they are in force."""
+        if number == self._number:
+            return
         plans = self._branches.plans(Moment(number, self._steps))
-        # Asked before they go to the device, which would have to be waited for.
         self._number = number
+        # Read while the plans are on the CPU: a read from a GPU waits for its queue.
         self._changes, self._gathers = plans.changes_prompt, plans.gathers
         self._borrows, self._blending = bool(plans.self_attention.any()), bool(plans.blended.any())
         moved = {f.name: getattr(plans, f.name).to(self._device) for f in fields(Plans)}
         self._plans = Plans(**moved)
 
     def enter(self, number: int, size: Size, null_rows: int) -> None:
-        """Announces a network call.
+        """Announce a network call.
 
         Arguments:
             number: Steps taken before it.
             size: Height and width of the latents.
             null_rows: Rows of the null prompt, which come first and are left alone.
         """
-        if number != self._number:
-            self._set(number)
+        self._set(number)
         self._size = size
         self._rows = (self._origins + null_rows, self._targets + null_rows)
 
     def attends(self, layer: Layer) -> bool:
-        """See :class:`~fpinv.editing.attention.Control`."""
+        """Return whether the layer's attention is changed or its maps gathered in this call."""
         self._reached.add(layer)
         if layer.cross:
-            return self._changes or self._looks(layer)
+            return self._changes or self._has_maps(layer)
         return self._borrows and layer.level >= self._coarse[False]
 
-    def _looks(self, layer: Layer) -> bool:
-        """Whether the words' maps are taken from this layer."""
+    def _has_maps(self, layer: Layer) -> bool:
+        """Return whether the words' maps are taken from this layer."""
         return self._gathers and layer.cross and layer.level == self._coarse[True]
 
     def attention(self, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """See :class:`~fpinv.editing.attention.Control`."""
+        """Return the layer's attention under the plans, and gather its maps."""
         if not layer.cross:
             return self._borrowed(query, key, value)
-        if self._looks(layer):
+        if self._has_maps(layer):
             self._gather(layer, query, key)
         return self._mixed(query, key, value) if self._changes else attend(query, key, value)
 
     def _borrowed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Self-attention in which some targets have their source's queries and keys."""
+        """Return self-attention in which some targets have their source's queries and keys."""
         origins, targets = (rows[self._plans.self_attention] for rows in self._rows)
         query, key = query.clone(), key.clone()
         query[targets], key[targets] = query[origins], key[origins]
         return attend(query, key, value)
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Cross-attention by the plans' S and d."""
+        """Return cross-attention under the plans' S and d."""
         origins, targets = self._rows
-        own = self._plans.own[:, None, :, None].to(value.dtype)
-        source = self._plans.source[:, None].to(value.dtype)
-        kept = value.clone()
-        kept[targets] = own * value[targets]
-        answer = attend(query, key, kept)
-        answer[targets] += attend(query[origins], key[origins], source @ value[targets])
-        return answer
+        weights = self._plans.target_weights[:, None, :, None].to(value.dtype)
+        source_weights = self._plans.source_weights[:, None].to(value.dtype)
+        weighted = value.clone()
+        weighted[targets] = weights * value[targets]
+        output = attend(query, key, weighted)
+        output[targets] += attend(query[origins], key[origins], source_weights @ value[targets])
+        return output
 
     def _gather(self, layer: Layer, query: Tensor, key: Tensor) -> None:
-        """Adds the maps of the words, (T, 2, h, w), to those of earlier layers and steps."""
+        """Add the maps of the words, (T, 2, h, w), to those of earlier layers and steps."""
         words = self._plans.words[..., None]
         maps = [
             probabilities(query[rows], key[rows]).mean(1) @ words[:, k]
             for k, rows in enumerate(self._rows)
         ]
-        seen = torch.stack(maps, 1).view(len(words), 2, *_halved(self._size, layer.level))
-        self._maps = seen if self._maps is None else self._maps + seen
+        grid = torch.stack(maps, 1).view(len(words), 2, *_halved(self._size, layer.level))
+        self._maps = grid if self._maps is None else self._maps + grid
 
     def mask(self, size: Size) -> Tensor:
-        """Where each target may differ, (T, H, W): where its words were seen so far.
+        """Return the mask (T, H, W) of where each target may differ from its source.
 
-        Everywhere, for those that look for none.
+        It is where the target's words were seen so far; everywhere for targets without words.
         """
         if self._maps is None:
             return torch.ones(len(self._targets), *size, dtype=torch.bool, device=self._device)
         spread = max_pool2d(self._maps, kernel_size=3, stride=1, padding=1)
         peak = spread.amax((2, 3), keepdim=True).clamp(min=torch.finfo(spread.dtype).tiny)
-        shown = interpolate(spread / peak, size=size)
-        inside = (shown > self._plans.threshold[:, None, None, None]).any(1)
+        enlarged = interpolate(spread / peak, size=size)
+        inside = (enlarged > self._plans.threshold[:, None, None, None]).any(1)
         return inside | ~self._plans.words.any((1, 2))[:, None, None]
 
     def blend(self, z: Tensor, number: int) -> Tensor:
-        """The latents (R, C, H, W) after ``number`` steps, their backgrounds the sources'."""
-        if number != self._number:
-            self._set(number)
+        """Return latents (R, C, H, W) after ``number`` steps, the sources' in the background."""
+        self._set(number)
         self._blends += 1
         if not self._blending:
             return z
@@ -149,11 +151,11 @@ class Stage:
         return blended
 
     def check(self, inverter: object) -> None:
-        """Makes sure that the run was an edit, once it is over.
+        """Check, at the end of the run, that it was an edit.
 
         Raises:
-            UserError: attention layers were passed by, or the inverter kept its latents to
-                itself, so that the edit would silently have been another one.
+            UserError: attention layers were never reached, or the inverter called no hook, so
+                that the edit would silently have been another one.
         """
         if self._layers - self._reached:
             raise UserError(
@@ -163,13 +165,13 @@ class Stage:
             )
         if self._gathers and not self._blends:
             raise UserError(
-                f"inverter {type(inverter).__name__} does not hand on its latents while it "
-                "samples, so that they cannot be blended: leave out the words to blend"
+                f"inverter {type(inverter).__name__} does not call on_step while it samples, so "
+                "that its latents cannot be blended: leave out the words to blend"
             )
 
 
 def _halved(size: Size, times: int) -> Size:
-    """The sides of a token grid, as the UNet's strided convolutions round them."""
+    """Return the sides of a token grid, rounded up as by the UNet's strided convolutions."""
     height, width = size
     for _ in range(times):
         height, width = -(-height // 2), -(-width // 2)

@@ -1,4 +1,4 @@
-"""A prompt as the text encoder sees it: words, and the tokens that spell them."""
+"""Prompts as the text encoder sees them: words, and the tokens that spell them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Span = tuple[int, int]
-"""Token positions [first, last)."""
+"""Token positions [start, stop)."""
 
 UNIT = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The words of a prompt and where their tokens are.
+    """The words of a prompt and the positions of their tokens.
 
     Words are compared without regard to case; a punctuation mark is a word of its own, so that
     "cat," holds the word "cat".
 
     Arguments:
         prompt: The text.
-        words: Its words and punctuation marks in order, in lower case.
-        spans: The token positions of each.
+        words: Words and punctuation marks in order, in lower case.
+        spans: The token positions of each word.
         length: Number L of token positions, padding included. Position 0 is the start mark; the
             end mark follows the last word.
     """
@@ -51,18 +51,18 @@ class Tokens:
         return self.spans[-1][1]
 
     def find(self, phrase: str) -> list[int]:
-        """Token positions of a word or phrase, wherever the prompt has it; none if nowhere."""
-        asked = [word for word in _units(phrase) if word[0].isalnum()]
-        starts = range(len(self.words) - len(asked) + 1) if asked else ()
-        found = [k for k in starts if list(self.words[k : k + len(asked)]) == asked]
-        spans = (self.spans[k + n] for k in found for n in range(len(asked)))
-        return sorted({position for first, last in spans for position in range(first, last)})
+        """Return the token positions of all occurrences of a word or phrase."""
+        query = tuple(word for word in _units(phrase) if word[0].isalnum())
+        starts = range(len(self.words) - len(query) + 1) if query else ()
+        matches = [k for k in starts if self.words[k : k + len(query)] == query]
+        spans = (self.spans[k + n] for k in matches for n in range(len(query)))
+        return sorted({position for span in spans for position in range(*span)})
 
     def locate(self, phrase: str) -> list[int]:
-        """The same for a phrase that the prompt must have.
+        """Return the token positions of a phrase that must be in the prompt.
 
         Raises:
-            UserError: it does not.
+            UserError: the phrase is not in the prompt.
         """
         if positions := self.find(phrase):
             return positions
@@ -71,20 +71,20 @@ class Tokens:
         )
 
     def indicator(self, phrases: Iterable[str]) -> Tensor:
-        """1 at the tokens of the phrases that the prompt has, 0 elsewhere: (L,)."""
+        """Return 1 at the tokens of the phrases that the prompt has, 0 elsewhere, shape (L,)."""
         marked = torch.zeros(self.length)
         marked[[position for phrase in phrases for position in self.find(phrase)]] = 1
         return marked
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Tokens:
-    """Finds the tokens of each word of a prompt.
+    """Return the words of a prompt with the positions of their tokens.
 
     Raises:
         UserError: the prompt has no word, or more tokens than the text encoder takes.
     """
     longest = tokenizer.model_max_length
-    # verbose: its own warning about the length would come before our error
+    # Not verbose, because the tokenizer's own warning about the length would precede our error.
     coded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
     if (count := len(coded.input_ids)) > longest:
         raise UserError(
@@ -92,8 +92,9 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Tokens:
             f"encoder takes {longest}: shorten it"
         )
     offsets = coded.offset_mapping[1:-1]
-    found = [(unit.group().lower(), _span(unit.span(), offsets)) for unit in UNIT.finditer(prompt)]
-    spelt = [(word, span) for word, span in found if span[0] < span[1]]
+    units = [(unit.group().lower(), _span(unit.span(), offsets)) for unit in UNIT.finditer(prompt)]
+    # A character that the tokenizer drops has no token, and would count as a word to be paired.
+    spelt = [(word, span) for word, span in units if span[0] < span[1]]
     if not spelt:
         raise UserError(f"the prompt '{prompt}' is empty: say what the image should show")
     words, spans = zip(*spelt, strict=True)
@@ -105,24 +106,24 @@ def _units(text: str) -> list[str]:
 
 
 def _span(letters: Span, offsets: Sequence[Span]) -> Span:
-    """The positions of the tokens that lie within some letters of the prompt."""
-    first, last = letters
-    inside = [k for k, (start, stop) in enumerate(offsets, 1) if first <= start and stop <= last]
+    """Return the positions of the tokens that lie within some letters of the prompt."""
+    begin, end = letters
+    inside = [k for k, (start, stop) in enumerate(offsets, 1) if begin <= start and stop <= end]
     return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
 
 def edit_kind(source: Tokens, target: Tokens) -> Kind:
-    """``replace`` where words only give place to as many others, else ``refine``."""
+    """Return ``replace`` where words only give place to as many others, else ``refine``."""
     swaps = all(
-        tag == "equal" or (tag == "replace" and last - first == stop - start)
-        for tag, first, last, start, stop in _opcodes(source, target)
+        tag == "equal" or (tag == "replace" and a_stop - a_start == b_stop - b_start)
+        for tag, a_start, a_stop, b_start, b_stop in _matcher(source, target).get_opcodes()
     )
     return "replace" if swaps else "refine"
 
 
-@lru_cache(maxsize=256)  # every step asks again
+@lru_cache(maxsize=256)  # Every step of the sampling needs the matrices of all targets again.
 def align(source: Tokens, target: Tokens, kind: Kind) -> Tensor:
-    r"""Which tokens of the source each token of the target answers to.
+    r"""Return the matrix that pairs the tokens of the target with those of the source.
 
     ``replace`` pairs the words of two equally long prompts one by one; ``refine`` pairs those
     that both prompts have, in order, and leaves the others of the target without a partner.
@@ -144,18 +145,19 @@ def align(source: Tokens, target: Tokens, kind: Kind) -> Tensor:
     matrix[0, 0] = 1
     for before, after in _pairs(source, target, kind):
         matrix[slice(*before), slice(*after)] = _share(before, after)
-    after = torch.arange(target.end, target.length)
-    matrix[(after - target.end + source.end).clamp(max=source.length - 1), after] = 1
+    padding = torch.arange(target.end, target.length)
+    matrix[(padding - target.end + source.end).clamp(max=source.length - 1), padding] = 1
     return matrix
 
 
 def _share(before: Span, after: Span) -> Tensor:
-    """How the tokens of one word hand their attention to those of another: (before, after)."""
+    """Return the matrix (before, after) that pairs the tokens of one word with another's."""
     old, new = before[1] - before[0], after[1] - after[0]
     return torch.eye(new) if old == new else torch.full((old, new), 1 / new)
 
 
 def _pairs(source: Tokens, target: Tokens, kind: Kind) -> list[tuple[Span, Span]]:
+    """Return the spans of each pair of words."""
     if kind == "refine":
         blocks = _matcher(source, target).get_matching_blocks()
         return [
@@ -169,10 +171,6 @@ def _pairs(source: Tokens, target: Tokens, kind: Kind) -> list[tuple[Span, Span]
             f"{len(source.words)} and '{target.prompt}' has {len(target.words)}; use refine"
         )
     return list(zip(source.spans, target.spans, strict=True))
-
-
-def _opcodes(source: Tokens, target: Tokens) -> list[tuple[str, int, int, int, int]]:
-    return _matcher(source, target).get_opcodes()
 
 
 def _matcher(source: Tokens, target: Tokens) -> SequenceMatcher[str]:

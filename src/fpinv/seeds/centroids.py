@@ -10,16 +10,16 @@ from torch import Tensor
 
 from fpinv.seeds.cost import NormAware, PathCost, bent_arc
 from fpinv.seeds.geometry import Span, angle, mean_direction, opening, unit
-from fpinv.seeds.optimisation import Found, Minimum
+from fpinv.seeds.optimisation import Minimum, SeedSearch
 
 SAME = 1e-9  # distance of seeds, in units of the mode, below which they are one
 
 
 class Centroid(Protocol):
-    """One seed for a set of them."""
+    """A function from a set of seeds to one seed."""
 
-    def __call__(self, seeds: Tensor) -> Found:
-        """Seeds (B, ...) for sets (B, K, ...); that of identical seeds is that seed."""
+    def __call__(self, seeds: Tensor) -> SeedSearch:
+        """Return seeds (B, ...) for sets (B, K, ...); that of identical seeds is that seed."""
         ...
 
 
@@ -27,29 +27,29 @@ class Centroid(Protocol):
 class Mean:
     r"""The arithmetic mean: of K independent seeds shorter than they are by :math:`\sqrt K`."""
 
-    def __call__(self, seeds: Tensor) -> Found:
-        """See :class:`Centroid`."""
-        return Found(seeds.double().mean(1).to(seeds.dtype))
+    def __call__(self, seeds: Tensor) -> SeedSearch:
+        """Return the means of sets of seeds (B, K, ...)."""
+        return SeedSearch(seeds.double().mean(1).to(seeds.dtype))
 
 
 @dataclass(frozen=True)
 class NormalisedMean:
     """The direction of the mean at the mean of the norms."""
 
-    def __call__(self, seeds: Tensor) -> Found:
-        """See :class:`Centroid`.
+    def __call__(self, seeds: Tensor) -> SeedSearch:
+        """Return the normalised means of sets of seeds (B, K, ...).
 
         Raises:
             UserError: a seed is zero or not finite, or those of a set cancel.
         """
         flat = seeds.double().flatten(2)
         scaled = mean_direction(flat) * flat.norm(dim=-1).mean(1, keepdim=True)
-        return Found(scaled.view_as(seeds[:, 0]).to(seeds.dtype))
+        return SeedSearch(scaled.view_as(seeds[:, 0]).to(seeds.dtype))
 
 
 @dataclass(frozen=True)
 class FrechetMean:
-    r"""The point of the sphere of least :math:`\sum_k \theta_k^2`, at the mean of the norms.
+    r"""The point of the sphere with the least :math:`\sum_k \theta_k^2`, at the mean of the norms.
 
     :math:`\theta_k` are the angles to the seeds. Karcher's iteration: the mean of the seeds'
     logarithms at c, then the exponential of that.
@@ -59,15 +59,15 @@ class FrechetMean:
         | https://doi.org/10.1002/cpa.3160300502
 
     Arguments:
-        iterations: At most so many.
+        iterations: Number of iterations at most.
         tolerance: A step, in radians, below which the iteration has stalled.
     """
 
     iterations: int = 100
     tolerance: float = 1e-10
 
-    def __call__(self, seeds: Tensor) -> Found:
-        """See :class:`Centroid`.
+    def __call__(self, seeds: Tensor) -> SeedSearch:
+        """Return the Frechet means of sets of seeds (B, K, ...).
 
         Raises:
             UserError: as for :class:`NormalisedMean`.
@@ -76,16 +76,16 @@ class FrechetMean:
         minima = [self.direction(rows) for rows in span.coordinates.cpu()]
         directions = torch.stack([m.point for m in minima])
         norms = span.coordinates.norm(dim=-1).mean(1, keepdim=True)
-        found = span.seeds(directions.to(norms) * norms, like=seeds)
-        return Found(found, [m.losses for m in minima], [m.stalled for m in minima])
+        centroids = span.seeds(directions.to(norms) * norms, like=seeds)
+        return SeedSearch(centroids, [m.losses for m in minima], [m.stalled for m in minima])
 
     def direction(self, seeds: Tensor) -> Minimum:
-        """The direction (d,) of the mean of one set of seeds (K, d)."""
+        """Return the direction (d,) of the mean of one set of seeds (K, d)."""
         c, losses = mean_direction(seeds), []
         for _ in range(self.iterations):
             theta = opening(seeds, c).unsqueeze(-1)
             losses.append(float(theta.square().sum()))
-            # sinc(theta / pi) is sin(theta) / theta with its limit 1 at a seed that c has reached
+            # sinc(theta / pi) is sin(theta) / theta, with its limit 1 where c is at a seed.
             step = ((unit(seeds) - theta.cos() * c) / torch.sinc(theta / torch.pi)).mean(0)
             length = step.norm()
             c = unit(length.cos() * c + torch.sinc(length / torch.pi) * step)
@@ -96,7 +96,7 @@ class FrechetMean:
 
 @dataclass(frozen=True)
 class NAOCentroid(NormAware):
-    r"""The norm-aware optimised centroid: of least summed path cost to the seeds.
+    r"""The norm-aware optimised centroid, which has the least summed path cost to the seeds.
 
     .. math:: \min_c \; \sum_k \min_{\text{paths}} L(x_k \to c) + p(|c|)
 
@@ -117,8 +117,8 @@ class NAOCentroid(NormAware):
     References and arguments: :class:`~fpinv.seeds.cost.NormAware`.
     """
 
-    def __call__(self, seeds: Tensor) -> Found:
-        """See :class:`Centroid`.
+    def __call__(self, seeds: Tensor) -> SeedSearch:
+        """Return the norm-aware centroids of sets of seeds (B, K, ...).
 
         Raises:
             UserError: as for :class:`NormalisedMean`.
@@ -126,19 +126,19 @@ class NAOCentroid(NormAware):
         span = Span.of(seeds)
         cost = self.cost(seeds[:, 0])
         minima = [self._solve(cost, rows) for rows in span.coordinates.cpu()]
-        found = span.seeds(torch.stack([m.point for m in minima]), like=seeds)
-        return Found(found, [m.losses for m in minima], [m.stalled for m in minima])
+        centroids = span.seeds(torch.stack([m.point for m in minima]), like=seeds)
+        return SeedSearch(centroids, [m.losses for m in minima], [m.stalled for m in minima])
 
     def _solve(self, cost: PathCost, seeds: Tensor) -> Minimum:
-        """The centroid (K,) of the rows of ``seeds`` (K, K)."""
+        """Return the centroid (K,) of the rows of ``seeds`` (K, K)."""
         mode, size = cost.prior.mode, seeds.shape[1]
         if (seeds - seeds[0]).norm(dim=-1).max() < SAME * mode:
             return Minimum(seeds[0], [float(cost.prior.price(seeds[0].norm()))], stalled=True)
 
         def loss(x: Tensor) -> Tensor:
             c, bends = x[:size], x[size:].view(len(seeds), 2, self.resolution - 2)
-            last = c.norm().expand(len(seeds))
-            norms, shares = bent_arc(seeds.norm(dim=-1), last, mode, bends)
+            end = c.norm().expand(len(seeds))
+            norms, shares = bent_arc(seeds.norm(dim=-1), end, mode, bends)
             paths = cost.polar(norms, shares * angle(seeds, c).unsqueeze(-1))
             return paths.sum() + cost.prior.price(c.norm())
 

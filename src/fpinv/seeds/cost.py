@@ -1,4 +1,4 @@
-"""The cost of a path of seeds: its length, dearer where norms are unlikely."""
+"""The cost of a path of seeds: its length, priced by how unlikely the norms are."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class PathCost:
               \tfrac16 \big(p(|x_k|) + 4 p(|\tfrac{x_k + x_{k+1}}{2}|) + p(|x_{k+1}|)\big)
               \;\text{(simpson)}
 
-    The paper has the midpoint. It never looks at the seeds themselves, so that a path may zigzag
-    about the mode with all its midpoints on it: from ends 6 off the mode at d = 16384, the
-    cheapest path of 50 points goes on at -3.9, 2.5, -1.6, 1.1, ... Simpson's rule knows better.
+    The paper has the midpoint, which does not price the norms of the seeds themselves, so that a
+    path may zigzag about the mode with all its midpoints on it: from ends 6 off the mode at
+    d = 16384, the cheapest path of 50 points goes on at -3.9, 2.5, -1.6, 1.1, ... Simpson's rule
+    prevents that.
 
     The second term keeps the points evenly spaced. It stands in for the paper's bound on each
     step, which leaves them free up to twice the mean.
@@ -75,26 +76,26 @@ class PathCost:
 
     def __post_init__(self) -> None:
         if self.quadrature not in get_args(Quadrature):
-            known = " or ".join(get_args(Quadrature))
-            raise UserError(f"quadrature='{self.quadrature}' is unknown: choose {known}")
+            options = " or ".join(get_args(Quadrature))
+            raise UserError(f"quadrature='{self.quadrature}' is unknown: choose {options}")
 
     def __call__(self, path: Tensor) -> Tensor:
-        """Costs (B,) of polygons (B, n, ...) of seeds, in double precision."""
+        """Return the costs (B,) of polygons (B, n, ...) of seeds, in double precision."""
         x = path.double().flatten(2)
         return self.of(x.norm(dim=-1), x.diff(dim=1).norm(dim=-1))
 
     def polar(self, norms: Tensor, angles: Tensor) -> Tensor:
-        """Costs (...) of plane polygons at norms and angles (..., n)."""
+        """Return the costs (...) of plane polygons at norms and angles (..., n)."""
         return self.of(norms, chord(norms[..., :-1], norms[..., 1:], angles.diff()))
 
     def of(self, norms: Tensor, lengths: Tensor) -> Tensor:
-        """Costs (...) of polygons with norms (..., n) and segments of lengths (..., n - 1)."""
+        """Return the costs (...) of polygons, from norms (..., n) and lengths (..., n - 1)."""
         mean = lengths.mean(-1, keepdim=True).clamp_min(torch.finfo(lengths.dtype).tiny)
         uneven = ((lengths - mean).square() / mean).sum(-1)
         return (lengths * self._prices(norms, lengths)).sum(-1) + self.spacing * uneven
 
     def _prices(self, norms: Tensor, lengths: Tensor) -> Tensor:
-        """Mean price of each segment."""
+        """Return the mean price of each segment."""
         a, b = norms[..., :-1], norms[..., 1:]
         square = (a.square() + b.square()) / 2 - lengths.square() / 4
         middle = self.prior.price(square.clamp_min(torch.finfo(square.dtype).tiny).sqrt())
@@ -104,41 +105,42 @@ class PathCost:
         return (ends[..., :-1] + 4 * middle + ends[..., 1:]) / 6
 
 
-def bent_arc(first: Tensor, last: Tensor, mode: float, bend: Tensor) -> tuple[Tensor, Tensor]:
-    """Norms, and shares of the angle between the ends, of a path near the arc at the mode.
+def bent_arc(start: Tensor, end: Tensor, mode: float, bend: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a path near the arc at the mode, in polar coordinates.
 
     That arc, with the ends as they are, is the closed form: ``bend`` zero.
 
     Arguments:
-        first, last: Norms (...) of the ends.
+        start: Norms (...) of the path's start.
+        end: Norms (...) of its end.
         mode: Norm of the arc.
-        bend: How far each inner point is moved outwards and along, in units of length,
-            shape (..., 2, n - 2).
+        bend: Distances by which each inner point is moved outwards and along the arc, in units of
+            length, shape (..., 2, n - 2).
 
     Returns:
-        Two tensors (..., n).
+        The norms (..., n), and the shares (..., n) of the angle between the ends.
     """
-    norms = torch.cat([first.unsqueeze(-1), mode + bend[..., 0, :], last.unsqueeze(-1)], -1)
+    norms = torch.cat([start.unsqueeze(-1), mode + bend[..., 0, :], end.unsqueeze(-1)], -1)
     even = torch.linspace(0, 1, bend.shape[-1] + 2, dtype=bend.dtype)
     return norms, even + F.pad(bend[..., 1, :] / mode, (1, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class NormAware:
-    """What searches for paths of least cost share.
+    """The arguments of searches for paths of least cost.
 
     References:
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
     Deviations: L-BFGS in the span of the seeds from a closed form, instead of Adam on the latents
-    from a noisy straight line; what :class:`PathCost` says of its two terms.
+    from a noisy straight line; the two terms of the cost deviate as :class:`PathCost` says.
 
     Arguments:
         resolution: Number of points of a path, ends included.
-        quadrature: How a segment is priced: ``simpson``, or ``midpoint`` as in the paper.
+        quadrature: Rule for the price of a segment: ``simpson``, or ``midpoint`` as in the paper.
         spacing: Weight of uneven spacing.
-        descent: How the minimum is sought.
+        descent: The search for the minimum.
 
     Raises:
         UserError: the resolution leaves no point between the ends.
@@ -156,5 +158,5 @@ class NormAware:
             )
 
     def cost(self, seeds: Tensor) -> PathCost:
-        """The cost that is minimised for seeds of this size (B, ...)."""
+        """Return the cost that is minimised for seeds (B, ...) of this size."""
         return PathCost(NormPrior(seeds[0].numel()), self.quadrature, self.spacing)

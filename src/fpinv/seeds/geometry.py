@@ -1,4 +1,4 @@
-r"""Seeds in polar coordinates: all that paths between them and their centroids depend on.
+r"""Norms and angles of seeds, on which alone paths and centroids depend.
 
 A rotation of the latent space changes neither a seed's likelihood nor a distance, so whatever is
 built from these alone is a function of norms and angles. It can be computed in the span of the
@@ -21,27 +21,27 @@ CANCELLED = 1e-9  # norm of a mean, relative to what it is the mean of, that is 
 
 
 def unit(x: Tensor) -> Tensor:
-    """Directions of vectors (..., d), none of them zero."""
+    """Return the directions of vectors (..., d), none of them zero."""
     return x / x.norm(dim=-1, keepdim=True)
 
 
 def direction(x: Tensor) -> Tensor:
-    """Directions of vectors (..., d).
+    """Return the directions of vectors (..., d).
 
     Raises:
         UserError: a vector is zero or not finite.
     """
-    found = unit(x)
-    if not found.isfinite().all():
+    directions = unit(x)
+    if not directions.isfinite().all():
         raise UserError("a seed is zero or not finite: it has no direction")
-    return found
+    return directions
 
 
 def mean_direction(seeds: Tensor) -> Tensor:
-    """Directions (..., d) of the means of seeds (..., K, d).
+    """Return the directions (..., d) of the means of seeds (..., K, d).
 
     Raises:
-        UserError: a seed has none, or the seeds of a set cancel.
+        UserError: a seed has no direction, or the seeds of a set cancel.
     """
     direction(seeds)
     mean, norm = seeds.mean(-2), seeds.norm(dim=-1).mean(-1)
@@ -51,7 +51,7 @@ def mean_direction(seeds: Tensor) -> Tensor:
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
-    """Angles in [0, pi] between vectors (..., d), exact also where they are small.
+    """Return the angles in [0, pi] between vectors (..., d), exact also where they are small.
 
     References:
         | How Futile are Mindless Assessments of Roundoff in Floating-Point Computation?
@@ -62,19 +62,19 @@ def angle(a: Tensor, b: Tensor) -> Tensor:
 
 
 def opening(a: Tensor, b: Tensor) -> Tensor:
-    """Angles between vectors (..., d) that a great circle is to join.
+    """Return the angles between vectors (..., d) that a great circle is to join.
 
     Raises:
         UserError: a vector is zero or not finite, or two point in opposite directions.
     """
-    found = angle(direction(a), direction(b))
-    if (found > math.pi - OPPOSITE).any():
+    theta = angle(direction(a), direction(b))
+    if (theta > math.pi - OPPOSITE).any():
         raise UserError("two seeds are opposite: no great circle is the shortest way between them")
-    return found
+    return theta
 
 
 def arc_weights(share: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Weights of the two ends at shares t of the angle between them.
+    r"""Return the weights of the two ends at shares t of the angle between them.
 
     .. math:: \frac{\sin((1 - t) \theta)}{\sin \theta}, \quad \frac{\sin(t \theta)}{\sin \theta}
 
@@ -88,9 +88,9 @@ def arc_weights(share: Tensor, opening: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chord(a: Tensor, b: Tensor, turn: Tensor) -> Tensor:
-    """Distance of two points at norms ``a`` and ``b`` whose directions are ``turn`` apart.
+    """Return the distance of points at norms ``a`` and ``b``, ``turn`` radians apart.
 
-    The law of cosines without its cancellation; the gradient where the points meet is zero.
+    It is the law of cosines without its cancellation; where the points meet its gradient is zero.
     """
     across = 2 * (a * b).sqrt() * torch.sin(turn / 2)
     return torch.stack([a - b, across], -1).norm(dim=-1)
@@ -110,11 +110,11 @@ class Span:
 
     @classmethod
     def of(cls, seeds: Tensor) -> Span:
-        """The span of seeds (B, K, ...)."""
+        """Return the span of seeds (B, K, ...)."""
         basis, triangle = torch.linalg.qr(seeds.detach().double().flatten(2).mT)
         return cls(basis, triangle.mT)
 
     def seeds(self, coordinates: Tensor, like: Tensor) -> Tensor:
-        """The seeds (B, *shape) at coordinates (B, K), shaped and typed as those of ``like``."""
+        """Return the seeds at coordinates (B, K), with the shape and type of those of ``like``."""
         flat = (self.basis @ coordinates.to(self.basis).unsqueeze(-1)).squeeze(-1)
         return flat.view(len(flat), *like.shape[2:]).to(like.dtype)

@@ -1,4 +1,4 @@
-"""What a search among seeds returns, and the descent that smooth searches share."""
+"""The result of a search among seeds, and the descent of smooth searches."""
 
 from __future__ import annotations
 
@@ -18,38 +18,47 @@ MEMORY = 20  # remembered steps of L-BFGS
 
 
 @dataclass(frozen=True)
-class Found:
-    """Seeds that were looked for, and how the search went.
+class SeedSearch:
+    """The seeds that a search led to, and its course.
 
     Arguments:
         seeds: The result, first dimension B.
-        losses: The loss of each sample before the first and after every iteration; empty for
-            what has a closed form.
-        stalled: Whether each sample's search ended because its loss no longer fell, and not for
-            want of iterations; empty as above.
+        losses: The loss of each sample before the first and after every iteration; empty for a
+            closed form.
+        stalled: True for each sample whose search ended because its loss no longer fell, False
+            where the iterations ran out; empty for a closed form.
     """
 
     seeds: Tensor
     losses: Sequence[Sequence[float]] = field(default_factory=list)
     stalled: Sequence[bool] = field(default_factory=list)
 
-    def __getitem__(self, rows: slice) -> Found:
-        """The search of some samples."""
-        return Found(self.seeds[rows], self.losses[rows], self.stalled[rows])
+    def __getitem__(self, rows: slice) -> SeedSearch:
+        """Return the search of some samples."""
+        return SeedSearch(self.seeds[rows], self.losses[rows], self.stalled[rows])
 
     @staticmethod
-    def cat(parts: Sequence[Found]) -> Found:
-        """Several searches of one kind, in order, as one."""
-        return Found(
-            torch.cat([part.seeds for part in parts]),
-            [losses for part in parts for losses in part.losses],
-            [stalled for part in parts for stalled in part.stalled],
+    def cat(searches: Sequence[SeedSearch]) -> SeedSearch:
+        """Return several searches of one kind, in order, as one."""
+        return SeedSearch(
+            torch.cat([search.seeds for search in searches]),
+            [losses for search in searches for losses in search.losses],
+            [stalled for search in searches for stalled in search.stalled],
         )
+
+
+Found = SeedSearch
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where a descent ended: the point, the losses on the way, and whether it had stalled."""
+    """The end of a descent.
+
+    Arguments:
+        point: The point of the last loss.
+        losses: The loss at the start and after every iteration.
+        stalled: True if the loss no longer fell, False if the iterations ran out.
+    """
 
     point: Tensor
     losses: Sequence[float]
@@ -65,8 +74,11 @@ class Descent:
         | https://doi.org/10.1007/BF01589116
 
     Arguments:
-        iterations: At most so many.
+        iterations: Number of iterations at most.
         tolerance: A relative decrease of the loss below which it has stalled.
+
+    Raises:
+        UserError: there is not even one iteration.
     """
 
     iterations: int = 500
@@ -77,9 +89,10 @@ class Descent:
             raise UserError(f"descent.iterations={self.iterations} is not possible: at least 1")
 
     def __call__(self, objective: Callable[[Tensor], Tensor], start: Tensor) -> Minimum:
-        """Minimises a smooth function of a float64 tensor, from ``start``, on the CPU."""
+        """Minimise a smooth function of a float64 tensor, from ``start``, on the CPU."""
 
         def value_and_gradient(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            # SciPy overwrites x in place, hence the copy.
             point = torch.from_numpy(x.copy()).view_as(start).requires_grad_()
             with torch.enable_grad():
                 value = objective(point)
@@ -93,7 +106,7 @@ class Descent:
         losses = [value_and_gradient(x)[0]]
         options = {
             "maxiter": self.iterations,
-            "maxfun": 20 * self.iterations,
+            "maxfun": 20 * self.iterations,  # As many as line searches of at most 20 can take.
             "ftol": self.tolerance,
             "gtol": 0.0,
             "maxcor": MEMORY,

@@ -1,4 +1,4 @@
-"""The norm of a standard normal seed: a chi law, in a form that single precision can hold."""
+"""The chi law of a standard normal seed's norm, in a form that single precision can hold."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NormPrior:
         | https://arxiv.org/abs/2306.08687
 
     Arguments:
-        dimensions: Numbers d of a seed, at least 2.
+        dimensions: Number d of a seed's numbers, at least 2.
 
     Raises:
         ValueError: ``dimensions`` is below 2, where the law has no mode away from 0.
@@ -56,15 +56,15 @@ class NormPrior:
         return (d - 1) * (math.log(self.mode) - 0.5) - constant
 
     def log_density(self, norm: Tensor) -> Tensor:
-        """log f at norms of any shape, in their precision; -inf at 0."""
+        """Return log f at norms of any shape, in their precision; -inf at 0."""
         u = (norm - self.mode) / self.mode
         return self.peak + (self.dimensions - 1) * (torch.log1p(u) - u - u.square() / 2)
 
     def price(self, norm: Tensor) -> Tensor:
-        """What a unit of length costs at a norm: -log f, which is positive everywhere."""
+        """Return the price -log f of a unit of length at a norm, which is positive everywhere."""
         return -self.log_density(norm)
 
     def project(self, seeds: Tensor) -> Tensor:
-        """Seeds (B, ...) of d numbers, none of them zero, moved along their rays to the mode."""
+        """Return seeds (B, ...), none of them zero, moved along their rays to the mode."""
         scale = self.mode / seeds.flatten(1).norm(dim=1)
         return seeds * scale.view(-1, *[1] * (seeds.ndim - 1))

@@ -1,4 +1,4 @@
-"""Judging generated images of a class: accuracy, and features for measures over all of them."""
+"""Measures of generated images of a class: accuracy, Frechet distance and diversity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fpinv.metrics.frechet import Choice, Features, diversity, features_of, fid
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.models.model import Model
 from fpinv.tasks.loading import require_inversions
-from fpinv.tasks.seed_pipeline import Bench, Prompting, require_prompting
+from fpinv.tasks.seed_pipeline import Prompting, SeedPipeline, require_prompting
 from fpinv.tasks.task import Settings, whole_number
 
 ACCURACIES = ("accuracy", *(f"accuracy_{name}" for name in BINS))
@@ -31,28 +31,29 @@ class Judge:
     """A pre-trained classifier and the features of the Frechet distance.
 
     Arguments:
-        classifier: Says what class an image shows.
-        features: What the Frechet distance and the diversity are of.
+        classifier: A classifier of images.
+        features: The features of the Frechet distance and the diversity.
     """
 
     classifier: Classifier
     features: Features
 
     def accuracy(self, images: Tensor, category: Category) -> dict[str, float | None]:
-        """Share of images that show the class, over all and in the bin of the class.
+        """Return the share of images that show the class, over all and in the bin of the class.
 
-        None where the classifier does not know the class, and for the other bins.
+        It is None where the classifier does not know the class, and for all other bins.
         """
-        known = list(self.classifier.classes)
-        if category.id not in known:
+        classes = list(self.classifier.classes)
+        if category.id not in classes:
             return dict.fromkeys(ACCURACIES)
-        right = self.classifier.classify(images) == known.index(category.id)
+        right = self.classifier.classify(images) == classes.index(category.id)
         share = right.double().mean().item()
         bins = {f"accuracy_{name}": share if name == category.bin else None for name in BINS}
         return {"accuracy": share, **bins}
 
     def arrays(self, generated: Tensor, real: Tensor, category: Category) -> dict[str, Tensor]:
-        """What :meth:`pool` needs of one example."""
+        """Return the arrays of one example that :meth:`pool` needs."""
+        # Arrays hold numbers alone: the class is told from others by 56 bits of a digest.
         digest = sha256(category.id.encode()).digest()
         return {
             "generated": self.features(generated),
@@ -61,29 +62,30 @@ class Judge:
         }
 
     def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """The Frechet distance over all examples, and how diverse each class's images are."""
+        """Return the Frechet distance over all examples, and the diversity within classes."""
         classes: dict[int, list[Tensor]] = defaultdict(list)
-        for one in arrays:
-            classes[int(one["class"])].append(one["generated"])
+        for example in arrays:
+            classes[int(example["class"])].append(example["generated"])
         spreads = [diversity(torch.cat(features)) for features in classes.values()]
-        distance = fid([one["real"] for one in arrays], [one["generated"] for one in arrays])
+        distance = fid([e["real"] for e in arrays], [e["generated"] for e in arrays])
         return {"fid": distance, "diversity": mean_ci95(spreads), "features": self.features.name}
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedTask:
-    """What tasks that generate images of classes share.
+    """The arguments and measures of tasks that generate images of classes.
 
-    Real images of the class that the task did not work on (where it has none, those that it did)
-    are what the Frechet distance compares with.
+    The Frechet distance compares with real images of the class that the task did not work on;
+    where the class has none, with those that it did.
 
     Arguments:
         classifier: The judge of the results.
-        prompting: See :data:`~fpinv.tasks.seed_pipeline.Prompting`.
-        real: Real images of the class that go with each example.
-        features: See :func:`~fpinv.metrics.frechet.features_of`.
-        adjustment: What is done to encodings before they are inverted.
-        inversions: Folder of a finished run whose saved inversions are taken; None to invert.
+        prompting: The prompts of images and results
+            (:data:`~fpinv.tasks.seed_pipeline.Prompting`).
+        real: Number of real images of the class for each example.
+        features: The choice of features (:func:`~fpinv.metrics.frechet.features_of`).
+        adjustment: Change of the encodings before the inversion.
+        inversions: Folder of a finished run whose saved inversions are used; None to invert.
 
     Raises:
         UserError: an argument is not possible.
@@ -104,13 +106,13 @@ class JudgedTask:
 
     @cached_property
     def judge(self) -> Judge:
-        """The measures."""
+        """The classifier with the chosen features."""
         return Judge(self.classifier, features_of(self.features, self.classifier))
 
-    def bench(self, model: Model, inverter: Inverter, settings: Settings) -> Bench:
-        """The model and the inverter, set up as the task asks."""
-        return Bench(model, inverter, self.adjustment, self.prompting, settings)
+    def pipeline(self, model: Model, inverter: Inverter, settings: Settings) -> SeedPipeline:
+        """Return the way from images to seeds and back, with the task's adjustment and prompts."""
+        return SeedPipeline(model, inverter, self.adjustment, self.prompting, settings)
 
     def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """See :meth:`Judge.pool`."""
+        """Return the measures over all examples (:meth:`Judge.pool`)."""
         return self.judge.pool(arrays)

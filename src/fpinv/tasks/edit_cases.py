@@ -1,4 +1,4 @@
-"""Edits ready to be made, and what became of them."""
+"""Edits of images: the cases to be made, their sources, and the edited batch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fpinv.datasets.example import EditCase, Example
-from fpinv.editing.sampling import Sampled
+from fpinv.editing.sampling import SampledBranches
 from fpinv.images import square, square_mask
 from fpinv.inversion import Inversion
 
 Key = tuple[str, str]
-"""What an inversion is of: the name of an image and its prompt."""
+"""The name of an image and the prompt that it is inverted under: one inversion for each."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Case:
     """One edit, ready to be made.
 
     Arguments:
-        example: What it is asked of.
-        case: What is asked, and what is known of the outcome.
+        example: The example that has the edit.
+        case: The edit, and the facts about a perfect one.
         pixels: The image (3, H, W) in [-1, 1].
-        mask: Where the edit may show, (H, W); None where that is unknown.
-        truth: What a perfect edit would show, (3, H, W); None where that is unknown.
+        mask: Marks where the edit may show, (H, W); None where that is unknown.
+        truth: The image of a perfect edit, (3, H, W); None where that is unknown.
     """
 
     example: Example
@@ -35,17 +35,18 @@ class Case:
 
     @property
     def key(self) -> Key:
-        """What the edit's inversion is of."""
+        """The image and the prompt of the edit's inversion."""
         return self.case.image, self.example.prompt
 
     @classmethod
-    def open(cls, example: Example, case: EditCase, size: int) -> Case:
-        """Opens the image, the mask and the truth of an edit, at a side of ``size`` pixels.
+    def open(cls, example: Example, size: int) -> Case:
+        """Return the case of an example with an edit, at a side of ``size`` pixels.
 
         Raises:
-            UserError: one of them does not fit.
+            UserError: the image, the mask or the truth does not fit.
         """
-        picture = example.open()
+        case, picture = example.case, example.open()
+        assert case is not None
         mask = case.open_mask(picture.size)
         return cls(
             example,
@@ -61,9 +62,9 @@ class Source:
     """An image and its inversion.
 
     Arguments:
-        latents: What was inverted, (1, C, h, w).
-        inversion: Of that.
-        seconds: What it took; 0 for a saved one.
+        latents: The latents that were inverted, (1, C, h, w).
+        inversion: The inversion of those.
+        seconds: Time of the inversion; 0 for a saved one.
     """
 
     latents: Tensor
@@ -72,18 +73,18 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of T cases.
+class EditedBatch:
+    """The results of T cases.
 
     Arguments:
         cases: The cases.
-        sources: The source of each.
-        originals: Their images (T, 3, H, W) in [-1, 1].
-        reconstructions: What the source branch of each gave back, likewise.
-        edits: The edits, likewise.
-        found: The latents of the source branch of each, (T, C, h, w).
-        sampled: What the sampling of all branches gave and cost.
-        seconds: What that took.
+        sources: The source of each case.
+        originals: The image of each case (T, 3, H, W) in [-1, 1].
+        reconstructions: The image of each case's source branch (T, 3, H, W) in [-1, 1].
+        edits: The edited images (T, 3, H, W) in [-1, 1].
+        source_latents: The latents of each case's source branch, (T, C, h, w).
+        sampled: The latents and the cost of all branches.
+        seconds: Time of the sampling.
     """
 
     cases: list[Case]
@@ -91,6 +92,6 @@ class Outcome:
     originals: Tensor
     reconstructions: Tensor
     edits: Tensor
-    found: Tensor
-    sampled: Sampled
+    source_latents: Tensor
+    sampled: SampledBranches
     seconds: float

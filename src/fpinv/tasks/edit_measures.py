@@ -1,4 +1,4 @@
-"""What is measured of edits, and their pictures."""
+"""Metrics and pictures of edited images."""
 
 from __future__ import annotations
 
@@ -15,62 +15,61 @@ from fpinv.metrics.clip import CLIP, directional_similarity, similarity
 from fpinv.metrics.edit_accuracy import AttributeReader, accuracy
 from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.reporting.grid import strip
-from fpinv.tasks.edit_cases import Outcome
+from fpinv.tasks.edit_cases import EditedBatch
 from fpinv.tasks.loading import Column
 
 
-def cost(outcome: Outcome) -> dict[str, Column]:
-    """What the edits cost and how well their sources came back."""
-    sampled, count = outcome.sampled, len(outcome.cases)
-    inversions = [source.inversion for source in outcome.sources]
-    latents = torch.cat([source.latents for source in outcome.sources])
+def cost(batch: EditedBatch) -> dict[str, Column]:
+    """Return the cost of the edits and the fidelity of their sources."""
+    sampled, count = batch.sampled, len(batch.cases)
+    inversions = [source.inversion for source in batch.sources]
+    latents = torch.cat([source.latents for source in batch.sources])
     return {
-        "reconstruction_psnr": pixels.psnr(outcome.reconstructions, outcome.originals),
-        "reconstruction_latent_psnr": pixels.latent_psnr(outcome.found, latents),
+        "reconstruction_psnr": pixels.psnr(batch.reconstructions, batch.originals),
+        "reconstruction_latent_psnr": pixels.latent_psnr(batch.source_latents, latents),
         "nfe_calls": torch.cat([inversion.calls for inversion in inversions]),
         "nfe_rows": torch.cat([inversion.rows for inversion in inversions]),
         "sample_nfe_calls": sampled.calls,
         "sample_nfe_rows": sampled.rows / count,
-        "seconds_per_image": [s.seconds + outcome.seconds / count for s in outcome.sources],
+        "seconds_per_image": [s.seconds + batch.seconds / count for s in batch.sources],
         "stored_numbers": inversions[0].stored_numbers,
         "blend_share": sampled.masks.flatten(1).double().mean(1),
     }
 
 
-def comparisons(outcome: Outcome) -> dict[str, Column]:
-    """How edits compare with originals outside the mask, and with perfect edits."""
-    truths = [case.truth for case in outcome.cases]
-    masks = [case.mask for case in outcome.cases]
-    pair = (outcome.edits, outcome.originals)
+def comparisons(batch: EditedBatch) -> dict[str, Column]:
+    """Return the likeness of edits to originals outside the mask, and to perfect edits."""
+    truths = [case.truth for case in batch.cases]
+    masks = [case.mask for case in batch.cases]
+    pair = (batch.edits, batch.originals)
     return {
-        "truth_psnr": _where_known(pixels.psnr, (outcome.edits,), truths),
-        "background_psnr": _where_known(pixels.background_psnr, pair, masks),
-        "background_ssim": _where_known(pixels.background_ssim, pair, masks),
-        "background_mse": _where_known(pixels.background_mse, pair, masks),
+        "truth_psnr": _where_available(pixels.psnr, (batch.edits,), truths),
+        "background_psnr": _where_available(pixels.background_psnr, pair, masks),
+        "background_ssim": _where_available(pixels.background_ssim, pair, masks),
+        "background_mse": _where_available(pixels.background_mse, pair, masks),
     }
 
 
-def _where_known(
-    measure: Callable[..., Tensor], images: Sequence[Tensor], known: Sequence[Tensor | None]
+def _where_available(
+    measure: Callable[..., Tensor], images: Sequence[Tensor], references: Sequence[Tensor | None]
 ) -> list[float | None]:
-    """``measure(*images, known)`` of the rows for which something is known; else None."""
-    rows = [k for k, value in enumerate(known) if value is not None]
-    values: list[float | None] = [None] * len(known)
+    """Return ``measure(*images, references)`` of the rows with a reference, None of the others."""
+    rows = [k for k, reference in enumerate(references) if reference is not None]
+    column: list[float | None] = [None] * len(references)
     if rows:
-        given = torch.stack([value for value in known if value is not None]).to(images[0].device)
-        for k, value in zip(
-            rows, measure(*(x[rows] for x in images), given).tolist(), strict=True
-        ):
-            values[k] = value
-    return values
+        available = torch.stack([x for x in references if x is not None]).to(images[0].device)
+        values = measure(*(x[rows] for x in images), available).tolist()
+        for k, value in zip(rows, values, strict=True):
+            column[k] = value
+    return column
 
 
 @dataclass(frozen=True)
 class Readings:
-    """What learned networks say about edits.
+    """Metrics of edits by learned networks.
 
     Arguments:
-        similarity: See :class:`~fpinv.tasks.editing.Editing`, as for all of these.
+        similarity: A CLIP for the fit of edits to their prompts.
         distances: Distances of edits to their originals.
         reader: Reads attributes off scenes.
     """
@@ -79,43 +78,42 @@ class Readings:
     distances: Sequence[PerceptualMetric]
     reader: AttributeReader | None
 
-    def __call__(self, outcome: Outcome) -> dict[str, Column]:
-        """Each metric's values, one an edit."""
+    def __call__(self, batch: EditedBatch) -> dict[str, Column]:
+        """Return the values of each metric."""
         distances: dict[str, Column] = {
-            distance.name: distance(outcome.edits, outcome.originals)
-            for distance in self.distances
+            distance.name: distance(batch.edits, batch.originals) for distance in self.distances
         }
-        return distances | self._similarities(outcome) | self._accuracies(outcome)
+        return distances | self._similarities(batch) | self._accuracies(batch)
 
-    def _similarities(self, outcome: Outcome) -> dict[str, Column]:
+    def _similarities(self, batch: EditedBatch) -> dict[str, Column]:
         if (clip := self.similarity) is None:
             return {}
-        edits, originals = outcome.edits, outcome.originals
-        sources = [case.example.prompt for case in outcome.cases]
-        targets = [case.case.edit.prompt for case in outcome.cases]
+        edits, originals = batch.edits, batch.originals
+        sources = [case.example.prompt for case in batch.cases]
+        targets = [case.case.edit.prompt for case in batch.cases]
         direction = directional_similarity(clip, edits, originals, targets, sources)
         return {clip.name: similarity(clip, edits, targets), f"{clip.name}_direction": direction}
 
-    def _accuracies(self, outcome: Outcome) -> dict[str, Column]:
-        """Whether the asked attribute changed and the others stayed, where they are known."""
-        edit: list[float | None] = [None] * len(outcome.cases)
-        kept = list(edit)
-        known = [k for k, case in enumerate(outcome.cases) if case.case.attributes]
-        if self.reader and known:
-            for k, read in zip(known, self.reader(outcome.edits[known]), strict=True):
-                case = outcome.cases[k]
-                found = accuracy(read, case.example.attributes, case.case.attributes or {})
-                edit[k], kept[k] = found.edit, found.preserved
-        return {"edit_accuracy": edit, "kept_accuracy": kept}
+    def _accuracies(self, batch: EditedBatch) -> dict[str, Column]:
+        """Return the share of edited and of unedited attributes that are right, where known."""
+        edited: list[float | None] = [None] * len(batch.cases)
+        unedited = list(edited)
+        rows = [k for k, case in enumerate(batch.cases) if case.case.attributes]
+        if self.reader and rows:
+            for k, read in zip(rows, self.reader(batch.edits[rows]), strict=True):
+                case = batch.cases[k]
+                score = accuracy(read, case.example.attributes, case.case.attributes or {})
+                edited[k], unedited[k] = score.edit, score.preserved
+        return {"edit_accuracy": edited, "kept_accuracy": unedited}
 
 
-def pictures(outcome: Outcome, k: int) -> dict[str, Image.Image]:
-    """Original, reconstruction, edit, what was free to differ, the truth; and all in one strip."""
-    free = Image.fromarray(outcome.sampled.masks[k].cpu().numpy()).convert("RGB")
-    edit, truth = to_pil(outcome.edits[k]), outcome.cases[k].truth
+def pictures(batch: EditedBatch, k: int) -> dict[str, Image.Image]:
+    """Return the pictures of case k by name, and all of them in one strip."""
+    free = Image.fromarray(batch.sampled.masks[k].cpu().numpy()).convert("RGB")
+    edit, truth = to_pil(batch.edits[k]), batch.cases[k].truth
     named = {
-        "original": to_pil(outcome.originals[k]),
-        "reconstruction": to_pil(outcome.reconstructions[k]),
+        "original": to_pil(batch.originals[k]),
+        "reconstruction": to_pil(batch.reconstructions[k]),
         "edit": edit,
         "mask": free.resize(edit.size, Image.Resampling.NEAREST),
     }

@@ -1,4 +1,4 @@
-"""Invert images once, edit them by their prompts, and measure what changed and what did not."""
+"""The editing task: invert images once, edit them by their prompts, and measure the changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fpinv.datasets.example import EditCase, Example
+from fpinv.datasets.example import Example
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import Editable, plan_branches, sample_branches
@@ -20,10 +20,9 @@ from fpinv.metrics.clip import CLIP
 from fpinv.metrics.edit_accuracy import AttributeReader
 from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.seeding import normal
-from fpinv.tasks.edit_cases import Case, Key, Outcome, Source
+from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source
 from fpinv.tasks.edit_measures import Readings, comparisons, cost, pictures
 from fpinv.tasks.loading import (
-    batches,
     by_example,
     decoding,
     diverged,
@@ -31,27 +30,31 @@ from fpinv.tasks.loading import (
     saved_inversion,
 )
 from fpinv.tasks.record import Record
+from fpinv.tasks.stages import each, run_stages
 from fpinv.tasks.task import Settings
-from fpinv.tasks.timing import clock, warm_up
+from fpinv.tasks.timing import Stopwatch, warm_up
 
 
 @dataclass(frozen=True)
 class Editing:
     """The editing task: E(x) -> (adjust) -> invert once -> sample source and targets -> D.
 
-    Each example asks one edit of an image; examples of one image, one after the other, share its
+    Each example has one edit of an image; examples of one image, one after the other, share its
     inversion. The source branch is the inverter's own reconstruction at the run's guidance.
 
     Arguments:
-        adjustment: What is done to the encodings before the inversion.
-        guidance: Guidance of the targets; None for the run's, which is the sources'.
-        recipe: Which controllers an edit is made with.
-        blend: Whether to hold what lies outside the words that an example names.
-        similarity: A CLIP for how well edits fit their prompts.
+        adjustment: Change of the encodings before the inversion.
+        guidance: Guidance scale of the targets; None for the run's, which is the sources'.
+        recipe: The controllers of an edit.
+        blend: False ignores the words that an example names to hold what lies outside them.
+        similarity: A CLIP for the fit of edits to their prompts.
         perceptual: A learned distance of edits to their originals.
-        structure: A distance in structure, likewise.
+        structure: A distance of edits to their originals in structure.
         reader: Reads attributes off edited scenes, for the accuracy of edits.
-        inversions: Folder of a finished run whose saved inversions are taken; None to invert.
+        inversions: Folder of a finished run whose saved inversions are used; None to invert.
+
+    Raises:
+        UserError: ``inversions`` is a folder without any.
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.2
@@ -88,148 +91,162 @@ class Editing:
     def __call__(
         self, model: Editable, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
-        """One record an example, in order; an edit that cannot be made yields its error.
+        """Yield one record an example, in order; that of an impossible edit holds its error.
 
         Raises:
-            UserError: an example asks no edit, as in a data set of another kind.
+            UserError: an example has no edit, as in a data set of another kind.
         """
-        sources: dict[Key, Source] = {}
-        for group in batches(examples, settings.batch_size):
-            opened = [self._open(model, example, settings) for example in group]
-            cases = [case for case in opened if isinstance(case, Case)]
-            # Only the last batch's sources are kept: an image's edits stand together.
-            sources = self._sources(model, inverter, cases, sources, settings)
-            done = {r.id: r for r in self._edit(model, inverter, cases, sources, settings)}
-            for example, case in zip(group, opened, strict=True):
-                yield done[example.id] if isinstance(case, Case) else case
+        run = _EditingRun(self, model, inverter, settings)
+        examples = map(_require_edit, examples)
+        return run_stages(examples, settings.batch_size, each(run.open), run.edit)
 
-    def _open(self, model: Editable, example: Example, settings: Settings) -> Case | Record:
-        """The case of an example, or the record of why there is none."""
-        if example.case is None:
-            raise UserError("the data set asks no edits: use one of edits, e.g. scene_edits")
-        try:
-            with decoding(example.id):
-                case = Case.open(example, example.case, model.image_size)
-            plan_branches(model, [example.prompt], [[self._wish(case.case)]], self.recipe)
-            if self.inversions is not None:
-                self._load(model, case.key, settings)
-        except UserError as error:
-            return Record(example.id, example.prompt, error=str(error))
+
+@dataclass
+class _EditingRun:
+    """The stages of one run of the task.
+
+    Arguments:
+        task: The task.
+        model: The model.
+        inverter: The inverter.
+        settings: The run's numbers.
+        sources: The sources of the last batch; no others are needed, as the edits of an image
+            stand together.
+    """
+
+    task: Editing
+    model: Editable
+    inverter: Inverter
+    settings: Settings
+    sources: dict[Key, Source] = field(default_factory=dict)
+
+    def open(self, example: Example) -> Case:
+        """Return the case of an example.
+
+        Raises:
+            UserError: a picture cannot be read, or a word or a saved inversion does not fit.
+        """
+        with decoding(example.id):
+            case = Case.open(example, self.model.image_size)
+        # What does not fit is noticed here, where it costs one example rather than the batch.
+        plan_branches(self.model, [example.prompt], [[self._request(case)]], self.task.recipe)
+        if self.task.inversions is not None:
+            self._load(self.task.inversions, case.key)
         return case
 
-    def _wish(self, case: EditCase) -> Edit:
-        return case.edit if self.blend else replace(case.edit, blend=())
+    def _request(self, case: Case) -> Edit:
+        edit = case.case.edit
+        return edit if self.task.blend else replace(edit, blend=())
 
-    def _load(self, model: Editable, key: Key, settings: Settings) -> Inversion:
-        """The inversion that another run kept of an image.
+    def _load(self, folder: str, key: Key) -> Inversion:
+        """Return the inversion that another run saved of an image.
 
         Raises:
             UserError: there is none, or it is of another prompt, model or grid.
         """
         image, prompt = key
-        wanted = {"prompt": prompt, "model": model.name, "steps": settings.steps}
-        return saved_inversion(self.inversions or "", image, model.device, wanted)
+        requirements = {"prompt": prompt, "model": self.model.name, "steps": self.settings.steps}
+        return saved_inversion(folder, image, self.model.device, requirements)
 
-    def _sources(
-        self,
-        model: Editable,
-        inverter: Inverter,
-        cases: Sequence[Case],
-        known: Mapping[Key, Source],
-        settings: Settings,
-    ) -> dict[Key, Source]:
-        """The sources of some cases, each inverted once, or loaded, or known already."""
-        wanted = {case.key: case for case in cases}
-        new = [case for key, case in wanted.items() if key not in known]
-        found = {key: known[key] for key in wanted if key in known}
+    def edit(self, cases: Sequence[Case]) -> list[Record | UserError]:
+        """Return the records of some cases, whose sources and targets are sampled in one batch."""
+        self.sources = self._sources(cases)
+        batch = self._sample(cases)
+        ids = [case.example.id for case in batch.cases]
+        records = dict(zip(ids, self._records(batch), strict=True))
+        return [records[case.example.id] for case in cases]
+
+    def _sources(self, cases: Sequence[Case]) -> dict[Key, Source]:
+        """Return the sources of some cases: those of the last batch, loaded or inverted ones."""
+        by_key = {case.key: case for case in cases}
+        sources = {key: self.sources[key] for key in by_key if key in self.sources}
+        new = [case for key, case in by_key.items() if key not in sources]
         if not new:
-            return found
-        latents = model.encode(torch.stack([case.pixels for case in new]))
-        if self.inversions is None:
-            return found | self._inverted(model, inverter, new, latents, settings)
+            return sources
+        latents = self.model.encode(torch.stack([case.pixels for case in new]))
+        if (folder := self.task.inversions) is None:
+            return sources | self._inverted(new, latents)
         for case, z in zip(new, latents, strict=True):
-            found[case.key] = Source(z[None], self._load(model, case.key, settings), 0.0)
-        return found
+            sources[case.key] = Source(z[None], self._load(folder, case.key), 0.0)
+        return sources
 
-    def _inverted(
-        self,
-        model: Editable,
-        inverter: Inverter,
-        cases: Sequence[Case],
-        latents: Tensor,
-        settings: Settings,
-    ) -> dict[Key, Source]:
+    def _inverted(self, cases: Sequence[Case], latents: Tensor) -> dict[Key, Source]:
+        """Return the sources of some cases, inverted in one batch."""
+        model, settings, watch = self.model, self.settings, Stopwatch(self.model)
         condition = model.condition([case.example.prompt for case in cases], settings.guidance)
         names = [case.case.image for case in cases]
         noise = normal(model.latent_shape, settings.seed, names, "adjustment", model.device)
         warm_up(model, latents, condition, settings.steps)
         denoiser = model.denoiser(settings.steps)
-        began = clock(model)
-        adjusted = self.adjustment(denoiser, latents, condition, noise)
-        inversion = inverter.invert(denoiser, adjusted, condition)
-        seconds = (clock(model) - began) / len(cases)
+        with watch.running():
+            adjusted = self.task.adjustment(denoiser, latents, condition, noise)
+            inversion = self.inverter.invert(denoiser, adjusted, condition)
+        seconds = watch.seconds / len(cases)
         rows = [slice(k, k + 1) for k in range(len(cases))]
         return {
             case.key: Source(adjusted[row], inversion[row], seconds)
             for case, row in zip(cases, rows, strict=True)
         }
 
-    def _edit(
-        self,
-        model: Editable,
-        inverter: Inverter,
-        cases: Sequence[Case],
-        sources: Mapping[Key, Source],
-        settings: Settings,
-    ) -> list[Record]:
-        """The records of some cases, whose sources and targets are sampled in one batch."""
-        if not cases:
-            return []
-        groups = [[case for case in cases if case.key == key] for key in sources]
-        wishes = [[self._wish(case.case) for case in group] for group in groups]
-        branches = plan_branches(model, [prompt for _, prompt in sources], wishes, self.recipe)
-        inversion = Inversion.cat([source.inversion for source in sources.values()])
-        scales = settings.guidance, self.guidance
-        began = clock(model)
-        sampled = sample_branches(model, inverter, inversion, branches, settings.steps, *scales)
-        seconds = clock(model) - began
+    def _sample(self, cases: Sequence[Case]) -> EditedBatch:
+        """Return the cases, in the order of their sources, with all branches sampled."""
+        model, task, settings = self.model, self.task, self.settings
+        # A branch names its source by number, so that cases follow the order of the sources.
+        groups = [[case for case in cases if case.key == key] for key in self.sources]
+        requests = [[self._request(case) for case in group] for group in groups]
+        prompts = [prompt for _, prompt in self.sources]
+        branches = plan_branches(model, prompts, requests, task.recipe)
+        inversion = Inversion.cat([source.inversion for source in self.sources.values()])
+        scales, watch = (settings.guidance, task.guidance), Stopwatch(model)
+        with watch.running():
+            sampled = sample_branches(
+                model, self.inverter, inversion, branches, settings.steps, *scales
+            )
         ordered = [case for group in groups for case in group]
-        outcome = Outcome(
+        return EditedBatch(
             ordered,
-            [sources[case.key] for case in ordered],
+            [self.sources[case.key] for case in ordered],
             torch.stack([case.pixels for case in ordered]).to(model.device),
             model.decode(sampled.sources)[branches.origins],
             model.decode(sampled.targets),
             sampled.sources[branches.origins],
             sampled,
-            seconds,
+            watch.seconds,
         )
-        return self._records(model, outcome)
 
-    def _records(self, model: Editable, outcome: Outcome) -> list[Record]:
-        distances = [d for d in (self.perceptual, self.structure) if d is not None]
-        readings = Readings(self.similarity, distances, self.reader)
-        measured = cost(outcome) | comparisons(outcome) | readings(outcome)
-        columns = by_example(measured, len(outcome.cases))
-        finite = outcome.edits.flatten(1).isfinite().all(1).tolist()
-        return [
-            _record(outcome, k, {name: column[k] for name, column in columns.items()})
-            if finite[k]
-            else Record(case.example.id, case.example.prompt, error=diverged(model))
-            for k, case in enumerate(outcome.cases)
-        ]
+    def _records(self, batch: EditedBatch) -> Iterator[Record | UserError]:
+        task = self.task
+        distances = [d for d in (task.perceptual, task.structure) if d is not None]
+        readings = Readings(task.similarity, distances, task.reader)
+        metrics = cost(batch) | comparisons(batch) | readings(batch)
+        columns = by_example(metrics, len(batch.cases))
+        sound = batch.edits.flatten(1).isfinite().all(1).tolist()
+        for k in range(len(batch.cases)):
+            values = {name: column[k] for name, column in columns.items()}
+            yield _record(batch, k, values) if sound[k] else diverged(self.model)
 
 
-def _record(outcome: Outcome, k: int, values: Mapping[str, float | None]) -> Record:
-    case = outcome.cases[k]
+def _require_edit(example: Example) -> Example:
+    """Return the example.
+
+    Raises:
+        UserError: it has no edit.
+    """
+    if example.case is None:
+        raise UserError("the data set has no edits: use one that has, e.g. dataset=scene_edits")
+    return example
+
+
+def _record(batch: EditedBatch, k: int, values: Mapping[str, float | None]) -> Record:
+    case = batch.cases[k]
     kind = case.example.attributes.get("change")
     texts = {"target": case.case.edit.prompt} | ({} if kind is None else {"change": kind})
     return Record(
         case.example.id,
         case.example.prompt,
         values,
-        images=pictures(outcome, k),
-        inversion=outcome.sources[k].inversion,
+        images=pictures(batch, k),
+        inversion=batch.sources[k].inversion,
         image=case.case.image,
         texts=texts,
     )

@@ -1,9 +1,10 @@
-"""Paths between the seeds of two images of a class, and centroids of several."""
+"""The interpolation task: paths between two seeds of a class, and centroids of several."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -19,28 +20,29 @@ from fpinv.metrics import pixels
 from fpinv.models.model import Model
 from fpinv.reporting.grid import Tile, grid
 from fpinv.seeds.centroids import Centroid, NAOCentroid
-from fpinv.seeds.optimisation import Found
+from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.paths import NAOPath, Path
 from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
 from fpinv.tasks.record import Record
-from fpinv.tasks.seed_pipeline import Bench, Loaded, Seeds, require_seed
+from fpinv.tasks.seed_pipeline import GroupSeeds, SeedPipeline, require_seed
+from fpinv.tasks.stages import each, run_stages
 from fpinv.tasks.task import Settings, whole_number
 
 Mode = Literal["path", "centroid"]
 
 
 @dataclass(frozen=True)
-class _Way:
-    """The path between the seeds of a group's members, or their centroid as the only point.
+class _Interpolant:
+    """The path between the seeds of a group's members, or their centroid as its only point.
 
     Arguments:
         ends: The seeds of the members.
         seeds: The points (P, C, h, w).
-        losses: Of the search, by name, where there was one.
+        losses: The losses of the search by name, where there was one.
         seconds: Time of the search.
     """
 
-    ends: Seeds
+    ends: GroupSeeds
     seeds: Tensor
     losses: Mapping[str, Sequence[float]]
     seconds: float
@@ -48,7 +50,7 @@ class _Way:
 
 @dataclass(frozen=True)
 class Interpolation(JudgedTask):
-    """Invert images of one class, go from seed to seed or to their centroid, and sample there.
+    """The interpolation task: invert images of a class, and sample between or amid their seeds.
 
     As many groups as the batch size says are inverted, searched and sampled together.
 
@@ -63,10 +65,10 @@ class Interpolation(JudgedTask):
 
     Arguments: those of :class:`~fpinv.tasks.class_judge.JudgedTask`, and
         mode: ``path`` or ``centroid``.
-        path: The way between two seeds.
+        path: The path between two seeds.
         centroid: The centroid of a set of seeds.
-        points: Seeds on a path, both ends included.
-        size: Images of a centroid's set.
+        points: Number of seeds on a path, both ends included.
+        size: Number of images of a centroid's set.
 
     Raises:
         UserError: an argument is not possible.
@@ -97,58 +99,70 @@ class Interpolation(JudgedTask):
 
     @property
     def members(self) -> int:
-        """Images of an example: two ends of a path, or a set."""
+        """The number of an example's images: two ends of a path, or a set."""
         return 2 if self.mode == "path" else self.size
 
     def group(self, dataset: Dataset, seed: int) -> Dataset:
-        """Pairs or sets of one class, the classes taking turns."""
+        """Return pairs or sets of images of one class, the classes taking turns."""
         return Groups(dataset, self.members, self.real, seed)
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
-        """One record a pair or set, in order; one with an unreadable image yields its error.
+        """Yield one record a pair or set, in order; that of an unreadable one holds its error.
 
         Raises:
             UserError: the inverter needs more than z_N for its way back.
         """
         require_seed(inverter)
-        bench = self.bench(model, inverter, settings)
-        stages = (self._inverted, self._ways, self._records)
-        return bench.records(examples, settings.batch_size, *stages)
+        pipeline = self.pipeline(model, inverter, settings)
+        return run_stages(
+            examples,
+            settings.batch_size,
+            each(pipeline.load),
+            partial(pipeline.seeds, folder=self.inversions),
+            partial(self._interpolants, pipeline),
+            partial(self._records, pipeline),
+        )
 
-    def _inverted(self, bench: Bench, loaded: Sequence[Loaded]) -> list[Seeds | UserError]:
-        return bench.seeds(loaded, self.inversions)
-
-    def _ways(self, bench: Bench, ends: Sequence[Seeds]) -> list[_Way]:
-        watch = bench.stopwatch()
+    def _interpolants(
+        self, pipeline: SeedPipeline, ends: Sequence[GroupSeeds]
+    ) -> list[_Interpolant]:
+        watch = pipeline.stopwatch()
         with watch.running():
-            found = self._seek(torch.stack([one.noise for one in ends]))
+            search = self._seek(torch.stack([group.noise for group in ends]))
         seconds = watch.seconds / len(ends)
-        losses = [{"loss": curve} for curve in found.losses] or [{}] * len(ends)
-        return [_Way(*way, seconds) for way in zip(ends, found.seeds, losses, strict=True)]
+        losses = [{"loss": curve} for curve in search.losses] or [{}] * len(ends)
+        columns = zip(ends, search.seeds, losses, strict=True)
+        return [_Interpolant(*column, seconds) for column in columns]
 
-    def _seek(self, seeds: Tensor) -> Found:
-        """Paths (B, points, C, h, w) or centroids (B, 1, C, h, w) of sets (B, K, C, h, w)."""
+    def _seek(self, seeds: Tensor) -> SeedSearch:
+        """Return paths (B, P, C, h, w) or centroids (B, 1, C, h, w) of sets (B, K, C, h, w)."""
         if self.mode == "path":
             return self.path(seeds[:, 0], seeds[:, 1], self.points)
-        found = self.centroid(seeds)
-        return replace(found, seeds=found.seeds.unsqueeze(1))
+        centroids = self.centroid(seeds)
+        return replace(centroids, seeds=centroids.seeds.unsqueeze(1))
 
-    def _records(self, bench: Bench, ways: Sequence[_Way]) -> Iterator[Record | UserError]:
-        seeds = [way.seeds for way in ways]
-        groups = [way.ends.loaded.group for way in ways]
-        prompts = [[bench.prompt(one, one.members)] * len(seeds[0]) for one in groups]
-        watch = bench.stopwatch()
+    def _records(
+        self, pipeline: SeedPipeline, interpolants: Sequence[_Interpolant]
+    ) -> Iterator[Record | UserError]:
+        seeds = [interpolant.seeds for interpolant in interpolants]
+        groups = [interpolant.ends.loaded.group for interpolant in interpolants]
+        prompts = [[pipeline.prompt(group, group.members)] * len(seeds[0]) for group in groups]
+        watch = pipeline.stopwatch()
         with watch.running():
-            sampled = bench.sample(seeds, prompts)
+            sampled = pipeline.sample(seeds, prompts)
         seconds = watch.seconds / sum(map(len, seeds))
-        for way, images in zip(ways, sampled, strict=True):
-            failed = isinstance(images, UserError)
-            yield images if failed else self._record(bench, way, images, seconds)
+        for interpolant, group, images in zip(interpolants, groups, sampled, strict=True):
+            if isinstance(images, UserError):
+                yield images
+            else:
+                yield self._record(pipeline.name(group), interpolant, images, seconds)
 
-    def _record(self, bench: Bench, way: _Way, images: Tensor, seconds: float) -> Record:
-        loaded = way.ends.loaded
+    def _record(
+        self, name: str, interpolant: _Interpolant, images: Tensor, seconds: float
+    ) -> Record:
+        loaded, seeds = interpolant.ends.loaded, interpolant.seeds
         group = loaded.group
         inner = slice(1, -1) if self.mode == "path" else slice(None)
         return Record(
@@ -156,15 +170,15 @@ class Interpolation(JudgedTask):
             group.prompt,
             {
                 **self.judge.accuracy(images[inner], group.category),
-                "norm_ratio": pixels.norm_ratio(way.seeds[inner]).mean().item(),
-                **way.ends.costs,
-                "seconds_seeds": way.seconds,
+                "norm_ratio": pixels.norm_ratio(seeds[inner]).mean().item(),
+                **interpolant.ends.costs,
+                "seconds_seeds": interpolant.seconds,
                 "seconds_sample": seconds,
             },
-            {"norm": pixels.norm_ratio(way.seeds).tolist(), **way.losses},
+            {"norm": pixels.norm_ratio(seeds).tolist(), **interpolant.losses},
             {"strip": self._strip(loaded.members, images)},
-            inversion=way.ends.inversion,
-            image=bench.name(group),
+            inversion=interpolant.ends.inversion,
+            image=name,
             arrays=self.judge.arrays(images[inner], loaded.real, group.category),
         )
 
@@ -172,9 +186,8 @@ class Interpolation(JudgedTask):
         """Return the path between its two originals, or the set and then its centroid."""
         originals = [f"original {k + 1}" for k in range(len(members))]
         if self.mode == "path":
-            shown = torch.cat([members[:1], images, members[1:]])
-            seeds = [f"seed {k + 1}" for k in range(len(images))]
-            titles = [originals[0], *seeds, originals[1]]
+            row = torch.cat([members[:1], images, members[1:]])
+            titles = [originals[0], *(f"seed {k + 1}" for k in range(len(images))), originals[1]]
         else:
-            shown, titles = torch.cat([members, images]), [*originals, "centroid"]
-        return grid([[Tile(to_pil(image)) for image in shown]], titles)
+            row, titles = torch.cat([members, images]), [*originals, "centroid"]
+        return grid([[Tile(to_pil(image)) for image in row]], titles)

@@ -1,9 +1,10 @@
-"""Images of classes that the model has hardly met, from seeds found with a few examples."""
+"""The rare-concept task: images of rarely seen classes, from seeds near those of references."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from typing import ClassVar
 
@@ -21,11 +22,18 @@ from fpinv.models.model import Model
 from fpinv.reporting.grid import Tile, grid
 from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
-from fpinv.seeds.optimisation import Found
+from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.seedselect import SeedSelect, Target
 from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
 from fpinv.tasks.record import Record
-from fpinv.tasks.seed_pipeline import Bench, Loaded, Seeds, past_errors, require_seed, rows_of
+from fpinv.tasks.seed_pipeline import (
+    GroupImages,
+    GroupSeeds,
+    SeedPipeline,
+    require_seed,
+    rows_of,
+)
+from fpinv.tasks.stages import each, past_errors, run_stages
 from fpinv.tasks.task import Settings, whole_number
 
 
@@ -34,21 +42,21 @@ class _Start:
     """The seeds of a class's images before they are optimised.
 
     Arguments:
-        loaded: The class.
-        found: A seed an image.
-        inversion: Of the references, where there was one.
+        loaded: The class with its images.
+        search: One seed an image.
+        inversion: The inversion of the references, where there was one.
         seconds: Time an image.
     """
 
-    loaded: Loaded
-    found: Found
+    loaded: GroupImages
+    search: SeedSearch
     inversion: Inversion | None = None
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class RareConcept(JudgedTask):
-    """K references of a class -> invert -> centroid -> optimise the seed -> image.
+    """The rare-concept task: K references -> invert -> centroid -> optimise the seed -> image.
 
     Every image of a class comes from a set of K references of its own; as many classes go together
     as fill a batch with their images. Both stages may be left out, which gives the rows of the
@@ -72,11 +80,11 @@ class RareConcept(JudgedTask):
         | https://arxiv.org/abs/2306.08687
 
     Arguments: those of :class:`~fpinv.tasks.class_judge.JudgedTask`, and
-        centroid: Makes one seed of those of K references; None starts from random seeds, and
-            nothing is inverted.
-        seedselect: Optimises the seeds; None leaves them as they are.
-        images: Images made of each class.
-        references: K, references of each image.
+        centroid: The centroid of K references' seeds; None starts from random seeds, and nothing
+            is inverted.
+        seedselect: The optimisation of the seeds; None leaves them as they are.
+        images: Number of images sampled for each class.
+        references: Number K of references for each image.
 
     Raises:
         UserError: an argument is not possible.
@@ -103,14 +111,14 @@ class RareConcept(JudgedTask):
         whole_number("task.references", self.references, at_least=1)
 
     def group(self, dataset: Dataset, seed: int) -> Dataset:
-        """One example a class."""
+        """Return one example a class."""
         size = self.images * self.references
         return Groups(dataset, size, self.real, seed, most=1, whole=True)
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
-        """One record a class, in order; one with an unreadable image yields its error.
+        """Yield one record a class, in order; that of an unreadable one holds its error.
 
         Raises:
             UserError: seeds are to be inverted, and the inverter needs more than z_N for its way
@@ -118,63 +126,83 @@ class RareConcept(JudgedTask):
         """
         if self.centroid is not None:
             require_seed(inverter)
-        bench = self.bench(model, inverter, settings)
-        return bench.records(examples, bench.room(self.images), self._starts, self._records)
+        pipeline = self.pipeline(model, inverter, settings)
+        return run_stages(
+            examples,
+            pipeline.room(self.images),
+            each(pipeline.load),
+            partial(self._starts, pipeline),
+            partial(self._records, pipeline),
+        )
 
-    def _starts(self, bench: Bench, loaded: Sequence[Loaded]) -> list[_Start | UserError]:
-        watch = bench.stopwatch()
+    def _starts(
+        self, pipeline: SeedPipeline, loaded: Sequence[GroupImages]
+    ) -> list[_Start | UserError]:
+        """Return the seeds of each class with the time that they took."""
+        watch = pipeline.stopwatch()
         with watch.running():
-            found = self._initial(bench, loaded)
+            initial = self._initial(pipeline, loaded)
         seconds = watch.seconds / (len(loaded) * self.images)
-        return past_errors(found, lambda starts: (replace(s, seconds=seconds) for s in starts))
+        return past_errors(initial, lambda starts: (replace(s, seconds=seconds) for s in starts))
 
-    def _initial(self, bench: Bench, loaded: Sequence[Loaded]) -> list[_Start | UserError]:
-        """A seed an image of each class, or that an inversion diverged."""
+    def _initial(
+        self, pipeline: SeedPipeline, loaded: Sequence[GroupImages]
+    ) -> list[_Start | UserError]:
+        """Return one seed an image of each class, or the error of a diverged inversion."""
         if self.centroid is None:
-            return [_Start(one, self._random(bench, one.group)) for one in loaded]
-        centroid, seed = self.centroid, bench.settings.seed
+            return [_Start(item, self._random(pipeline, item.group)) for item in loaded]
+        centroid, seed = self.centroid, pipeline.settings.seed
 
-        def centroids(inverted: Sequence[Seeds]) -> Iterator[_Start]:
-            for one in inverted:
-                sets = self._sets(one.loaded.group, seed)
-                yield _Start(one.loaded, centroid(one.noise[sets]), one.inversion)
+        def centroids(groups: Sequence[GroupSeeds]) -> Iterator[_Start]:
+            for group in groups:
+                sets = self._sets(group.loaded.group, seed)
+                yield _Start(group.loaded, centroid(group.noise[sets]), group.inversion)
 
-        return past_errors(bench.seeds(loaded, self.inversions), centroids)
+        return past_errors(list(pipeline.seeds(loaded, self.inversions)), centroids)
 
-    def _random(self, bench: Bench, group: Group) -> Found:
+    def _random(self, pipeline: SeedPipeline, group: Group) -> SeedSearch:
         ids = [f"{group.id}/{k}" for k in range(self.images)]
-        model, seed = bench.model, bench.settings.seed
-        return Found(normal(model.latent_shape, seed, ids, "seed", model.device))
+        model, seed = pipeline.model, pipeline.settings.seed
+        return SeedSearch(normal(model.latent_shape, seed, ids, "seed", model.device))
 
     def _sets(self, group: Group, seed: int) -> Tensor:
-        """The numbers (images, K) of the members that each image has as references."""
+        """Return the numbers (images, K) of the members that are each image's references."""
         endless = subsets(len(group.members), self.references, seed, group.id)
         return torch.tensor(list(islice(endless, self.images)))
 
-    def _references(self, bench: Bench, loaded: Loaded) -> Tensor:
-        """Those of each image: (images, K, 3, H, W)."""
-        return loaded.members[self._sets(loaded.group, bench.settings.seed)]
+    def _references(self, pipeline: SeedPipeline, loaded: GroupImages) -> Tensor:
+        """Return the references of each image, (images, K, 3, H, W)."""
+        return loaded.members[self._sets(loaded.group, pipeline.settings.seed)]
 
-    def _prompts(self, bench: Bench, group: Group) -> list[str]:
-        """What each image is asked for."""
-        sets = self._sets(group, bench.settings.seed).tolist()
-        return [bench.prompt(group, [group.members[k] for k in chosen]) for chosen in sets]
+    def _prompts(self, pipeline: SeedPipeline, group: Group) -> list[str]:
+        """Return the prompt of each image."""
+        sets = self._sets(group, pipeline.settings.seed).tolist()
+        return [pipeline.prompt(group, [group.members[k] for k in members]) for members in sets]
 
-    def _records(self, bench: Bench, starts: Sequence[_Start]) -> Iterator[Record | UserError]:
-        prompts = [self._prompts(bench, start.loaded.group) for start in starts]
-        watch = bench.stopwatch()
+    def _records(
+        self, pipeline: SeedPipeline, starts: Sequence[_Start]
+    ) -> Iterator[Record | UserError]:
+        prompts = [self._prompts(pipeline, start.loaded.group) for start in starts]
+        watch = pipeline.stopwatch()
         with watch.running():
-            optimised = self._optimised(bench, starts, prompts)
+            searches = self._optimised(pipeline, starts, prompts)
         seconds = watch.seconds / (len(starts) * self.images)
-        sampled = bench.sample([found.seeds for found in optimised], prompts)
-        for start, found, images in zip(starts, optimised, sampled, strict=True):
-            failed = isinstance(images, UserError)
-            yield images if failed else self._record(bench, start, found, images, seconds)
+        sampled = pipeline.sample([search.seeds for search in searches], prompts)
+        for start, search, images in zip(starts, searches, sampled, strict=True):
+            if isinstance(images, UserError):
+                yield images
+            else:
+                yield self._record(pipeline, start, search, images, seconds)
 
     def _record(
-        self, bench: Bench, start: _Start, found: Found, images: Tensor, seconds: float
+        self,
+        pipeline: SeedPipeline,
+        start: _Start,
+        search: SeedSearch,
+        images: Tensor,
+        seconds: float,
     ) -> Record:
-        group, references = start.loaded.group, self._references(bench, start.loaded)
+        group, references = start.loaded.group, self._references(pipeline, start.loaded)
         return Record(
             group.id,
             group.prompt,
@@ -182,39 +210,40 @@ class RareConcept(JudgedTask):
                 **self.judge.accuracy(images, group.category),
                 "seconds_init": start.seconds,
                 "seconds_opt": seconds,
-                "norm_ratio": pixels.norm_ratio(found.seeds).mean().item(),
-                "loss_start": _mean([losses[0] for losses in found.losses]),
-                "loss_end": _mean([min(losses) for losses in found.losses]),
+                "norm_ratio": pixels.norm_ratio(search.seeds).mean().item(),
+                "loss_start": _mean([losses[0] for losses in search.losses]),
+                "loss_end": _mean([min(losses) for losses in search.losses]),
             },
-            {**_curves("centroid", start.found), **_curves("seedselect", found)},
+            {**_curves("centroid", start.search), **_curves("seedselect", search)},
             {"sheet": _sheet(references, images)},
             inversion=start.inversion,
-            image=bench.name(group),
+            image=pipeline.name(group),
             arrays=self.judge.arrays(images, start.loaded.real, group.category),
         )
 
     def _optimised(
-        self, bench: Bench, starts: Sequence[_Start], prompts: Sequence[Sequence[str]]
-    ) -> list[Found]:
-        """The seeds of each class after SeedSelect, those of all classes together."""
+        self, pipeline: SeedPipeline, starts: Sequence[_Start], prompts: Sequence[Sequence[str]]
+    ) -> list[SeedSearch]:
+        """Return the seeds of each class after SeedSelect, those of all classes in one batch."""
         if self.seedselect is None:
-            return [Found(start.found.seeds) for start in starts]
-        model, select = bench.model, self.seedselect
-        condition = bench.condition(list(chain.from_iterable(prompts)))
-        target = Target.cat([self._target(bench, select, start.loaded) for start in starts])
-        seeds = torch.cat([start.found.seeds for start in starts])
-        parts = []
-        for rows in bench.batches(len(seeds)):
-            denoiser = model.denoiser(bench.settings.steps)
-            parts.append(select(model, denoiser, seeds[rows], condition[rows], target[rows]))
-        found = Found.cat(parts)
-        return [found[rows] for rows in rows_of([len(one) for one in prompts])]
+            return [SeedSearch(start.search.seeds) for start in starts]
+        model, select = pipeline.model, self.seedselect
+        # Seeds of all classes share the batches, which are then full even where a class has few.
+        condition = pipeline.condition(list(chain.from_iterable(prompts)))
+        target = Target.cat([self._target(pipeline, select, start.loaded) for start in starts])
+        seeds = torch.cat([start.search.seeds for start in starts])
+        searches = []
+        for rows in pipeline.batches(len(seeds)):
+            denoiser = model.denoiser(pipeline.settings.steps)
+            searches.append(select(model, denoiser, seeds[rows], condition[rows], target[rows]))
+        search = SeedSearch.cat(searches)
+        return [search[rows] for rows in rows_of([len(texts) for texts in prompts])]
 
-    def _target(self, bench: Bench, select: SeedSelect, loaded: Loaded) -> Target:
-        """What the images of a class should be like."""
-        references = self._references(bench, loaded)
-        parts = bench.batches(*references.shape[:2])
-        return Target.cat([select.target(bench.model, references[rows]) for rows in parts])
+    def _target(self, pipeline: SeedPipeline, select: SeedSelect, loaded: GroupImages) -> Target:
+        """Return the target of each image of a class."""
+        references = self._references(pipeline, loaded)
+        batches = pipeline.batches(*references.shape[:2])
+        return Target.cat([select.target(pipeline.model, references[rows]) for rows in batches])
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -229,6 +258,6 @@ def _sheet(references: Tensor, images: Tensor) -> Image.Image:
     return grid([[Tile(to_pil(image)) for image in row] for row in rows], titles, labels)
 
 
-def _curves(name: str, found: Found) -> dict[str, Sequence[float]]:
-    """The losses of each seed's search."""
-    return {f"{name}_{k}": losses for k, losses in enumerate(found.losses)}
+def _curves(name: str, search: SeedSearch) -> dict[str, Sequence[float]]:
+    """Return the losses of each seed's search by name."""
+    return {f"{name}_{k}": losses for k, losses in enumerate(search.losses)}

@@ -1,17 +1,17 @@
-"""Invert images, sample them back, and measure what came back."""
+"""The reconstruction task: invert images, sample them back, and compare."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from fpinv.datasets.example import Example
-from fpinv.denoiser import Condition
+from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter
@@ -21,10 +21,11 @@ from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.seeding import normal
-from fpinv.tasks.loading import batches, by_example, diverged, load_pixels, over_steps
+from fpinv.tasks.loading import Column, by_example, diverged, open_pixels, over_steps
 from fpinv.tasks.record import Record, finite
+from fpinv.tasks.stages import each, run_stages
 from fpinv.tasks.task import Settings
-from fpinv.tasks.timing import clock, warm_up
+from fpinv.tasks.timing import Stopwatch, warm_up
 
 DIFFERENCE_GAIN = 4
 
@@ -35,32 +36,60 @@ class Batch:
 
     Arguments:
         examples: The B examples.
+        condition: Their prompts at the run's guidance.
         images: Their pixels (B, 3, H, W) in [-1, 1].
         encoded: The latents E(x) of the images (B, C, h, w), float32.
-        known: The latents z_0 that the images were decoded from, where the model made them.
-        noise: The latents z_N that those were sampled from, likewise.
+        true_latents: The latents z_0 (B, C, h, w) that generated images were decoded from.
+        true_noise: The latents z_N (B, C, h, w) that those were sampled from.
     """
 
     examples: list[Example]
+    condition: Condition
     images: Tensor
     encoded: Tensor
-    known: Tensor | None = None
-    noise: Tensor | None = None
+    true_latents: Tensor | None = None
+    true_noise: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a batch: latents, images and cost."""
+class RoundTrip:
+    """A batch that was inverted and sampled back.
+
+    Arguments:
+        inverted: The latents that were inverted, (B, C, h, w).
+        inversion: The inversion.
+        latents: The latents that were sampled back, (B, C, h, w).
+        images: The images of those, (B, 3, H, W) in [-1, 1].
+        seconds: Time of adjustment, inversion and sampling.
+        adjusting: The denoiser of the adjustment, with its counts.
+        sampling: The denoiser of the sampling, with its counts.
+    """
 
     inverted: Tensor
     inversion: Inversion
     latents: Tensor
     images: Tensor
     seconds: float
-    adjust_calls: int
-    adjust_rows: int
-    sample_calls: int
-    sample_rows: int
+    adjusting: Denoiser
+    sampling: Denoiser
+
+    @property
+    def costs(self) -> dict[str, Column]:
+        """Evaluations, iterations, time and memory."""
+        inversion, count = self.inversion, len(self.images)
+        return {
+            "residual": over_steps(inversion.residual),
+            "iterations": over_steps(inversion.iterations),
+            "converged": over_steps(inversion.converged),
+            "nfe_calls": inversion.calls,
+            "nfe_rows": inversion.rows,
+            "sample_nfe_calls": self.sampling.calls,
+            "sample_nfe_rows": self.sampling.rows // count,
+            "adjust_nfe_calls": self.adjusting.calls,
+            "adjust_nfe_rows": self.adjusting.rows // count,
+            "seconds_per_image": self.seconds / count,
+            "stored_numbers": inversion.stored_numbers,
+        }
 
 
 @dataclass(frozen=True)
@@ -72,7 +101,7 @@ class Reconstruction:
     evaluation at each batch size and with the device waited for.
 
     Arguments:
-        adjustment: What is done to the encodings before the inversion.
+        adjustment: Change of the encodings before the inversion.
         perceptual: A learned distance to report besides PSNR, SSIM and MSE.
         invert_known: Invert a generated image's own z_0 instead of the encoding of its pixels:
             the seed error is then the inverter's alone.
@@ -104,165 +133,156 @@ class Reconstruction:
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
-        """One record an example, in order; an image that cannot be read yields its error."""
-        warm: set[int] = set()
-        for group in batches(examples, settings.batch_size):
-            loaded = [load_pixels(example, model) for example in group]
-            good = [k for k, image in enumerate(loaded) if not isinstance(image, UserError)]
-            records = {}
-            if good:
-                condition = model.condition([group[k].prompt for k in good], settings.guidance)
-                batch = _prepare(
-                    model, [group[k] for k in good], [loaded[k] for k in good], condition, settings
-                )
-                if len(good) not in warm:
-                    warm_up(model, batch.encoded, condition, settings.steps)
-                    warm.add(len(good))
-                outcome = self._run(model, inverter, batch, condition, settings)
-                records = dict(zip(good, self._measure(model, batch, outcome), strict=True))
-            for k, (example, image) in enumerate(zip(group, loaded, strict=True)):
-                failed = Record(example.id, example.prompt, error=str(image))
-                yield records.get(k, failed)
+        """Yield one record an example, in order; that of an unreadable image holds its error."""
+        run = _ReconstructionRun(self, model, inverter, settings)
+        return run_stages(examples, settings.batch_size, each(run.load), run.reconstruct)
 
-    def _run(
-        self,
-        model: Model,
-        inverter: Inverter,
-        batch: Batch,
-        condition: Condition,
-        settings: Settings,
-    ) -> Outcome:
-        known = batch.known if self.invert_known else None
-        encoded = batch.encoded if known is None else known
-        noise = _normal(model, settings.seed, batch.examples, "adjustment")
-        denoiser = model.denoiser(settings.steps)
-        began = clock(model)
-        inverted = self.adjustment(denoiser, encoded, condition, noise)
-        adjust_calls, adjust_rows = denoiser.calls, denoiser.rows // len(encoded)
-        inversion = inverter.invert(denoiser, inverted, condition)
-        calls, rows = denoiser.calls, denoiser.rows
-        latents = inverter.sample(denoiser, inversion, condition)
-        seconds = clock(model) - began
-        return Outcome(
-            inverted,
-            inversion,
-            latents,
-            model.decode(latents),
-            seconds,
-            adjust_calls,
-            adjust_rows,
-            denoiser.calls - calls,
-            (denoiser.rows - rows) // len(encoded),
-        )
 
-    def _measure(self, model: Model, batch: Batch, outcome: Outcome) -> list[Record]:
-        ceiling = model.decode(batch.encoded)
-        columns = by_example(self._columns(batch, outcome, ceiling), len(batch.examples))
-        records = []
-        finite = _finite(outcome)
+@dataclass(frozen=True)
+class _ReconstructionRun:
+    """The stages of one run of the task.
+
+    Arguments:
+        task: The task.
+        model: The model.
+        inverter: The inverter.
+        settings: The run's numbers.
+        warm: Batch sizes that the network was evaluated at.
+    """
+
+    task: Reconstruction
+    model: Model
+    inverter: Inverter
+    settings: Settings
+    warm: set[int] = field(default_factory=set)
+
+    def load(self, example: Example) -> tuple[Example, Tensor | None]:
+        """Return the example with its pixels, None for an image yet to be generated.
+
+        Raises:
+            UserError: the image cannot be read, or there is neither an image nor a seed.
+        """
+        if example.image is not None:
+            return example, open_pixels(example, self.model)
+        if example.seed is None:
+            raise UserError(f"{example.id}: has neither an image nor a seed")
+        return example, None
+
+    def reconstruct(
+        self, loaded: Sequence[tuple[Example, Tensor | None]]
+    ) -> Iterator[Record | UserError]:
+        """Yield the records of a batch."""
+        batch = self._batch(loaded)
+        trip = self._round_trip(batch)
+        ceiling = self.model.decode(batch.encoded)
+        columns = by_example(self._columns(batch, trip, ceiling), len(batch.examples))
+        latents = torch.stack([trip.inversion.noise, trip.latents], 1)
+        sound = latents.flatten(1).isfinite().all(1).tolist()
         for k, example in enumerate(batch.examples):
-            if not finite[k]:
-                records.append(Record(example.id, example.prompt, error=diverged(model)))
-                continue
-            values = {name: column[k] for name, column in columns.items()}
-            series = _series(outcome.inversion, k)
-            pictures = _pictures(batch.images[k], ceiling[k], outcome.images[k])
-            inversion = outcome.inversion[slice(k, k + 1)]
-            records.append(
-                Record(example.id, example.prompt, values, series, pictures, inversion=inversion)
+            yield (
+                diverged(self.model)
+                if not sound[k]
+                else Record(
+                    example.id,
+                    example.prompt,
+                    {name: column[k] for name, column in columns.items()},
+                    _series(trip.inversion, k),
+                    _pictures(batch.images[k], ceiling[k], trip.images[k]),
+                    inversion=trip.inversion[slice(k, k + 1)],
+                )
             )
-        return records
 
-    def _columns(
-        self, batch: Batch, outcome: Outcome, ceiling: Tensor
-    ) -> dict[str, Tensor | float | None]:
-        """Each metric's values (B,), or the one value that all images share."""
-        x, rec, inversion = batch.images, outcome.images, outcome.inversion
-        psnr, ceiling_psnr = pixels.psnr(rec, x), pixels.psnr(ceiling, x)
-        columns: dict[str, Tensor | float | None] = {
+    def _batch(self, loaded: Sequence[tuple[Example, Tensor | None]]) -> Batch:
+        """Return pixels and encodings; images that the model makes itself are sampled here."""
+        model, examples = self.model, [example for example, _ in loaded]
+        prompts = [example.prompt for example in examples]
+        condition = model.condition(prompts, self.settings.guidance)
+        if opened := [image for _, image in loaded if image is not None]:
+            images = torch.stack(opened).to(model.device)
+            return Batch(examples, condition, images, model.encode(images))
+        noise = torch.stack([_draw(model, example) for example in examples]).to(model.device)
+        with torch.no_grad():
+            latents = sample(model.denoiser(self.settings.steps), noise, condition)
+        images = model.decode(latents)
+        return Batch(examples, condition, images, model.encode(images), latents, noise)
+
+    def _round_trip(self, batch: Batch) -> RoundTrip:
+        """Return the batch inverted and sampled back, with a denoiser for each of the stages."""
+        model, condition, steps = self.model, batch.condition, self.settings.steps
+        truth = batch.true_latents if self.task.invert_known else None
+        encoded, ids = batch.encoded if truth is None else truth, [e.id for e in batch.examples]
+        noise = normal(model.latent_shape, self.settings.seed, ids, "adjustment", model.device)
+        # The first call at a batch size chooses kernels, which is not the method's time.
+        if len(ids) not in self.warm:
+            warm_up(model, batch.encoded, condition, steps)
+            self.warm.add(len(ids))
+        adjusting, inverting, sampling = (model.denoiser(steps) for _ in range(3))
+        watch = Stopwatch(model)
+        with watch.running():
+            inverted = self.task.adjustment(adjusting, encoded, condition, noise)
+            inversion = self.inverter.invert(inverting, inverted, condition)
+            latents = self.inverter.sample(sampling, inversion, condition)
+        images = model.decode(latents)
+        return RoundTrip(inverted, inversion, latents, images, watch.seconds, adjusting, sampling)
+
+    def _columns(self, batch: Batch, trip: RoundTrip, ceiling: Tensor) -> dict[str, Column]:
+        """Return the values of each metric."""
+        images, original = trip.images, batch.images
+        psnr, ceiling_psnr = pixels.psnr(images, original), pixels.psnr(ceiling, original)
+        columns: dict[str, Column] = {
             "psnr": psnr,
             "ceiling_psnr": ceiling_psnr,
             "gap": ceiling_psnr - psnr,
-            "ssim": pixels.ssim(rec, x),
-            "mse": pixels.mse(rec, x),
-            "latent_mse": pixels.latent_mse(outcome.latents, outcome.inverted),
-            "latent_psnr": pixels.latent_psnr(outcome.latents, outcome.inverted),
-            "residual": over_steps(inversion.residual),
-            "iterations": over_steps(inversion.iterations),
-            "converged": over_steps(inversion.converged),
-            "nfe_calls": inversion.calls,
-            "nfe_rows": inversion.rows,
-            "sample_nfe_calls": outcome.sample_calls,
-            "sample_nfe_rows": outcome.sample_rows,
-            "adjust_nfe_calls": outcome.adjust_calls,
-            "adjust_nfe_rows": outcome.adjust_rows,
-            "seconds_per_image": outcome.seconds / len(x),
-            "stored_numbers": inversion.stored_numbers,
-            "noise_norm": pixels.norm_ratio(inversion.noise),
-            "adjustment_distance": _distance(outcome.inverted, batch.encoded),
+            "ssim": pixels.ssim(images, original),
+            "mse": pixels.mse(images, original),
+            "latent_mse": pixels.latent_mse(trip.latents, trip.inverted),
+            "latent_psnr": pixels.latent_psnr(trip.latents, trip.inverted),
+            **trip.costs,
+            "noise_norm": pixels.norm_ratio(trip.inversion.noise),
+            "adjustment_distance": _distance(trip.inverted, batch.encoded),
         }
-        if self.perceptual is not None:
-            columns[self.perceptual.name] = self.perceptual(rec, x)
-        if batch.known is not None and batch.noise is not None:
-            columns |= {
-                "seed_error": pixels.seed_error(inversion.noise, batch.noise),
-                "encoding_distance": _distance(batch.encoded, batch.known),
-                "adjusted_distance": _distance(outcome.inverted, batch.known),
-                "reconstruction_distance": _distance(outcome.latents, batch.known),
-            }
-        return columns
+        if (perceptual := self.task.perceptual) is not None:
+            columns[perceptual.name] = perceptual(images, original)
+        return columns | _seed_columns(batch, trip)
 
 
-def _prepare(
-    model: Model,
-    examples: list[Example],
-    loaded: list[Any],
-    condition: Condition,
-    settings: Settings,
-) -> Batch:
-    """Pixels and encodings; images that the model makes itself are sampled here."""
-    if loaded[0] is None:
-        noise = torch.stack([_seeded(model, e) for e in examples]).to(model.device)
-        with torch.no_grad():
-            known = sample(model.denoiser(settings.steps), noise, condition)
-        images = model.decode(known)
-        return Batch(examples, images, model.encode(images), known, noise)
-    images = torch.stack(loaded).to(model.device)
-    return Batch(examples, images, model.encode(images))
+def _seed_columns(batch: Batch, trip: RoundTrip) -> dict[str, Column]:
+    """Return the distances to the latents of generated images; none for images of another kind."""
+    if batch.true_latents is None or batch.true_noise is None:
+        return {}
+    return {
+        "seed_error": pixels.seed_error(trip.inversion.noise, batch.true_noise),
+        "encoding_distance": _distance(batch.encoded, batch.true_latents),
+        "adjusted_distance": _distance(trip.inverted, batch.true_latents),
+        "reconstruction_distance": _distance(trip.latents, batch.true_latents),
+    }
 
 
-def _finite(outcome: Outcome) -> list[bool]:
-    """Whether the noise and the reconstruction of each image are finite."""
-    both = torch.stack([outcome.inversion.noise, outcome.latents], 1)
-    return both.flatten(1).isfinite().all(1).tolist()
-
-
-def _seeded(model: Model, example: Example) -> Tensor:
-    """The noise that a stock pipeline draws for the seed: one CPU generator, manual_seed."""
+def _draw(model: Model, example: Example) -> Tensor:
+    """Return the noise that a stock pipeline draws with a CPU generator of the example's seed."""
     assert example.seed is not None
     generator = torch.Generator().manual_seed(example.seed)
     return torch.randn(model.latent_shape, generator=generator)
 
 
-def _normal(model: Model, seed: int, examples: list[Example], purpose: str) -> Tensor:
-    return normal(model.latent_shape, seed, [e.id for e in examples], purpose, model.device)
-
-
 def _distance(z: Tensor, reference: Tensor) -> Tensor:
-    """Euclidean distance of latents, (B,); what the paper's Fig. 4 quotes."""
+    """Return the Euclidean distances (B,) of latents, which the paper's Fig. 4 quotes."""
     return (z.double() - reference.double()).flatten(1).norm(dim=1)
 
 
 def _series(inversion: Inversion, k: int) -> dict[str, list[float]]:
-    """Of image k; ``residual_n`` is that of the n-th point which a step evaluated."""
+    """Return image k's numbers by step; ``residual_n`` is that of the n-th point of each step."""
     per_step = {"residual": inversion.residual, "iterations": inversion.iterations}
     trace = () if inversion.trace is None else inversion.trace
     per_step |= {f"residual_{n}": residual for n, residual in enumerate(trace, 1)}
     return {name: finite(v[:, k].tolist()) for name, v in per_step.items() if v is not None}
 
 
-def _pictures(original: Tensor, ceiling: Tensor, rec: Tensor) -> dict[str, Image.Image]:
-    """The difference is |original - reconstruction|, brightened so that an eye can see it."""
-    difference = (original - rec).abs() * DIFFERENCE_GAIN - 1
-    named = {"original": original, "ceiling": ceiling, "reconstruction": rec}
+def _pictures(original: Tensor, ceiling: Tensor, image: Tensor) -> dict[str, Image.Image]:
+    """Return the pictures of a record by name.
+
+    The difference |original - reconstruction| is brightened so that an eye can see it.
+    """
+    difference = (original - image).abs() * DIFFERENCE_GAIN - 1
+    named = {"original": original, "ceiling": ceiling, "reconstruction": image}
     return {name: to_pil(image) for name, image in (named | {"difference": difference}).items()}

@@ -1,4 +1,4 @@
-"""The record of one example, and how it reads as a line of metrics.jsonl."""
+"""The record of one example, and its line in metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ RESERVED = (*REQUIRED, "texts")
 
 @dataclass(frozen=True)
 class Record:
-    """What a task found out about one example.
+    """The results of a task for one example.
 
     Arguments:
         id: Name of the example.
-        prompt: Its caption.
+        prompt: Caption of the example.
         metrics: Numbers by name; None where a metric has no meaning.
         series: Numbers per step by name, clean end first.
         images: Pictures by name.
         error: Why the example failed, in one line; None if it did not.
-        inversion: The inversion of this one image, to be kept for other uses.
-        arrays: What measures over all examples, such as the FID, need of this one.
-        image: Name of the image where records share one; None for the example's own.
-        texts: What else there is to say, by name (the prompt of an edit, its kind).
+        inversion: The inversion of the example's images, to be saved for other uses.
+        arrays: Arrays for the measures over all examples, such as features for the FID.
+        image: Name of the image where records share one; None for the example's id.
+        texts: Further texts by name, such as the prompt of an edit and its kind.
     """
 
     id: str
@@ -49,11 +49,11 @@ class Record:
     texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if taken := set(RESERVED) & set(self.metrics):
-            raise ValueError(f"a metric cannot be called {', '.join(sorted(taken))}")
+        if clashes := set(RESERVED) & set(self.metrics):
+            raise ValueError(f"a metric cannot be called {', '.join(sorted(clashes))}")
 
     def row(self) -> dict[str, Any]:
-        """The record's line in metrics.jsonl: flat, pictures by name only."""
+        """Return the record's line in metrics.jsonl: flat, pictures by name only."""
         row: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "error": self.error}
         row |= self.metrics
         row |= {"series": {k: list(v) for k, v in self.series.items()}}
@@ -62,12 +62,12 @@ class Record:
 
 
 def metrics_of(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of a line of metrics.jsonl."""
+    """Return the metrics of a line of metrics.jsonl."""
     return {name: value for name, value in row.items() if name not in RESERVED}
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401
-    """The same with None for every number that JSON cannot say (NaN, infinities)."""
+    """Return a value with None for every number that JSON does not have (NaN, infinities)."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -76,5 +76,5 @@ def finite(value: Any) -> Any:  # noqa: ANN401
 
 
 def inversion_file(folder: Path, id: str) -> Path:
-    """Where the inversion of the image ``id`` lies in a run folder."""
+    """Return the path of the inversion of the image ``id`` in a run folder."""
     return folder / "inversions" / f"{quote(id, safe='')}.safetensors"

@@ -1,4 +1,4 @@
-"""What a task is: a function of a model, an inverter and examples that yields records."""
+"""The protocols of a task, and the numbers that every task needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers that every task needs.
+    """The numbers of a run.
 
     Arguments:
         steps: Number N of steps of the sampling grid.
@@ -45,10 +45,10 @@ class Settings:
 
 
 class Task(Protocol):
-    """Inverts and measures; knows neither the configuration nor the tracking.
+    """A function of a model, an inverter and examples that yields records.
 
     Attributes:
-        metrics: Names that a summary has even where no example was measured.
+        metrics: Names of metrics that a summary has even where no example was measured.
     """
 
     metrics: ClassVar[Sequence[str]]
@@ -56,7 +56,7 @@ class Task(Protocol):
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
-        """One record per example in input order; a failed example's record holds its error."""
+        """Yield one record an example, in order; that of a failed example holds its error."""
         ...
 
 
@@ -65,7 +65,7 @@ class Grouping(Protocol):
     """A task whose examples are made of several of the data set's: pairs, sets, classes."""
 
     def group(self, dataset: Dataset, seed: int) -> Dataset:
-        """The task's examples.
+        """Return a data set of the task's examples.
 
         Raises:
             UserError: the data set cannot be grouped so.
@@ -78,15 +78,15 @@ class Pooling(Protocol):
     """A task with measures over all its examples together, such as the FID."""
 
     def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Entries of the summary, from the arrays of the records."""
+        """Return entries of the summary, from the arrays of the records."""
         ...
 
 
 def whole_number(key: str, value: Any, at_least: int) -> None:  # noqa: ANN401
-    """Refuses what is not a whole number of at least ``at_least``.
+    """Check that a value is a whole number of at least ``at_least``.
 
     Raises:
-        UserError: the message names the key and the remedy.
+        UserError: it is not; the message names the key and the remedy.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise UserError(

@@ -15,7 +15,7 @@ from fpinv.models.model import Model
 
 
 def clock(model: Model) -> float:
-    """Seconds now, the device's queue done."""
+    """Return the time in seconds once the device's queue is done."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
     return time.perf_counter()
@@ -23,20 +23,20 @@ def clock(model: Model) -> float:
 
 @dataclass
 class Stopwatch:
-    """Adds up the seconds that are spent inside its blocks."""
+    """The sum of the seconds that a model's work takes inside some blocks."""
 
     model: Model
     seconds: float = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Adds the time of a block."""
+        """Add the time of a block."""
         began = clock(self.model)
         yield
         self.seconds += clock(self.model) - began
 
 
 def warm_up(model: Model, latents: Tensor, condition: Condition, steps: int) -> None:
-    """One evaluation, so that kernels are chosen and compiled before the clock runs."""
+    """Evaluate the network once, so that kernels are chosen and compiled before the clock runs."""
     with torch.no_grad():
         model.denoiser(steps)(latents, steps, condition)

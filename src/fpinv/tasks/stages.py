@@ -1,0 +1,65 @@
+"""The way of a batch of examples through the stages of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any, TypeVar
+
+from fpinv.datasets.example import Example
+from fpinv.errors import UserError
+from fpinv.tasks.record import Record
+
+Result = TypeVar("Result")
+
+
+def batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
+    """Yield consecutive groups of at most ``size`` examples, all with an image or all without."""
+    for _, kind in groupby(examples, key=lambda example: example.image is None):
+        while group := list(islice(kind, size)):
+            yield group
+
+
+def run_stages(
+    examples: Iterable[Example], size: int, *stages: Callable[[list[Any]], Iterable[Any]]
+) -> Iterator[Record]:
+    """Yield one record an example, in order.
+
+    An example of which a stage makes an error gets a record with that error and is in no further
+    stage; the others of its batch go on.
+
+    Arguments:
+        examples: The examples.
+        size: Examples of a batch at most.
+        stages: Functions from the results of a batch to those of the next stage, each a value or a
+            UserError. The first gets examples, the last makes records.
+    """
+    for batch in batches(examples, size):
+        results: list[Any] = list(batch)
+        for stage in stages:
+            results = past_errors(results, stage)
+        for example, result in zip(batch, results, strict=True):
+            failed = isinstance(result, UserError)
+            yield Record(example.id, example.prompt, error=str(result)) if failed else result
+
+
+def each(function: Callable[[Any], Any]) -> Callable[[Iterable[Any]], Iterator[Any]]:
+    """Return the stage that calls ``function`` for each item, with a UserError as its result."""
+
+    def stage(items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            try:
+                yield function(item)
+            except UserError as error:
+                yield error
+
+    return stage
+
+
+def past_errors(
+    items: Sequence[Any], work: Callable[[list[Any]], Iterable[Result | UserError]]
+) -> list[Result | UserError]:
+    """Return the items with ``work`` done to all but the errors, together."""
+    sound = [item for item in items if not isinstance(item, UserError)]
+    results = iter(work(sound) if sound else ())
+    return [item if isinstance(item, UserError) else next(results) for item in items]
