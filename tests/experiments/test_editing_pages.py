@@ -56,13 +56,13 @@ def test_gallery_is_readable_at_any_width_and_shows_prompts_as_they_are(run, tmp
         assert [text for text in prompts if text.startswith(prompt)] == [f"{prompt}\na star"]
 
 
-def test_figure_8_has_a_point_a_job_and_names_what_lacks():
+def test_figure_8_has_a_point_a_job_and_names_the_missing_metrics():
     summary = {k: {"mean": 0.3, "ci95": 0.1} for k in ("lpips_alex", "clip_scenes")}
     jobs = [Job(n, {"inverter": n}, summary | {"n": 9, "device": "cpu"}) for n in "ab"]
-    made = figure8.make(jobs)
-    assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in made.text
-    drawn = np.asarray(as_picture(made.pictures["clip_distance.png"]))
-    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10
+    results = figure8.make(jobs)
+    assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in results.text
+    pixels = np.asarray(as_picture(results.pictures["clip_distance.png"]))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
     del summary["lpips_alex"]
     with pytest.raises(UserError, match="one of the metrics lpips_alex, features_scenes"):
         figure8.make([*jobs, Job("c", {}, summary)])
@@ -86,37 +86,37 @@ def edited(tmp_path):
 
 
 def area(picture, colour):
-    """Pixels of a picture in a colour."""
+    """Return the number of pixels of a picture in a colour."""
     return (np.asarray(picture) == colour).all(-1).sum()
 
 
 def test_figure_13_has_a_row_an_image_and_the_words_of_its_edits(edited):
     jobs = figure13.experiment.read(edited)
     assert [len(edits) for edits in figure13.sources(jobs[1])] == [3, 1]
-    made = figure13.make(jobs)
-    assert "4 edits of 2 images" in made.text and set(made.pictures) == {
+    results = figure13.make(jobs)
+    assert "4 edits of 2 images" in results.text and set(results.pictures) == {
         "edits_edict.jpg",
         "edits_fpi.jpg",
     }
-    picture = made.pictures["edits_fpi.jpg"]
+    picture = results.pictures["edits_fpi.jpg"]
     assert area(picture, (20, 0, 9)) == 128**2
     assert [area(picture, (140, 30 * k, 9)) for k in range(4)] == [128**2] * 4
     assert area(picture, (20, 30, 9)) == 0, "the source of one image is shown once"
 
 
-def test_the_gallery_sets_reconstructions_and_edits_side_by_side(edited):
+def test_figures_6_and_7_set_reconstructions_and_edits_side_by_side(edited):
     jobs = galleries.experiment.read(edited)
     assert galleries.changed(jobs[0].examples[0]) == "red → blue"
-    made = galleries.make(jobs)
-    assert set(made.pictures) == {"reconstructions.jpg", "edits_1.jpg"}
-    edits = made.pictures["edits_1.jpg"]
+    results = galleries.make(jobs)
+    assert set(results.pictures) == {"reconstructions.jpg", "edits_1.jpg"}
+    edits = results.pictures["edits_1.jpg"]
     for colour in ((0, 0, 9), (120, 0, 9), (140, 0, 9), (180, 90, 9)):
         assert area(edits, colour) == 128**2
-    reconstructions = made.pictures["reconstructions.jpg"]
+    reconstructions = results.pictures["reconstructions.jpg"]
     assert area(reconstructions, (80, 90, 9)) == 128**2 and not area(reconstructions, (120, 0, 9))
 
 
-def test_the_table_has_a_row_an_inverter_and_a_block_a_ground():
+def test_editing_table_has_a_row_an_inverter_and_a_block_a_ground():
     def job(inverter, guidance=3, **measured):
         values = {k: {"mean": v, "ci95": 0.01} for k, v in measured.items()}
         header = {"inverter": inverter, "dataset": "scene_edits", "n": 50, "steps": 20}

@@ -1,4 +1,4 @@
-"""The paper's figures, from records whose numbers are known."""
+"""The paper's figures, from records of chosen numbers."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ MEASURED = {
 
 
 def job(overrides=None, examples=(), **changed):
-    """A job of the reconstruction task; means are told from the rest by their names."""
+    """Return a job of the reconstruction task: means are the names of MEASURED, and distances."""
     means = {name: changed.pop(name, value) for name, value in MEASURED.items()}
     means |= {name: changed.pop(name) for name in list(changed) if "distance" in name}
     intervals = {name: {"mean": mean, "ci95": 0.5} for name, mean in means.items()}
@@ -47,29 +47,29 @@ def job(overrides=None, examples=(), **changed):
 
 
 def exact():
-    """A job all of whose images came back to the last bit, which no mean of decibels can say."""
-    found = job()
-    return Job(found.name, found.overrides, found.summary | {"latent_psnr": None})
+    """Return a job whose images are all exact, so that no mean of decibels exists."""
+    values = job()
+    return Job(values.name, values.overrides, values.summary | {"latent_psnr": None})
 
 
 def line(ratios, count=4, steps=4):
-    """An example whose residuals fall by a factor of its own at each step of the grid."""
+    """Return an example whose residuals fall by one of the ratios at each step of the grid."""
     trace = [[0.1 * ratio**k for ratio in ratios] for k in range(count)]
     return {f"residual_{k + 1}": residuals for k, residuals in enumerate(trace)} | {"id": "a"}
 
 
 def test_figure_3_finds_the_ratios_and_the_rises():
-    found = figure3.traced(line([0.5, 0.2, 1.25, 0.1]))
-    assert found["ratios"] == pytest.approx([0.5, 0.2, 1.25, 0.1])
-    assert found["rises"] == 0.25
-    assert found["middle"] == pytest.approx([0.1, 0.125, 0.15625, 0.1953125])
+    values = figure3.traced(line([0.5, 0.2, 1.25, 0.1]))
+    assert values["ratios"] == pytest.approx([0.5, 0.2, 1.25, 0.1])
+    assert values["rises"] == 0.25
+    assert values["middle"] == pytest.approx([0.1, 0.125, 0.15625, 0.1953125])
 
 
 def test_figure_3_leaves_rounding_and_infinities_out():
     rounded = line([0.1, 0.1, 0.1, 0.1], count=7)
     rounded |= {"residual_6": [3e-6] * 4, "residual_7": [None, 4e-6, 4e-6, 4e-6]}
-    found = figure3.traced(rounded)
-    assert found["rises"] == 0 and max(found["ratios"]) < 0.25
+    values = figure3.traced(rounded)
+    assert values["rises"] == 0 and max(values["ratios"]) < 0.25
     diverged = {"residual_1": [0.1, None], "residual_2": [None, None]}
     assert figure3.traced(diverged)["ratios"] == [None, None]
     assert "ratios" not in figure3.traced({"residual_1": [0.1, 0.2]})
@@ -81,15 +81,15 @@ def test_figure_3_has_a_row_of_panels_and_a_table_for_each_guidance():
         for w in (1.0, 3.0)
         for k in (3, 1)
     ]
-    made = figure3.make(jobs)
-    assert made.text.count("| inverter |") == 2 and "median 0.500" in made.text
-    assert made.text.index("| fpi 1 |") < made.text.index("| fpi 3 |")
-    assert len(made.pictures["iterations.png"].axes) == 2 * 4
+    results = figure3.make(jobs)
+    assert results.text.count("| inverter |") == 2 and "median 0.500" in results.text
+    assert results.text.index("| fpi 1 |") < results.text.index("| fpi 3 |")
+    assert len(results.pictures["iterations.png"].axes) == 2 * 4
 
 
-def test_figure_4_needs_both_adjustments_and_leaves_out_what_is_unknown():
-    known = {"encoding_distance": 2.0, "adjusted_distance": 1.5, "adjustment_distance": 1.0}
-    both = [job(adjustment=name, **known) for name in ("none", "prompt_aware")]
+def test_figure_4_needs_both_adjustments_and_leaves_out_absent_distances():
+    distances = {"encoding_distance": 2.0, "adjusted_distance": 1.5, "adjustment_distance": 1.0}
+    both = [job(adjustment=name, **distances) for name in ("none", "prompt_aware")]
     text = figure4.make(both).text
     assert "| encoded, z_0 to E(D(z_0)) | 2.00 ± 0.50 | 2.00 ± 0.50 |" in text
     assert "| what came back, to z_0 | - | - |" in text
@@ -99,9 +99,9 @@ def test_figure_4_needs_both_adjustments_and_leaves_out_what_is_unknown():
 
 def test_figure_5_has_a_row_an_inverter_the_fastest_first():
     jobs = [job(), job(inverter="ddim", seconds_per_image=0.5, psnr=20.0)]
-    made = figure5.make(jobs)
-    assert made.text.index("| ddim |") < made.text.index("| fpi |")
-    assert np.asarray(as_picture(made.pictures["psnr_time.png"])).std() > 0
+    results = figure5.make(jobs)
+    assert results.text.index("| ddim |") < results.text.index("| fpi |")
+    assert np.asarray(as_picture(results.pictures["psnr_time.png"])).std() > 0
 
 
 def test_figure_9_takes_the_slowest_setting_within_a_budget():
@@ -123,12 +123,12 @@ def test_figure_9_takes_the_slowest_setting_within_a_budget():
 
 def test_the_guidance_sweep_has_a_column_a_guidance():
     jobs = [job(guidance=w, inverter=name) for name in ("fpi", "ddim") for w in (3.0, 1.0)]
-    made = guidance.make([*jobs, job(inverter="edict", latent_psnr=120.0)])
+    results = guidance.make([*jobs, job(inverter="edict", latent_psnr=120.0)])
     assert guidance.table([exact()], guidance.LATENT).endswith("| fpi | ∞ |")
-    assert "| inverter | w = 1 | w = 3 |" in made.text
-    assert "| edict |  | 2.00 ± 0.50 |" in made.text
-    (left, right) = made.pictures["guidance.png"].axes
-    assert max(max(drawn.get_ydata()) for drawn in right.get_lines()) == guidance.CAP
+    assert "| inverter | w = 1 | w = 3 |" in results.text
+    assert "| edict |  | 2.00 ± 0.50 |" in results.text
+    (_, right) = results.pictures["guidance.png"].axes
+    assert max(max(line.get_ydata()) for line in right.get_lines()) == guidance.CAP
 
 
 def test_ife_has_its_readings_and_names_the_distance_that_was_measured():

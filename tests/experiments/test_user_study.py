@@ -61,30 +61,30 @@ def test_page_is_whole_and_blind(runs):
 
 
 def test_seed_determines_the_choice_of_edits(runs):
-    chosen = [
+    choices = [
         [i["example"] for i in build.build(runs, 3, seed)[1]["items"].values()]
         for seed in (0, 0, 1)
     ]
-    assert chosen[0] == chosen[1] != chosen[2]
+    assert choices[0] == choices[1] != choices[2]
 
 
 def test_incomparable_runs_are_refused(runs, tmp_path):
-    other = {"fpi": runs["fpi"], "x": finished_run(tmp_path / "x", (1, 1, 1), original=9)}
+    different = {"fpi": runs["fpi"], "x": finished_run(tmp_path / "x", (1, 1, 1), original=9)}
     with pytest.raises(UserError, match="no edit in common"):
-        build.build(other, 3, 0)
+        build.build(different, 3, 0)
     with pytest.raises(UserError, match="nowhere: no run's folder"):
         build.build({"fpi": runs["fpi"], "y": tmp_path / "nowhere"}, 3, 0)
     bare = RunFolder(tmp_path / "bare")
     bare.append(Record("e0", "p"))
     with pytest.raises(UserError, match="no pictures of edits; run task=editing"):
         build.build({"fpi": runs["fpi"], "z": bare.path}, 3, 0)
-    for arguments, said in ((["a"], "'a' names no method"), (["a=b"], "two methods or more")):
-        with pytest.raises(UserError, match=said):
+    for arguments, message in ((["a"], "'a' names no method"), (["a=b"], "two methods or more")):
+        with pytest.raises(UserError, match=message):
             build.runs_of(arguments)
 
 
 def votes_of(key, rater, choose):
-    """What the page exports for a rater who chooses by ``choose(number of the item)``."""
+    """Return the page's export for a rater whose method for item k is ``choose(k)``."""
     votes = []
     for number, (id, item) in enumerate(key["items"].items()):
         token = next(t for t, owner in item["owners"].items() if owner == choose(number))
@@ -96,15 +96,15 @@ def test_tally_of_votes_is_the_table(runs):
     _, key = build.build(runs, 6, 0)
     raters = [votes_of(key, "a", lambda k: "fpi"), votes_of(key, "b", lambda k: "fpi")]
     raters.append(votes_of(key, "c", lambda k: "edict" if k < 3 else "null_text"))
-    found = tally.tally(key, raters)
-    assert found.counts.sum() == 18 and found.raters == 3
-    share = dict(zip(found.methods, found.preferred, strict=True))
+    outcome = tally.tally(key, raters)
+    assert outcome.counts.sum() == 18 and outcome.raters == 3
+    share = dict(zip(outcome.methods, outcome.preferred, strict=True))
     assert share == pytest.approx({"fpi": 12 / 18, "edict": 3 / 18, "null_text": 3 / 18})
-    low, high = found.intervals()
-    assert ((low <= found.preferred) & (found.preferred <= high)).all()
+    low, high = outcome.intervals()
+    assert ((low <= outcome.preferred) & (outcome.preferred <= high)).all()
     assert (low[0], high[0]) == pytest.approx((2 / 3, 2 / 3))  # every edit has two of its votes
-    assert found.agreement[0] == pytest.approx(1 / 3)
-    text = tally.table(found)
+    assert outcome.agreement[0] == pytest.approx(1 / 3)
+    text = tally.table(outcome)
     assert "| fpi | edict | null_text |" in text and "66.7 % (66.7 to 66.7)" in text
     assert "18 votes by 3 raters on 6 edits" in text
 
@@ -116,8 +116,8 @@ def test_kappa_of_a_published_example():
         "7 7 0 0 0/3 2 6 3 0/2 5 3 2 2/6 5 2 1 0/0 2 2 3 7"
     )
     counts = np.array([[int(n) for n in row.split()] for row in rows.split("/")])
-    found = tally.Tally(counts, "abcde", {}, 14)
-    assert found.agreement == (pytest.approx(0.378, abs=1e-3), pytest.approx(0.210, abs=1e-3))
+    outcome = tally.Tally(counts, "abcde", {}, 14)
+    assert outcome.agreement == (pytest.approx(0.378, abs=1e-3), pytest.approx(0.210, abs=1e-3))
 
 
 def test_bootstrap_interval_covers_a_known_share():
@@ -133,13 +133,13 @@ def test_bootstrap_interval_covers_a_known_share():
 def test_foreign_votes_are_refused(runs):
     _, key = build.build(runs, 2, 0)
     good = votes_of(key, "a", lambda k: "fpi")
-    for files, said in (
+    for files, message in (
         ([good, good], "two files of rater 'a'"),
         ([good | {"study": "x"}], "of another study"),
         ([good | {"votes": [{"item": "item000", "choice": "x", "side": 0}]}], "the key lacks"),
         ([good | {"votes": []}], "no votes yet"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             tally.tally(key, files)
 
 
@@ -183,15 +183,17 @@ addEventListener("load", () => {{
 
 
 def rate(page, folder, name, liked):
-    """Has a scripted rater open the page in a browser; returns what it left there."""
+    """Return the trace of a scripted rater who opens the page in a browser."""
     file = folder / "study.html"
     script = SCRIPT.format(name=name, liked=json.dumps(liked))
     file.write_text(page.replace("</html>", script))
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     command += [f"--user-data-dir={folder / name}", "--virtual-time-budget=10000"]
-    shown = subprocess.run([*command, file.as_uri()], capture_output=True, text=True, timeout=300)
-    trace = re.search(r'<pre id="trace">(.*?)</pre>', shown.stdout, re.S)
-    assert trace, shown.stderr[-2000:]
+    process = subprocess.run(
+        [*command, file.as_uri()], capture_output=True, text=True, timeout=300
+    )
+    trace = re.search(r'<pre id="trace">(.*?)</pre>', process.stdout, re.S)
+    assert trace, process.stderr[-2000:]
     return json.loads(html.unescape(trace[1]))
 
 
@@ -212,13 +214,13 @@ def test_scripted_raters_vote_leave_and_come_back(tmp_path):
     runs = {n: finished_run(tmp_path / n, c, count=60) for n, c in COLOURS.items()}
     page, key = build.build(runs, 60, 0)
     liked = [build.embedded(file) for file in (runs["fpi"] / "images").glob("*/edit.png")]
-    one, two = (rate(page, tmp_path, name, liked) for name in ("one", "two"))
-    for trace in (one, two):
+    a, b = (rate(page, tmp_path, name, liked) for name in "ab")
+    for trace in (a, b):
         assert [(v["before"], v["after"]) for v in trace["visits"]] == [(0, 25), (25, 60)]
         assert trace["visits"][0]["order"] == trace["visits"][1]["order"]
-    assert one["visits"][0]["order"] != two["visits"][0]["order"]
+    assert a["visits"][0]["order"] != b["visits"][0]["order"]
 
-    found = tally.tally(key, [one["votes"], two["votes"]])
-    assert found.preferred.tolist() == [1, 0, 0] and found.counts.sum() == 120
-    assert found.agreement[0] == 1
-    assert len(found.sides) == 3 and all(20 <= n <= 60 for n in found.sides.values())
+    outcome = tally.tally(key, [a["votes"], b["votes"]])
+    assert outcome.preferred.tolist() == [1, 0, 0] and outcome.counts.sum() == 120
+    assert outcome.agreement[0] == 1
+    assert len(outcome.sides) == 3 and all(20 <= n <= 60 for n in outcome.sides.values())

@@ -1,4 +1,4 @@
-"""What an experiment leaves behind, and that it can be made again from itself."""
+"""The results of an experiment, which can be made again from the saved jobs."""
 
 import json
 
@@ -41,7 +41,7 @@ def sweeps(tmp_path):
     return folder
 
 
-def test_the_same_text_comes_from_the_runs_and_from_what_is_kept(sweeps, tmp_path, capsys):
+def test_runs_and_saved_jobs_give_one_text(sweeps, tmp_path, capsys):
     assert EXPERIMENT.main([str(sweeps)]) == 0
     printed = capsys.readouterr().out
     results = sweeps / "results"
@@ -62,23 +62,23 @@ def test_the_same_text_comes_from_the_runs_and_from_what_is_kept(sweeps, tmp_pat
     assert (results / "results.md").read_text() == text and (results / "red.png").exists()
 
 
-def test_jobs_are_in_order_and_know_no_machine(sweeps):
+def test_jobs_are_in_order_and_name_no_machine(sweeps):
     jobs = EXPERIMENT.read(sweeps)
     EXPERIMENT.run(sweeps)
     assert [job.name for job in jobs] == ["a/x/0", "b/9", "b/10"]
     text = (sweeps / "results" / "jobs.json").read_text()
     assert "somebody" not in text and len(text.splitlines()) == 2 + len(jobs)
-    kept = read_saved(sweeps / "results")[0]
-    assert kept.overrides == {"dataset.root": "coco", "~task/reader": "", "x": "[a,c]"}
-    assert kept.settings == {"task.images": 3, "task/path": "nao"}
-    assert kept.examples == [
+    job = read_saved(sweeps / "results")[0]
+    assert job.overrides == {"dataset.root": "coco", "~task/reader": "", "x": "[a,c]"}
+    assert job.settings == {"task.images": 3, "task/path": "nao"}
+    assert job.examples == [
         {"id": "e0", "psnr": 20.333333, "residual": [0.5, 0.14285714], "kind": "colour"}
     ]
-    assert (kept.summary["n"], kept.summary["failed"]) == (1, 1)
-    assert kept.folder is None and jobs[0].folder == sweeps / "a/x/0"
+    assert (job.summary["n"], job.summary["failed"]) == (1, 1)
+    assert job.folder is None and jobs[0].folder == sweeps / "a/x/0"
 
 
-def test_what_is_not_finished_is_left_out_and_named(sweeps, tmp_path, capsys):
+def test_unfinished_jobs_are_left_out_and_named(sweeps, tmp_path, capsys):
     (sweeps / "b" / "9" / "summary.json").unlink()
     assert [job.name for job in EXPERIMENT.read(sweeps)] == ["a/x/0", "b/10"]
     assert "left out, for nothing is finished: b/9" in capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_what_is_not_finished_is_left_out_and_named(sweeps, tmp_path, capsys):
     assert capsys.readouterr().err.endswith("nothing holds no finished runs\n")
 
 
-def test_a_foreign_file_is_refused_in_one_line(tmp_path, capsys):
+def test_foreign_jobs_file_is_refused_in_one_line(tmp_path, capsys):
     for text in ("[", "[1]", json.dumps([{"name": "a", "colour": 1}])):
         (tmp_path / "jobs.json").write_text(text)
         assert EXPERIMENT.main([str(tmp_path)]) == 2
@@ -94,7 +94,7 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path, capsys):
         assert "jobs.json: cannot be read" in error and error.count("\n") == 1
 
 
-def test_pictures_get_as_small_as_they_must():
+def test_pictures_are_encoded_below_the_limit():
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     for name in ("a.png", "a.jpg"):

@@ -24,13 +24,13 @@ def tile(colour, caption="", size=(64, 64)):
 
 
 def box(picture, colour):
-    """Left, top, right and bottom of the pixels in a colour."""
+    """Return left, top, right and bottom of the pixels in a colour."""
     ys, xs = np.nonzero((np.asarray(picture) == colour).all(-1))
     return xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
 
 
 def ink(pixels):
-    """True where something is written: dark and grey."""
+    """Return the mask of written pixels, which are dark and grey."""
     return (pixels.max(-1) < 200) & (np.ptp(pixels, axis=-1) == 0)
 
 
@@ -59,25 +59,25 @@ def test_every_picture_is_whole_and_no_word_is_cut_or_covers_one(titles, labels,
     picture = grid(rows, titles, labels)
     pixels = np.asarray(picture)
     for colour in (RED, GREEN, BLUE):
-        left, top, right, bottom = box(picture, colour)
-        assert (right - left, bottom - top) == (SIDE, SIDE)
-        assert (pixels[top:bottom, left:right] == colour).all()
+        x0, y0, x1, y1 = box(picture, colour)
+        assert (x1 - x0, y1 - y0) == (SIDE, SIDE)
+        assert (pixels[y0:y1, x0:x1] == colour).all()
     edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     assert all((edge == 255).all() for edge in edges)
     words = ink(pixels)
-    left, top, right, bottom = box(picture, RED)
-    assert words[:top, left:].any() == bool(titles)
-    assert words[:, :left].any() == bool(labels)
-    assert words[bottom : box(picture, BLUE)[1], left:].any() == bool(caption)
+    x0, y0, x1, y1 = box(picture, RED)
+    assert words[:y0, x0:].any() == bool(titles)
+    assert words[:, :x0].any() == bool(labels)
+    assert words[y1 : box(picture, BLUE)[1], x0:].any() == bool(caption)
 
 
 def test_columns_line_up_and_take_the_widest_picture():
     wide, narrow = tile(RED, size=(300, 128)), tile(BLUE, size=(128, 128))
     picture = grid([[wide, tile(GREEN)], [narrow]])
-    left, _, right, _ = box(picture, RED)
-    assert box(picture, GREEN)[0] > right
+    x0, _, x1, _ = box(picture, RED)
+    assert box(picture, GREEN)[0] > x1
     blue = box(picture, BLUE)
-    assert blue[0] + blue[2] == left + right, "a narrow picture stands in the middle"
+    assert blue[0] + blue[2] == x0 + x1, "a narrow picture stands in the middle"
 
 
 def test_a_strip_bears_the_names_of_its_pictures():
@@ -86,8 +86,8 @@ def test_a_strip_bears_the_names_of_its_pictures():
     assert box(picture, RED)[2] < box(picture, BLUE)[0]
     above = ink(np.asarray(picture)[: box(picture, RED)[1]])
     for colour in (RED, BLUE):
-        left, _, right, _ = box(picture, colour)
-        assert above[:, left:right].any()
+        x0, _, x1, _ = box(picture, colour)
+        assert above[:, x0:x1].any()
 
 
 def test_wrapped_words_are_all_there_and_fit():

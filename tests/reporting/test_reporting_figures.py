@@ -27,7 +27,7 @@ def jobs(tmp_path):
 
 
 def areas(picture):
-    """Pixels of each example's colour."""
+    """Return the number of pixels in each example's colour."""
     return [(np.asarray(picture) == (9, k, 200)).all(-1).sum() for k in range(4)]
 
 

@@ -10,7 +10,7 @@ def job(inverter="fpi", overrides=None, steps=50, guidance=1.0, dataset="scenes"
     return Job(inverter, overrides or {}, run | {"n": 4, **metrics})
 
 
-def test_a_cell_says_what_is_known_of_the_first_metric_that_is():
+def test_cell_shows_the_first_measured_metric():
     column = Column("accuracy", ("a", "b"), 1, 100, absent="–")
     measured = {"mean": 0.25, "ci95": 0.0123}
     assert column.cell(job(a=measured)) == "25.0 ± 1.2"
@@ -24,7 +24,7 @@ def test_a_cell_says_what_is_known_of_the_first_metric_that_is():
     assert column.heading([job()]) == "accuracy"
 
 
-def test_a_block_is_a_line_and_a_table():
+def test_block_is_a_line_and_a_table():
     columns = [Column("n", ("n",), 0), Column("PSNR", ("psnr",), 2)]
     jobs = [job("ddim", psnr={"mean": 20, "ci95": 1}), job("fpi", {"inverter.iterations": "3"})]
     text = block("all", jobs, columns, lambda job: label(job, ["inverter.iterations"]))
@@ -39,7 +39,7 @@ def test_a_block_is_a_line_and_a_table():
     assert markdown("abc", [], words=2).splitlines()[1] == "|---|---|---:|"
 
 
-def test_rows_of_a_table_say_their_device_where_it_had_several():
+def test_rows_name_their_device_where_a_table_has_several():
     jobs, columns = [job("ddim"), job("fpi", device="cuda")], [Column("n", ("n",), 0)]
     assert shared(jobs) == "w = 1, N = 50, n = 4, scenes, cpu and cuda; ceiling  dB"
     assert shared(jobs[1:]) == "w = 1, N = 50, n = 4, scenes, cuda; ceiling  dB"
@@ -47,9 +47,9 @@ def test_rows_of_a_table_say_their_device_where_it_had_several():
     assert block("", jobs[1:], columns).splitlines()[-1] == "| fpi | 4 |"
 
 
-def test_runs_are_compared_on_one_ground_only():
+def test_grounds_separate_grid_guidance_and_data_set():
     jobs = [job(steps=s, guidance=w) for s in (10, 50) for w in (3.0, 1.0)] + [job(guidance=3.0)]
-    found = [[(j.summary["steps"], j.summary["guidance"]) for j in same] for same in grounds(jobs)]
-    assert found == [[(50, 1.0)], [(50, 3.0)] * 2, [(10, 1.0)], [(10, 3.0)]]
+    keys = [[(j.summary["steps"], j.summary["guidance"]) for j in g] for g in grounds(jobs)]
+    assert keys == [[(50, 1.0)], [(50, 3.0)] * 2, [(10, 1.0)], [(10, 3.0)]]
     photographs = [job(dataset="coco"), job(), job(dataset="coco")]
-    assert [len(same) for same in grounds(photographs)] == [2, 1]
+    assert [len(group) for group in grounds(photographs)] == [2, 1]
