@@ -92,7 +92,7 @@ def test_opening_a_run_takes_over_the_lines_of_killed_processes(tmp_path: Path):
     follower.rank = 1
     follower.append(Record("c", ""))
     follower.append(Record("d", "", error="broken"))
-    assert RunFolder(tmp_path).finished == {"c"}
+    assert [row["id"] for row in RunFolder(tmp_path).finished] == ["c"]
     assert [row["id"] for row in rows(tmp_path)] == ["c"]
 
 

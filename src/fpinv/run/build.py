@@ -38,6 +38,11 @@ def build(config: DictConfig, key: str) -> Any:  # noqa: ANN401
         raise
 
 
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration, resolved, as Python's own containers."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
 def check(config: DictConfig, key: str) -> None:
     """Check the node at ``key`` against its targets' signatures, without calling them.
 
@@ -51,7 +56,7 @@ def check(config: DictConfig, key: str) -> None:
         raise UserError(f"{key}={node} is not possible: set the keys in it, {key}.<key>=<value>")
     for missing in sorted(OmegaConf.missing_keys(node)):
         raise UserError(f"{key}.{missing} has no value: add {key}.{missing}=<value>")
-    for path, target_node in _targets(OmegaConf.to_container(node, resolve=True), key):
+    for path, target_node in _targets(resolved(node), key):
         _check_arguments(path, target_node)
 
 

@@ -78,9 +78,9 @@ class RunFolder:
         return sorted(files, key=lambda file: (len(file.name), file.name))
 
     @property
-    def finished(self) -> set[str]:
-        """The ids of the examples that need not be done again."""
-        return {row["id"] for row in self.rows if row["error"] is None}
+    def finished(self) -> list[dict[str, Any]]:
+        """The lines of examples that need not be done again."""
+        return [row for row in self.rows if row["error"] is None]
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ class RunFolder:
     def _repair(self) -> None:
         self.rows = _read(self.lines) if self.lines.exists() else []
         self.merge()
-        self.rows = [row for row in self.rows if row["error"] is None]
+        self.rows = self.finished
         self._rewrite()
 
     def merge(self) -> list[dict[str, Any]]:
@@ -158,7 +158,7 @@ class RunFolder:
         """Return the arrays of the finished examples that have some, in order."""
         from safetensors.torch import load_file
 
-        files = [self._arrays(row["id"]) for row in self.rows if row["error"] is None]
+        files = [self._arrays(row["id"]) for row in self.finished]
         return [load_file(file) for file in files if file.exists()]
 
     def _arrays(self, id: str) -> Path:
@@ -189,7 +189,7 @@ class RunFolder:
         """
         from fpinv.metrics.intervals import mean_ci95
 
-        finished = [row for row in self.rows if row["error"] is None]
+        finished = self.finished
         counts = {"n": len(finished), "failed": len(self.failed), "total": total}
         names = dict.fromkeys([*expected, *self.metric_names])
         means = {name: mean_ci95([row.get(name) for row in finished]) for name in names}

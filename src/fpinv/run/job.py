@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fpinv.errors import UserError
 from fpinv.run import terminal
-from fpinv.run.build import build
+from fpinv.run.build import build, resolved
 from fpinv.run.folder import RunFolder, holds_run, is_interval, write
 from fpinv.run.messages import MENDABLE, explain
 from fpinv.run.processes import ErrorElsewhere, ranks
@@ -158,7 +158,7 @@ class Run:
                 finally:
                     summary = self.summarise()
                 if ranks().leads:
-                    self.tracker.finish(summary, self.resolved(), self.folder)
+                    self.tracker.finish(summary, resolved(self.config), self.folder)
         if terminal.speaks():
             self.show(summary)
         return FAILED if self.folder.failed else 0
@@ -203,8 +203,8 @@ class Run:
         """Do this process's share of the examples, as far as they are not done yet."""
         for index, row in enumerate(self.folder.rows):
             self.tracker.example(index, row)
-        share, resolved = ranks().share(self.total), self.resolved()
-        made_with = {**self.header, "config": {key: resolved[key] for key in SCIENCE}}
+        share, config = ranks().share(self.total), resolved(self.config)
+        made_with = {**self.header, "config": {key: config[key] for key in SCIENCE}}
         pictured = set(self.ids(self.total if self.config.images is None else self.config.images))
         earlier_rows = self.folder.rows[:: ranks().size]
         with terminal.progress_bar(self.label or self.title, len(share), earlier_rows) as bar:
@@ -242,7 +242,7 @@ class Run:
 
     def unfinished(self, share: range) -> Iterator[Example]:
         """Return the examples with indices in ``share`` that are not done yet."""
-        finished = self.folder.finished
+        finished = {row["id"] for row in self.folder.finished}
         examples = (self.dataset[k] for k in share)
         return (example for example in examples if example.id not in finished)
 
@@ -276,7 +276,7 @@ class Run:
         """Return what W&B shows of the run: name, group, job type, tags, configuration."""
         task, *tags = (str(self.choices[key]) for key in ("task", "model", "dataset", "inverter"))
         name = "/".join([task, *tags[::-1], f"seed{self.config.seed}"])
-        return Identity(name, self.group, task, list(dict.fromkeys(tags)), self.resolved())
+        return Identity(name, self.group, task, list(dict.fromkeys(tags)), resolved(self.config))
 
     @property
     def group(self) -> str | None:
@@ -289,10 +289,6 @@ class Run:
     def title(self) -> str:
         """The heading of the progress bar and of the table."""
         return "{task}: {inverter} on {dataset}, {model}".format(**self.choices)
-
-    def resolved(self) -> dict[str, Any]:
-        """Return the configuration, resolved, as Python's own containers."""
-        return OmegaConf.to_container(self.config, resolve=True)  # type: ignore[return-value]
 
 
 def _check_counts(config: DictConfig) -> None:

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fpinv.errors import UserError
-from fpinv.run.build import check
+from fpinv.run.build import check, resolved
 from fpinv.run.folder import write
 
 CONFIG_FILE = "config.yaml"
@@ -42,12 +42,8 @@ class ConfigAndChoices:
 
 def save_config(config: DictConfig, choices: Choices, folder: Path) -> None:
     """Write the resolved configuration and the group choices."""
-    content = {**_resolved(config), CHOICES: dict(choices)}
+    content = {**resolved(config), CHOICES: dict(choices)}
     write(folder / CONFIG_FILE, OmegaConf.to_yaml(content))
-
-
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
 def _load_config(folder: Path) -> ConfigAndChoices:
@@ -60,7 +56,7 @@ def has_same_config(config: DictConfig, folder: Path) -> bool:
     """Return whether the run in ``folder`` has this configuration; tracking may differ."""
     if not (folder / CONFIG_FILE).exists():
         return False
-    now, before = _resolved(config), _resolved(_load_config(folder).config)
+    now, before = resolved(config), resolved(_load_config(folder).config)
     return all(now.get(key) == before.get(key) for key in (now | before) if key != "tracking")
 
 

@@ -17,10 +17,10 @@ from rich.table import Table
 
 from fpinv.run.experiment_results import experiment_results
 from fpinv.run.folder import is_interval, read_json, replacing
+from fpinv.run.job import FAILED
 from fpinv.run.processes import ranks
 from fpinv.run.terminal import HEADLINES, interval, show
 
-CRASHED = 1
 COUNTS = ("n", "failed", "total")
 
 
@@ -101,7 +101,7 @@ class ResultCallback(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
         """Read the jobs' folders, because a launcher may have run them in other processes."""
         # Hydra only logs what a callback raises: until all is read, the sweep has not succeeded.
-        self._result.exit_code, self._result.sweep = CRASHED, None
+        self._result.exit_code, self._result.sweep = FAILED, None
         if ranks().leads:
             code = gather(Path(config.hydra.sweep.dir))
             self._result.exit_code = experiment_results(config, code)
@@ -116,7 +116,7 @@ def gather(folder: Path) -> int:
     write_csv(folder / "sweep.csv", jobs)
     show(sweep_table(f"{len(jobs)} jobs", jobs))
     print(folder.resolve())
-    return max((job.exit_code for job in jobs), default=CRASHED)
+    return max((job.exit_code for job in jobs), default=FAILED)
 
 
 def read_jobs(folder: Path) -> list[JobResult]:
@@ -130,7 +130,7 @@ def _read_job(folder: Path) -> JobResult:
     lines = (str(line).lstrip("+").partition("=") for line in hydra.overrides.task)
     overrides = {key: value for key, _, value in lines}
     status, summary = _read(folder / "status.json"), _read(folder / "summary.json")
-    code = int(status.get("exit_code", CRASHED))
+    code = int(status.get("exit_code", FAILED))
     failure = _failure(status, summary) if code else None
     return JobResult(int(hydra.job.num), overrides, code, summary, folder, failure)
 

@@ -185,11 +185,7 @@ def _init(settings: Tracking, identity: Identity, folder: Path) -> Run:
         id=_run_id(folder),
         resume="allow" if settings.mode == "online" else None,
         reinit="finish_previous",
-        name=identity.name,
-        group=identity.group,
-        job_type=identity.job_type,
-        tags=identity.tags,
-        config={**identity.config, "folder": str(folder)},
+        **vars(replace(identity, config={**identity.config, "folder": str(folder)})),
         settings=wandb.Settings(
             silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE
         ),
