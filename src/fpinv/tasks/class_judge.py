@@ -27,7 +27,7 @@ ACCURACIES = ("accuracy", *(f"accuracy_{name}" for name in BINS))
 
 
 @dataclass(frozen=True)
-class Judge:
+class ClassJudge:
     """A pre-trained classifier and the features of the Frechet distance.
 
     Arguments:
@@ -105,14 +105,14 @@ class JudgedTask:
         self.judge  # noqa: B018 - refuses unknown features now rather than mid-run
 
     @cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> ClassJudge:
         """The classifier with the chosen features."""
-        return Judge(self.classifier, features_of(self.features, self.classifier))
+        return ClassJudge(self.classifier, features_of(self.features, self.classifier))
 
     def pipeline(self, model: Model, inverter: Inverter, settings: Settings) -> SeedPipeline:
         """Return the way from images to seeds and back, with the task's adjustment and prompts."""
         return SeedPipeline(model, inverter, self.adjustment, self.prompting, settings)
 
     def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Return the measures over all examples (:meth:`Judge.pool`)."""
+        """Return the measures over all examples (:meth:`ClassJudge.pool`)."""
         return self.judge.pool(arrays)

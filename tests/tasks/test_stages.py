@@ -1,0 +1,48 @@
+"""Batches on their way through the stages of a task."""
+
+import pytest
+
+from fpinv.datasets.example import Example
+from fpinv.errors import UserError
+from fpinv.tasks.record import Record
+from fpinv.tasks.stages import batches, each, past_errors, run_stages
+
+
+def examples(count, **options):
+    return [Example(f"e{k}", f"prompt {k}", **options) for k in range(count)]
+
+
+def test_batches_hold_examples_of_one_kind_up_to_the_size():
+    mixed = [*examples(3, seed=1), *examples(2, image="a.png"), *examples(1, seed=2)]
+    assert [len(batch) for batch in batches(mixed, 2)] == [2, 1, 2, 1]
+    assert [example for batch in batches(mixed, 2) for example in batch] == mixed
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_error_of_a_stage_costs_its_example_alone(size):
+    batch_sizes = []
+
+    def odd(example):
+        if example.id == "e1":
+            raise UserError("e1 is odd")
+        return example.id
+
+    def measured(ids):
+        batch_sizes.append(len(ids))
+        for name in ids:
+            yield UserError("e3 diverged") if name == "e3" else Record(name, "", {"psnr": 1.0})
+
+    records = list(run_stages(examples(5, seed=1), size, each(odd), measured))
+    assert [record.id for record in records] == [f"e{k}" for k in range(5)]
+    assert [record.error for record in records] == [None, "e1 is odd", None, "e3 diverged", None]
+    assert sum(batch_sizes) == 4 and records[3].prompt == "prompt 3"
+
+
+def test_other_exceptions_of_a_stage_end_the_run():
+    with pytest.raises(ZeroDivisionError):
+        list(run_stages(examples(2, seed=1), 2, each(lambda example: 1 / 0)))
+
+
+def test_past_errors_calls_no_function_without_sound_items():
+    errors = [UserError("a"), UserError("b")]
+    assert past_errors(errors, lambda items: 1 / 0) == errors
