@@ -102,7 +102,7 @@ def test_wrong_split_names_the_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         ("<html>504</html>", "not JSON"),
         ("", "not JSON"),
@@ -116,11 +116,11 @@ def test_wrong_split_names_the_missing_file(tmp_path: Path) -> None:
         (CONTENT | {"annotations": []}, "none of its 3 images has a caption"),
     ],
 )
-def test_malformed_file_is_named(tmp_path: Path, content: object, said: str) -> None:
+def test_malformed_file_is_named(tmp_path: Path, content: object, reason: str) -> None:
     file = write(tmp_path, content)
     message = refusal(tmp_path)
     assert message.startswith(f"{file}: ")
-    assert said in message
+    assert reason in message
 
 
 def test_binary_file_is_named(tmp_path: Path) -> None:
@@ -129,13 +129,13 @@ def test_binary_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no COCO sample at {REAL}")
-def test_real_sample() -> None:
+def test_a_real_sample_has_the_first_captions() -> None:
     coco = Coco(str(REAL))
     assert len(coco) == 96
     ids = [example.id for example in coco]
     assert ids == sorted(set(ids)) and ids[0] == "000000001532"
-    first = json.loads((REAL / "annotations/captions_val2017.json").read_text())["annotations"]
+    rows = json.loads((REAL / "annotations/captions_val2017.json").read_text())["annotations"]
     for example in (coco[0], coco[-1]):
-        ours = [a for a in first if a["image_id"] == int(example.id)]
-        assert example.prompt == min(ours, key=lambda a: a["id"])["caption"].strip()
+        captions = [row for row in rows if row["image_id"] == int(example.id)]
+        assert example.prompt == min(captions, key=lambda a: a["id"])["caption"].strip()
         assert example.open().size == (example.attributes["width"], example.attributes["height"])

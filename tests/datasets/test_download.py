@@ -71,12 +71,12 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        asked = self.headers["Range"]
-        self.server.requests.append((self.path, asked))
+        span = self.headers["Range"]
+        self.server.requests.append((self.path, span))
         if self.path not in self.server.files:
             return self.send_error(404)
         content = self.server.files[self.path]
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if self.server.ranges else 0
+        start = int(span.removeprefix("bytes=").rstrip("-")) if self.server.ranges else 0
         self.send_response(206 if self.server.ranges else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
@@ -122,7 +122,7 @@ def test_the_result_is_what_coco_reads(tmp_path: Path, server: Server) -> None:
     assert Coco(str(root))[0].open().size == (160, 160)
 
 
-def test_done_twice_downloads_once(tmp_path: Path, server: Server) -> None:
+def test_a_second_run_downloads_nothing(tmp_path: Path, server: Server) -> None:
     for file in fetch_coco(tmp_path, server):
         file.unlink()
     before = len(server.requests)
@@ -139,12 +139,12 @@ def test_a_lost_image_comes_from_the_archive_that_is_there(tmp_path: Path, serve
     assert (tmp_path / "val2017" / "2.png").read_bytes() == noise(2)
 
 
-def test_broken_connection_is_taken_up(tmp_path: Path, server: Server) -> None:
+def test_a_broken_connection_is_resumed(tmp_path: Path, server: Server) -> None:
     server.drop = [len(ANNOTATIONS), 70_000, 70_000]
     fetch_coco(tmp_path, server)
-    asked = [at for path, at in server.requests if path == "/z/val.zip"]
-    assert asked[0] == "bytes=0-" and len(asked) == 3
-    assert 0 < int(asked[1][6:-1]) < int(asked[2][6:-1]) < len(IMAGES)
+    spans = [span for path, span in server.requests if path == "/z/val.zip"]
+    assert spans[0] == "bytes=0-" and len(spans) == 3
+    assert 0 < int(spans[1][6:-1]) < int(spans[2][6:-1]) < len(IMAGES)
     assert names(tmp_path) >= WHOLE
 
 

@@ -55,8 +55,8 @@ def test_captions_from_file_names_sorted_by_path(tmp_path: Path) -> None:
 def test_captions_from_a_table(tmp_path: Path, name: str, text: str) -> None:
     put(tmp_path, "a.jpg", "sub/b.jpg")
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
-    asked = None if name.startswith("metadata") else name
-    assert [e.prompt for e in Folder(str(tmp_path), asked)] == ["one, two", "three"]
+    captions = None if name.startswith("metadata") else name
+    assert [e.prompt for e in Folder(str(tmp_path), captions)] == ["one, two", "three"]
 
 
 def test_table_outside_the_folder(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_table_outside_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "reason"),
     [
         ("c.csv", "file,caption\na.jpg,one\n", "no caption for 'b.jpg' (1 of 2 images"),
         ("c.csv", "file,caption\nx.jpg,one\n", "line 2: no image 'x.jpg' in the folder"),
@@ -83,12 +83,12 @@ def test_table_outside_the_folder(tmp_path: Path) -> None:
         ("c.txt", "a red car", "a table is a file ending in .csv, .jsonl"),
     ],
 )
-def test_malformed_table_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_malformed_table_is_named(tmp_path: Path, name: str, text: str, reason: str) -> None:
     put(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / name).write_text(text)
     message = refusal(tmp_path, name)
     assert message.startswith(str(tmp_path / name))
-    assert said in message
+    assert reason in message
 
 
 def test_missing_things_are_named(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_ids_are_unique_and_fit_for_file_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not CATS.is_dir(), reason=f"no photographs at {CATS}")
-def test_real_photographs() -> None:
+def test_real_photographs_open_in_rgb() -> None:
     cats = Folder(str(CATS))
     assert [cat.id for cat in cats][:2] == ["n02123159_10057", "n02123159_1008"]
     assert cats[1].prompt == "n02123159 1008"

@@ -21,6 +21,6 @@ def test_seeds_are_distinct_and_depend_on_the_name_alone() -> None:
 
 
 def test_another_seed_is_another_draw() -> None:
-    first, second = ({e.seed for e in Generated(SOURCE, seed)} for seed in (0, 1))
-    assert not first & second
-    assert all(0 <= seed < 2**31 for seed in first | second)
+    a, b = ({e.seed for e in Generated(SOURCE, seed)} for seed in (0, 1))
+    assert not a & b
+    assert all(0 <= seed < 2**31 for seed in a | b)

@@ -29,12 +29,12 @@ def test_classes_take_turns_and_groups_do_not_overlap():
 
 
 def test_the_seed_shuffles_and_nothing_else_does():
-    first = [ids(group.members) for group in Groups(Shades(), 3, seed=1)]
-    assert first == [ids(group.members) for group in Groups(Shades(), 3, further=2, seed=1)]
-    assert first != [ids(group.members) for group in Groups(Shades(), 3, seed=2)]
+    members = [ids(group.members) for group in Groups(Shades(), 3, seed=1)]
+    assert members == [ids(group.members) for group in Groups(Shades(), 3, further=2, seed=1)]
+    assert members != [ids(group.members) for group in Groups(Shades(), 3, seed=2)]
 
 
-def test_others_are_as_many_as_there_are():
+def test_further_images_are_as_many_as_the_class_has():
     assert [len(group.further) for group in Groups(Shades(8), size=6, further=9)] == [2, 2, 2]
     assert [len(group.further) for group in Groups(Shades(8), size=8, further=9)] == [0, 0, 0]
 
@@ -45,7 +45,7 @@ def test_one_group_a_class_even_where_it_is_small():
     assert len(Groups(Shades(100), size=10, most=1, whole=True)) == 3
 
 
-def test_what_cannot_be_grouped_is_refused(tmp_path):
+def test_data_without_classes_or_images_is_refused(tmp_path):
     Shades(1)[0].image.save(tmp_path / "a.png")
     with pytest.raises(UserError, match="has no classes"):
         Groups(Folder(str(tmp_path)), 2)
@@ -56,9 +56,9 @@ def test_what_cannot_be_grouped_is_refused(tmp_path):
 def test_subsets_are_disjoint_at_first_and_endless():
     sets = list(islice(subsets(7, 3, 0, "x"), 5))
     assert sets[:2] == [(0, 1, 2), (3, 4, 5)]
-    assert all(len(set(chosen)) == 3 for chosen in sets)
+    assert all(len(set(subset)) == 3 for subset in sets)
     assert list(islice(subsets(7, 3, 0, "x"), 5)) == sets
-    assert [len(chosen) for chosen in islice(subsets(2, 5, 0, "x"), 3)] == [2, 2, 2]
+    assert [len(subset) for subset in islice(subsets(2, 5, 0, "x"), 3)] == [2, 2, 2]
 
 
 def test_scenes_have_their_shapes_as_classes():

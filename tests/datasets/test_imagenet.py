@@ -58,9 +58,9 @@ def test_bins_follow_the_count_that_is_used(root, tmp_path, count, bin):
     assert data.categories[1].prevalence == COUNTS["282"][count]
 
 
-def test_bins():
-    found = [bin_of(n) for n in (None, 0, 9_999, 10_000, 1_000_000, 1_000_001)]
-    assert found == [None, "few", "few", "med", "med", "many"]
+def test_bins_have_the_limits_of_the_protocol():
+    bins = [bin_of(n) for n in (None, 0, 9_999, 10_000, 1_000_000, 1_000_001)]
+    assert bins == [None, "few", "few", "med", "med", "many"]
 
 
 def test_files_named_as_imagenet_names_them_need_no_folder(root):
@@ -72,7 +72,7 @@ def test_the_prompt_is_a_key(root):
     assert ImageNet(str(root), prompt="{name}, on film")[2].prompt == "tiger cat, on film"
 
 
-def test_what_is_wrong_is_named(root, tmp_path):
+def test_every_mistake_is_named(root, tmp_path):
     with pytest.raises(UserError, match="no count 'actual_frq'; did you mean actual_freq"):
         ImageNet(str(root), counts=counts(tmp_path), count="actual_frq")
     with pytest.raises(UserError, match=r"no \{name\}"):

@@ -30,7 +30,7 @@ def bench(folder, entries, **options):
     return PieBench(str(folder), **options)
 
 
-def test_an_entry_is_an_edit(tmp_path):
+def test_an_entry_becomes_an_edit(tmp_path):
     example = bench(tmp_path, {"000": ENTRY})[0]
     assert (example.id, example.prompt) == ("000", "a red bird")
     assert example.image == tmp_path / "annotation_images" / "0_random" / "1.jpg"
@@ -57,13 +57,13 @@ def test_a_mask_of_another_size_than_its_image_is_one_line(tmp_path):
 def test_entries_without_mask_or_words_and_of_chosen_types(tmp_path):
     bare = ENTRY | {"mask": None, "blended_word": "", "editing_type_id": "9"}
     missing = {k: v for k, v in bare.items() if k != "mask"}
-    found = bench(tmp_path, {"a": ENTRY, "b": bare, "c": missing}, types=[9])
-    assert [example.id for example in found] == ["b", "c"]
-    assert all(e.case.mask is None and e.case.edit.blend == () for e in found)
+    examples = bench(tmp_path, {"a": ENTRY, "b": bare, "c": missing}, types=[9])
+    assert [example.id for example in examples] == ["b", "c"]
+    assert all(e.case.mask is None and e.case.edit.blend == () for e in examples)
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "reason"),
     [
         ("no json", "not JSON"),
         ([], "no entries by id"),
@@ -74,10 +74,10 @@ def test_entries_without_mask_or_words_and_of_chosen_types(tmp_path):
         ({"a": ENTRY | {"editing_prompt": None}}, "entry a has no usable editing_prompt"),
     ],
 )
-def test_malformed_files_are_named(tmp_path, entries, said):
+def test_malformed_files_are_named(tmp_path, entries, reason):
     with pytest.raises(UserError) as error:
         bench(tmp_path, entries)
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert reason in str(error.value) and "\n" not in str(error.value)
 
 
 def test_no_root_and_unknown_types(tmp_path):
@@ -88,8 +88,8 @@ def test_no_root_and_unknown_types(tmp_path):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no PIE-Bench sample at {REAL}")
-def test_real_sample():
-    found = PieBench(str(REAL))
-    assert len(found) > 0
-    assert isinstance(found[0].open(), Image.Image)
-    assert all(example.prompt and example.case.edit.prompt for example in found)
+def test_a_real_sample_opens():
+    examples = PieBench(str(REAL))
+    assert len(examples) > 0
+    assert isinstance(examples[0].open(), Image.Image)
+    assert all(example.prompt and example.case.edit.prompt for example in examples)

@@ -22,7 +22,7 @@ def test_constant_offset_has_known_mse_and_psnr(offset: float) -> None:
     assert pixels.psnr(images + offset, images).allclose(expected)
 
 
-def test_identical_images() -> None:
+def test_identical_images_have_no_error() -> None:
     images = pictures()
     assert pixels.mse(images, images).tolist() == [0, 0, 0]
     assert pixels.psnr(images, images).tolist() == [math.inf] * 3
@@ -74,12 +74,12 @@ def test_backgrounds_are_measured_outside_the_mask_only() -> None:
 
 
 def test_without_a_mask_the_background_is_the_image() -> None:
-    images, other = pictures(seed=1), pictures(seed=2)
+    images, reference = pictures(seed=1), pictures(seed=2)
     none = torch.zeros(3, 40, 40, dtype=torch.bool)
     for name in ("mse", "psnr", "ssim"):
-        whole = getattr(pixels, name)(images, other)
-        assert getattr(pixels, f"background_{name}")(images, other, none).allclose(whole)
-    assert pixels.background_mse(images, other, ~none).isnan().all()
+        whole = getattr(pixels, name)(images, reference)
+        assert getattr(pixels, f"background_{name}")(images, reference, none).allclose(whole)
+    assert pixels.background_mse(images, reference, ~none).isnan().all()
 
 
 @pytest.mark.parametrize("ratio", [1e-3, 0.1, 1.0])

@@ -1,4 +1,4 @@
-"""The bundled model: it loads as Stable Diffusion does and shows what the papers say."""
+"""The bundled model: it loads as Stable Diffusion does and orders inverters as the papers do."""
 
 import json
 from importlib import import_module
@@ -47,7 +47,7 @@ def test_a_stock_pipeline_loads_and_samples():
     assert image.shape == (1, 3, 64, 64) and image.isfinite().all()
 
 
-def test_its_contract(model):
+def test_the_grid_hides_the_mean_of_the_image(model):
     assert model.image_size == 64 and model.latent_shape == (4, 16, 16)
     schedule = model.denoiser(50).schedule
     assert schedule.prediction == "epsilon"
@@ -88,8 +88,8 @@ def mean(rows, name):
 
 def test_identities_between_methods_hold_on_the_real_network(measured):
     for a, b in (("ddim", "fpi1"), ("source", "literal")):
-        for one, other in zip(measured[a], measured[b], strict=True):
-            assert one["latent_psnr"] == pytest.approx(other["latent_psnr"], abs=0.05)
+        for x, y in zip(measured[a], measured[b], strict=True):
+            assert x["latent_psnr"] == pytest.approx(y["latent_psnr"], abs=0.05)
 
 
 def test_iterations_close_the_gap_and_the_estimator_beats_ddim_at_its_cost(measured):
@@ -104,7 +104,7 @@ def test_the_ceiling_is_a_faithful_picture(measured):
     assert mean(measured["ddim"], "ceiling_psnr") > 24
 
 
-def test_the_card_says_what_was_measured(monkeypatch):
+def test_the_page_of_the_model_has_the_numbers_of_its_card(monkeypatch):
     recipe = Path(__file__).parents[2] / "experiments" / "training" / "scenes"
     monkeypatch.syspath_prepend(recipe)
     model_card = import_module("model_card")

@@ -246,9 +246,9 @@ def test_gradients_reach_latents_and_embeddings_but_no_weight(model):
     model.decode(model.denoiser(5)(z, 3, condition)).sum().backward()
     assert z.grad.abs().sum() > 0
     assert tokens.grad.abs().sum() > 0
-    for part in (model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder):
-        assert not part.training
-        assert not any(weight.requires_grad for weight in part.parameters())
+    for network in (model.pipeline.unet, model.pipeline.vae, model.pipeline.text_encoder):
+        assert not network.training
+        assert not any(weight.requires_grad for weight in network.parameters())
     assert not model.encode(images(1)).requires_grad
     assert not model.embed(PROMPTS).tokens.requires_grad
 
@@ -288,7 +288,7 @@ def test_products_are_rounded_by_tf32_only(folders, rounding, precision):
 def test_weights_stored_in_half_precision_are_loaded_in_the_precision_asked(folders, tmp_path):
     load(folders["sd15"], precision="fp16").pipeline.save_pretrained(tmp_path / "half")
     model = load(tmp_path / "half")
-    assert {part.dtype for part in (model.pipeline.unet, model.pipeline.text_encoder)} == {
+    assert {network.dtype for network in (model.pipeline.unet, model.pipeline.text_encoder)} == {
         torch.float32
     }
 

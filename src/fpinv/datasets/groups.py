@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -64,11 +64,8 @@ class Groups(Dataset):
         self._categories = list(dataset.categories)
         self._size, self._further, self._seed = size, further, seed
         least = 1 if whole else size
-        sizes = [len(category.images) for category in self._categories]
-        counts = [max(n // size, int(n >= least)) for n in sizes]
-        self._places = sorted(
-            (number, k) for k, n in enumerate(counts) for number in range(min(n, most or n))
-        )
+        images = [len(category.images) for category in self._categories]
+        self._places = _turns([max(n // size, int(n >= least)) for n in images], most)
         if not self._places:
             raise UserError(f"no class has {least} images: ask for fewer, or add images")
 
@@ -89,6 +86,11 @@ class Groups(Dataset):
             members=tuple(category.images[j] for j in order[begin:end]),
             further=tuple(category.images[j] for j in further),
         )
+
+
+def _turns(counts: Sequence[int], most: int | None) -> list[tuple[int, int]]:
+    """Return (number, class) of all groups in order, from the count of groups in each class."""
+    return sorted((number, k) for k, n in enumerate(counts) for number in range(min(n, most or n)))
 
 
 def shuffled(length: int, seed: int, *purpose: str) -> list[int]:

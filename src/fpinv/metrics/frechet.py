@@ -115,14 +115,14 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     # no synchronisation: of the processes of a shared run one has all features
-    identity = _Identity(real.shape[1])
-    metric = FrechetInceptionDistance(feature=identity, sync_on_compute=False)
+    features = _PassThrough(real.shape[1])
+    metric = FrechetInceptionDistance(feature=features, sync_on_compute=False)
     metric.update(real.double(), real=True)
     metric.update(generated.double(), real=False)
     return metric.compute().item()
 
 
-class _Identity(nn.Module):
+class _PassThrough(nn.Module):
     """A network for torchmetrics that passes on features that are computed already."""
 
     def __init__(self, num_features: int) -> None:

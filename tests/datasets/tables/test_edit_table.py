@@ -31,17 +31,17 @@ def folder(tmp_path):
 
 
 def test_rows_of_one_image_stand_together(folder):
-    found = FolderEdits(str(folder))
-    assert [e.id for e in found] == ["a--0", "a--1", "b_b"]
-    assert [e.case.image for e in found] == ["a", "a", "b_b"]
-    assert found[0].prompt == "a red star"
-    assert found[0].case.edit == Edit("a blue star", None, ("red", "blue"), {"blue": 2.0})
-    assert found[1].case.edit.reweight == {"big": 2.0, "star": 0.5}
-    assert found[2].case.edit.kind == "refine"
-    assert found[2].case.open_mask(found[2].open().size).sum() == 18
+    edits = FolderEdits(str(folder))
+    assert [e.id for e in edits] == ["a--0", "a--1", "b_b"]
+    assert [e.case.image for e in edits] == ["a", "a", "b_b"]
+    assert edits[0].prompt == "a red star"
+    assert edits[0].case.edit == Edit("a blue star", None, ("red", "blue"), {"blue": 2.0})
+    assert edits[1].case.edit.reweight == {"big": 2.0, "star": 0.5}
+    assert edits[2].case.edit.kind == "refine"
+    assert edits[2].case.open_mask(edits[2].open().size).sum() == 18
 
 
-def test_one_json_object_a_line_says_the_same(folder):
+def test_json_lines_equal_csv_rows(folder):
     row = {"file": "a.png", "source": "a red star", "target": "a blue star"}
     row |= {"blend": ["red", "blue"], "reweight": {"blue": 2}}
     (folder / "edits.jsonl").write_text(json.dumps(row))
@@ -52,7 +52,7 @@ def test_one_json_object_a_line_says_the_same(folder):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("", "no edit in this table"),
         ("c.png,x,y", "line 2: no image 'c.png' in the folder"),
@@ -63,11 +63,11 @@ def test_one_json_object_a_line_says_the_same(folder):
         ("a.png,x,y,,,y: much", "line 2: blend must be words and reweight word: factor"),
     ],
 )
-def test_malformed_rows_are_named(folder, row, said):
+def test_malformed_rows_are_named(folder, row, message):
     (folder / "edits.csv").write_text("file,source,target,kind,blend,reweight,mask\n" + row)
     with pytest.raises(UserError) as error:
         FolderEdits(str(folder))
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.fixture
@@ -82,15 +82,15 @@ def coco(tmp_path):
     return tmp_path
 
 
-def test_coco_images_keep_their_caption_unless_told_otherwise(coco):
-    found = CocoEdits(str(coco), "edits.csv")
-    assert [e.id for e in found] == ["000000000042--0", "000000000042--1", "000000000007"]
-    assert [e.prompt for e in found] == ["caption 42", "caption 42", "mine"]
-    assert [e.case.edit.prompt for e in found] == ["x", "z", "y"]
-    assert found[0].image == coco / "val2017" / "000000000042.jpg"
+def test_the_source_of_a_coco_edit_is_its_caption_unless_the_row_has_one(coco):
+    edits = CocoEdits(str(coco), "edits.csv")
+    assert [e.id for e in edits] == ["000000000042--0", "000000000042--1", "000000000007"]
+    assert [e.prompt for e in edits] == ["caption 42", "caption 42", "mine"]
+    assert [e.case.edit.prompt for e in edits] == ["x", "z", "y"]
+    assert edits[0].image == coco / "val2017" / "000000000042.jpg"
 
 
-def test_coco_without_a_table_or_an_image(coco):
+def test_coco_without_a_table_or_an_image_is_refused(coco):
     with pytest.raises(UserError, match="dataset.edits is not set; point dataset.edits=<file>"):
         CocoEdits(str(coco))
     (coco / "edits.csv").write_text("image_id,target\n8,x\n")

@@ -95,23 +95,25 @@ def sample_scene(
     drawn_count = draws.weighted(COUNTS)
     count = drawn_count if objects is None else objects
     relations, places = _layout(draws, count)
-    colours = list(COLOURS)
     weights = _shape_weights(None if shapes is None else tuple(shapes))
+    things = _sample_objects(draws, places, weights)
+    background = draws.choice(list(BACKGROUNDS))
+    light = draws.uniform(-0.9, -0.4)
+    phrasing = int(draws.uniform() * PHRASINGS)
+    return Scene(seed, split, index, things, relations, background, light, phrasing)
+
+
+def _sample_objects(
+    draws: _Draws, places: Sequence[Place], weights: Mapping[str, float]
+) -> tuple[Object, ...]:
+    """Draw an object of its own colour at each place."""
+    colours = list(COLOURS)
     things = []
     for place in places:
         colour = draws.choice(colours)
         colours.remove(colour)
-        things.append(_sample_object(draws, colour, place, weights, alone=count == 1))
-    return Scene(
-        seed=seed,
-        split=split,
-        index=index,
-        objects=tuple(things),
-        relations=relations,
-        background=draws.choice(list(BACKGROUNDS)),
-        light=draws.uniform(-0.9, -0.4),
-        phrasing=int(draws.uniform() * PHRASINGS),
-    )
+        things.append(_sample_object(draws, colour, place, weights, alone=len(places) == 1))
+    return tuple(things)
 
 
 def _sample_object(

@@ -15,7 +15,7 @@ from fpinv.metrics.classifiers.scene_network import BUNDLED, SceneClassifier, lo
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _SceneJudge:
     """A user of the classifier in a folder, which is loaded on the first use.
 
     Arguments:
@@ -33,7 +33,7 @@ class _Judge:
         return load_classifier(self.path).to(images.device)
 
 
-class ScenesReader(_Judge):
+class ScenesReader(_SceneJudge):
     """An :class:`~fpinv.metrics.edit_accuracy.AttributeReader` of scenes."""
 
     def __call__(self, images: Tensor) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ class ScenesReader(_Judge):
         return [reading.attributes() for reading in readings]
 
 
-class ShapeClassifier(_Judge):
+class ShapeClassifier(_SceneJudge):
     """The shape of a scene's first object as its class.
 
     See :class:`~fpinv.metrics.classifiers.classifier.Classifier` for the contract.
@@ -62,7 +62,7 @@ class ShapeClassifier(_Judge):
         return self._network(images).features(images)
 
 
-class ScenesFeatures(_Judge):
+class ScenesFeatures(_SceneJudge):
     r"""Distance of pictures in the classifier's features; lower is closer.
 
     It is computed as LPIPS is, but without learned weights: with :math:`f_l` the maps of layer l,
