@@ -152,8 +152,12 @@ class SweepsSweeper(BasicSweeper):
 
     def _path(self, job: PlannedJob) -> str:
         """Return a job's folder, quoted for Hydra's grammar of overrides where it has to be."""
+        from fpinv.run.processes import ranks
+
         assert self.config is not None
-        path = str((Path(self.config.hydra.sweep.dir) / job.folder).absolute())
+        sweep = Path(self.config.hydra.sweep.dir).absolute()
+        # of processes that share a run, all but the first have scratch folders
+        path = str(ranks().first(lambda: sweep) / job.folder)
         quoted = path.replace("\\", "\\\\").replace("'", "\\'")
         return path if re.fullmatch(r"[\w./+-]+", path) else f"'{quoted}'"
 

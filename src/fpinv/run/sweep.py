@@ -15,10 +15,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from fpinv.run.experiment_results import experiment_results
 from fpinv.run.folder import is_interval, read_json, replacing
 from fpinv.run.job import FAILED
 from fpinv.run.processes import ranks
+from fpinv.run.results import write_results
 from fpinv.run.terminal import HEADLINES, interval, show
 
 COUNTS = ("n", "failed", "total")
@@ -104,7 +104,7 @@ class ResultCallback(Callback):
         self._result.exit_code, self._result.sweep = FAILED, None
         if ranks().leads:
             code = gather(Path(config.hydra.sweep.dir))
-            self._result.exit_code = experiment_results(config, code)
+            self._result.exit_code = write_results(config, code)
 
 
 def gather(folder: Path) -> int:

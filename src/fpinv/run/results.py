@@ -12,7 +12,7 @@ from fpinv.run.job import FAILED, MISUSED
 from fpinv.run.messages import explain
 
 
-def experiment_results(config: DictConfig, exit_code: int) -> int:
+def write_results(config: DictConfig, exit_code: int) -> int:
     """Write, print and name the results of a sweep whose experiment has a script.
 
     The script is ``experiments/<room>/<experiment>/table.py`` or ``plot.py``, beside conf/.
