@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from fpinv.datasets.example import Example, ListedDataset
-from fpinv.datasets.tables.files import existing_folder, read_text
+from fpinv.datasets.tables.files import existing_folder, read_json, unusable
 from fpinv.errors import UserError
 
 REMEDY = (
@@ -78,10 +77,7 @@ def first_captions(file: Path, remedy: str) -> list[tuple[Mapping[str, Any], str
 
 
 def _parse(file: Path, remedy: str) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(file, remedy))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}: not JSON ({error}); fetch the caption file again") from None
+    content: dict[str, Any] = read_json(file, remedy)
     _require(content, {"images": list, "annotations": list}, "the file", file)
     for image in content["images"]:
         _require(image, {"id": int, "file_name": str}, "an image", file)
@@ -92,9 +88,7 @@ def _parse(file: Path, remedy: str) -> dict[str, Any]:
 
 def _require(entry: object, keys: Mapping[str, type], owner: str, file: Path) -> None:
     """Refuse an entry that is not an object with these keys of these types."""
-    values = entry if isinstance(entry, dict) else {}
-    wrong = [key for key, kind in keys.items() if not isinstance(values.get(key), kind)]
-    if wrong:
+    if wrong := unusable(entry, keys):
         raise UserError(
             f"{file}: not a COCO caption file: {owner} has no usable {' and no '.join(wrong)}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fpinv.datasets.example import EditCase, Example, ListedDataset, Mask
-from fpinv.datasets.tables.files import existing_folder, read_text
+from fpinv.datasets.tables.files import existing_folder, read_json, unusable
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 
@@ -20,6 +19,7 @@ REMEDY = (
     "of PIE-Bench"
 )
 SIDE = 512
+TEXTS = ("image_path", "original_prompt", "editing_prompt", "editing_type_id", "blended_word")
 TYPES = (
     "random",
     "change object",
@@ -74,10 +74,7 @@ class PieBench(ListedDataset):
 
 
 def _parse(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        entries = json.loads(read_text(file, REMEDY))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}: not JSON ({error}); fetch the mapping file again") from None
+    entries: dict[str, dict[str, Any]] = read_json(file, REMEDY)
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{file}: not PIE-Bench's mapping file: no entries by id")
     for id, entry in entries.items():
@@ -88,14 +85,15 @@ def _parse(file: Path) -> dict[str, dict[str, Any]]:
 def _require(id: str, entry: object, file: Path) -> None:
     """Refuse an entry that is not as PIE-Bench's are."""
     values = entry if isinstance(entry, dict) else {}
-    texts = ("image_path", "original_prompt", "editing_prompt", "editing_type_id", "blended_word")
-    wrong = [key for key in texts if not isinstance(values.get(key), str)]
+    wrong = unusable(entry, dict.fromkeys(TEXTS, str))
     if not _is_runs(values.get("mask")):
         wrong.append("mask")
-    if wrong or not values["editing_type_id"].isdecimal():
+    if not wrong and not values["editing_type_id"].isdecimal():
+        wrong.append("editing_type_id")
+    if wrong:
         raise UserError(
             f"{file}: not PIE-Bench's mapping file: entry {id} has no usable "
-            f"{' and no '.join(wrong or ['editing_type_id'])}"
+            f"{' and no '.join(wrong)}"
         )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fpinv.errors import UserError
 
@@ -35,3 +38,21 @@ def read_text(file: Path, remedy: str) -> str:
         raise UserError(f"{file}: not a UTF-8 text file; {remedy}") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); {remedy}") from error
+
+
+def read_json(file: Path, remedy: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Return the content of a JSON file.
+
+    Raises:
+        UserError: the file is absent, unreadable or not JSON.
+    """
+    try:
+        return json.loads(read_text(file, remedy))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: not JSON ({error}); fetch this file again") from None
+
+
+def unusable(entry: object, keys: Mapping[str, type]) -> list[str]:
+    """Return the keys that an entry of a JSON file lacks or holds with another type."""
+    values = entry if isinstance(entry, dict) else {}
+    return [key for key, kind in keys.items() if not isinstance(values.get(key), kind)]
