@@ -63,51 +63,6 @@ def run_job(config: DictConfig) -> int:
     return code
 
 
-def _label(hydra: HydraConf) -> str:
-    """Return the number and the overrides of a sweep's job; nothing for a run of its own."""
-    if hydra.mode != RunMode.MULTIRUN:
-        return ""
-    return f"job {hydra.job.num} ({', '.join(hydra.overrides.task)})"
-
-
-def _open_run(config: DictConfig, hydra: HydraConf, path: Path, label: str) -> Run:
-    """Return the run that a command asks for: a new one, or the one that ``resume`` names.
-
-    Raises:
-        UserError: the folder holds a run that this command does not continue.
-    """
-    if config.resume is not None:
-        return Run(*load_resumed(config, hydra, path), path)
-    # a job of a sweep goes on: a cluster may stop it and start it again, and so may the user
-    if holds_run(path) and not (label and has_same_config(config, path)):
-        raise UserError(
-            f"{path} holds a run already: continue it with resume={path}, or choose another "
-            "folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
-        )
-    return Run(config, hydra.runtime.choices, path, label)
-
-
-def _report(error: Exception, path: Path, label: str) -> tuple[int, str]:
-    """Print an error in one line; return the exit code and that line.
-
-    An error that the user cannot mend leaves its traceback in ``error.log``.
-    """
-    line = explain(error)
-    if not isinstance(error, UserError):
-        if not isinstance(error, ErrorElsewhere):
-            write(path / "error.log", "".join(traceback.format_exception(error)))
-        line += f" (traceback in {path / 'error.log'})"
-    if terminal.speaks():
-        print(f"error: {label}: {line}" if label else f"error: {line}", file=sys.stderr)
-    return MISUSED if isinstance(error, MENDABLE) else FAILED, line
-
-
-def _write_status(path: Path, code: int, message: str | None) -> None:
-    if ranks().leads:
-        status = {"exit_code": code, "message": message, "said": terminal.speaks()}
-        write(path / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
-
-
 @dataclass
 class Run:
     """A run: :meth:`execute` sets it up, measures the examples and summarises the records.
@@ -289,6 +244,51 @@ class Run:
     def title(self) -> str:
         """The heading of the progress bar and of the table."""
         return "{task}: {inverter} on {dataset}, {model}".format(**self.choices)
+
+
+def _label(hydra: HydraConf) -> str:
+    """Return the number and the overrides of a sweep's job; nothing for a run of its own."""
+    if hydra.mode != RunMode.MULTIRUN:
+        return ""
+    return f"job {hydra.job.num} ({', '.join(hydra.overrides.task)})"
+
+
+def _open_run(config: DictConfig, hydra: HydraConf, path: Path, label: str) -> Run:
+    """Return the run that a command asks for: a new one, or the one that ``resume`` names.
+
+    Raises:
+        UserError: the folder holds a run that this command does not continue.
+    """
+    if config.resume is not None:
+        return Run(*load_resumed(config, hydra, path), path)
+    # a job of a sweep goes on: a cluster may stop it and start it again, and so may the user
+    if holds_run(path) and not (label and has_same_config(config, path)):
+        raise UserError(
+            f"{path} holds a run already: continue it with resume={path}, or choose another "
+            "folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
+        )
+    return Run(config, hydra.runtime.choices, path, label)
+
+
+def _report(error: Exception, path: Path, label: str) -> tuple[int, str]:
+    """Print an error in one line; return the exit code and that line.
+
+    An error that the user cannot mend leaves its traceback in ``error.log``.
+    """
+    line = explain(error)
+    if not isinstance(error, UserError):
+        if not isinstance(error, ErrorElsewhere):
+            write(path / "error.log", "".join(traceback.format_exception(error)))
+        line += f" (traceback in {path / 'error.log'})"
+    if terminal.speaks():
+        print(f"error: {label}: {line}" if label else f"error: {line}", file=sys.stderr)
+    return MISUSED if isinstance(error, MENDABLE) else FAILED, line
+
+
+def _write_status(path: Path, code: int, message: str | None) -> None:
+    if ranks().leads:
+        status = {"exit_code": code, "message": message, "said": terminal.speaks()}
+        write(path / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
 
 
 def _check_counts(config: DictConfig) -> None:
