@@ -17,7 +17,7 @@ def mse(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio 10 log10(1 / mse) in dB: (B,); inf when identical."""
+    """Return the peak signal-to-noise ratio 10 log10(1 / mse) in dB: (B,); inf if identical."""
     return -10 * mse(images, reference).log10()
 
 
@@ -97,12 +97,12 @@ def latent_psnr(z: Tensor, reference: Tensor) -> Tensor:
 
 
 def seed_error(z: Tensor, reference: Tensor) -> Tensor:
-    """Return the error |z - z_N| / |z_N| of recovered noise z against the true z_N: (B,)."""
+    """Return the error ``|z - z_N| / |z_N|`` of recovered noise z against the true z_N: (B,)."""
     return (latent_mse(z, reference) / _mean_square(_double(reference))).sqrt()
 
 
 def norm_ratio(z: Tensor) -> Tensor:
-    """Return |z| / sqrt(d) of noise latents (B, ...) of d numbers, 1 for Gaussian noise: (B,)."""
+    """Return ``|z| / sqrt(d)`` (B,) of noise latents of d numbers; it is 1 for Gaussian noise."""
     return _mean_square(_double(z)).sqrt()
 
 
