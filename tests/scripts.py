@@ -1,4 +1,4 @@
-"""Scripts of experiments/, which are no package, as modules."""
+"""Loading of scripts of experiments/, which is no package."""
 
 import importlib.util
 import sys
@@ -9,7 +9,7 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
 def load(path: str) -> ModuleType:
-    """The script experiments/<path>.py."""
+    """Return the script experiments/<path>.py as a module."""
     name = f"experiments.{path.replace('/', '.')}"
     spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{path}.py")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

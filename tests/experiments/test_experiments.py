@@ -47,14 +47,14 @@ def experiment(out: Path) -> Iterator[Experiment]:
 def outputs(
     request: pytest.FixtureRequest, experiment: Experiment
 ) -> Mapping[str, Future[CommandOutput]]:
-    """The outputs of the selected experiments, all begun before the first is waited for."""
+    """Return the outputs of the selected experiments, all begun before the first is read."""
     calls = (item.callspec for item in request.session.items if hasattr(item, "callspec"))
     selected = {call.params.get("name") for call in calls}
     return {name: experiment(name) for name in FILES if name in selected}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_experiment_is_made_whole_by_one_command(
+def test_experiment_is_made_whole_by_one_command(
     name: str, outputs: Mapping[str, Future[CommandOutput]], out: Path
 ):
     output = outputs[name].result()
@@ -71,17 +71,17 @@ def test_an_experiment_is_made_whole_by_one_command(
 def check_results(folder: Path) -> None:
     """Check that the text, the pictures that it shows and the jobs are there and complete."""
     text = (folder / TEXT).read_text()
-    shown = set(re.findall(r"!\[.*?\]\((.*?)\)", text))
-    pictures = {file.name for file in folder.iterdir()} - {TEXT, JOBS, "examples.json"}
-    assert shown == pictures and not re.search(r"\bnan\b", text)
-    assert shown or "|---" in text
+    pictures = set(re.findall(r"!\[.*?\]\((.*?)\)", text))
+    files = {file.name for file in folder.iterdir()} - {TEXT, JOBS, "examples.json"}
+    assert files == pictures and not re.search(r"\bnan\b", text)
+    assert pictures or "|---" in text
     assert all((folder / name).stat().st_size < LARGEST for name in pictures)
     jobs = json.loads((folder / JOBS).read_text())
     assert jobs and all(job["summary"]["failed"] == 0 for job in jobs)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_experiment_opens_with_its_source_cost_result_and_command(name: str):
+def test_experiment_opens_with_its_source_cost_result_and_command(name: str):
     package, source, cost, result, command = FILES[name].read_text().splitlines()[:5]
     assert package == "# @package _global_"
     assert source.startswith(("# FPI, ", "# IFE, ", "# No ", "# In the manner of FPI, "))
@@ -90,7 +90,7 @@ def test_an_experiment_opens_with_its_source_cost_result_and_command(name: str):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_experiment_has_a_folder_with_its_command_and_its_script(name: str):
+def test_experiment_has_a_folder_with_its_command_and_its_script(name: str):
     folder = folder_of(ROOT / "experiments", name)
     assert f"python run.py experiment={name}" in (folder / "README.md").read_text()
     assert name == "demo" or any((folder / script).exists() for script in SCRIPTS)
@@ -98,7 +98,7 @@ def test_an_experiment_has_a_folder_with_its_command_and_its_script(name: str):
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Overrides for a miniature of Stable Diffusion on two photographs of COCO."""
+    """Return overrides for a miniature of Stable Diffusion on two photographs of COCO."""
     root = tmp_path_factory.mktemp("coco")
     (root / "annotations").mkdir()
     (root / "val2017").mkdir()
@@ -116,7 +116,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["model=sd15", f"model.path={model}", f"dataset.root={root}"]
 
 
-def test_a_figure_of_photographs_takes_two_words_more(
+def test_figure_of_photographs_takes_two_words_more(
     experiment: Experiment, photographs: list[str], out: Path
 ):
     coco = experiment("figure5_psnr_time", "dataset=coco", *photographs, folder="photographs")
@@ -137,7 +137,7 @@ def test_edits_of_photographs_take_two_words_more(
     check_results(out / "edited" / "results")
 
 
-def test_a_user_error_is_one_line_and_leaves_no_results(experiment: Experiment, out: Path):
+def test_user_error_is_one_line_and_leaves_no_results(experiment: Experiment, out: Path):
     output = experiment("guidance_sweep", "gudance=1", folder="wrong").result()
     assert (output.code, output.stdout) == (2, "")
     assert output.stderr == "error: gudance: no such key; did you mean guidance?\n"

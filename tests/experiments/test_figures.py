@@ -121,7 +121,7 @@ def test_figure_9_takes_the_slowest_setting_within_a_budget():
         figure9.make(slow)
 
 
-def test_the_guidance_sweep_has_a_column_a_guidance():
+def test_guidance_sweep_has_a_column_a_guidance():
     jobs = [job(guidance=w, inverter=name) for name in ("fpi", "ddim") for w in (3.0, 1.0)]
     results = guidance.make([*jobs, job(inverter="edict", latent_psnr=120.0)])
     assert guidance.table([exact()], guidance.LATENT).endswith("| fpi | ∞ |")
@@ -131,7 +131,7 @@ def test_the_guidance_sweep_has_a_column_a_guidance():
     assert max(max(line.get_ydata()) for line in right.get_lines()) == guidance.CAP
 
 
-def test_ife_has_its_readings_and_names_the_distance_that_was_measured():
+def test_ife_table_has_its_variants_and_names_the_measured_distance():
     variant = {"inverter.variant": "cached"}
     jobs = [job(), job(variant, inverter="ife", nfe_calls=4, features_distance=1.0)]
     jobs = [

@@ -41,27 +41,27 @@ def sweeps(tmp_path):
 
 
 @pytest.mark.parametrize("experiment", [RECONSTRUCTION, INVERTERS, FRONTIER])
-def test_what_is_kept_gives_the_same(experiment, sweeps):
+def test_results_made_again_from_jobs_json_are_equal(experiment, sweeps):
     text = experiment.run(sweeps).text
     assert experiment.run(sweeps / "results").text == text
     assert text.count("w = 1, N = 20, n = 3") == text.count("w = 3, N = 20, n = 3") == 1
 
 
-def test_the_reconstruction_table_goes_from_cheap_to_dear(sweeps):
+def test_reconstruction_table_is_sorted_by_cost(sweeps):
     lines = RECONSTRUCTION.run(sweeps).text.splitlines()
     assert lines[0] == "w = 1, N = 20, n = 3, scenes, cpu; ceiling 30.00 dB"
     assert lines[4].startswith("| ddim | 27.90 ± 0.")
     assert lines[5].startswith("| fpi 5 | 29.40 ± 0.") and lines[5].endswith("| 250 |")
 
 
-def test_the_inverter_table_goes_from_good_to_bad(sweeps):
+def test_inverter_table_is_sorted_by_gap(sweeps):
     lines = INVERTERS.run(sweeps).text.splitlines()
     fpi, ddim = lines[4], lines[5]
     assert fpi.startswith("| fpi | 29.40 | 0.600 ± 0.") and "| 250 | 250 | – | 0 | – |" in fpi
     assert ddim.startswith("| ddim | 27.90 | 2.100 ± ")
 
 
-def test_the_frontier_says_who_reaches_the_goal(sweeps):
+def test_frontier_names_the_inverters_that_reach_the_goal(sweeps):
     text = FRONTIER.run(sweeps).text
     assert "| fpi 5 | 12.50 | 48.0 | 0.600 | yes |" in text
     assert "| ddim | 1.25 | 18.0 | 2.100 | no |" in text, "a guided call is two rows"

@@ -25,7 +25,7 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def scripts(monkeypatch):
-    """The scripts' own folder on the path, as when they are run."""
+    """Put the scripts' folder on the path, as when they are run."""
     monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
 
 
@@ -51,8 +51,8 @@ def trained(tmp_path_factory):
     return out
 
 
-def test_the_full_recipe_makes_a_pipeline_for_larger_pictures(tmp_path):
-    """One step of each part, on the CPU and uncompiled."""
+def test_full_recipe_makes_a_pipeline_for_larger_pictures(tmp_path):
+    """Train each part for one step, on the CPU and uncompiled."""
     for name in TINY:
         few = ["steps=1", "batch=2", "data.count=4", "held_out=4", "device=cpu"]
         few += [] if name == "clip" else ["compile=false"]
@@ -62,20 +62,20 @@ def test_the_full_recipe_makes_a_pipeline_for_larger_pictures(tmp_path):
     assert pipeline.unet.config.sample_size * pipeline.vae_scale_factor == 128
 
 
-def test_the_parts_make_a_stock_pipeline(trained):
+def test_trained_parts_are_a_stock_pipeline(trained):
     pipeline = StableDiffusionPipeline.from_pretrained(trained / "export", safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline("a red star", num_inference_steps=2, output_type="pt", height=64, width=64)
     assert image.images.shape == (1, 3, 64, 64) and image.images.isfinite().all()
 
 
-def test_every_part_leaves_a_loss_curve_and_a_checkpoint(trained):
+def test_training_of_every_part_leaves_a_loss_curve_and_a_checkpoint(trained):
     for name in TINY:
         assert (trained / name / "loss.png").exists()
         assert torch.load(trained / name / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(trained, tmp_path):
+def test_resumed_training_ends_where_an_uninterrupted_one_does(trained, tmp_path):
     parts = f"parts={trained / 'export'}"
     constant = ["schedule=constant", parts]
     train("unet", tmp_path / "whole", *constant, "steps=3")
@@ -88,7 +88,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(trained, tmp_path):
     assert all(torch.equal(whole[key], pieces[key]) for key in whole)
 
 
-def test_the_decoder_alone_leaves_the_latents_as_they_are(tmp_path):
+def test_training_of_the_decoder_leaves_the_latents_unchanged(tmp_path):
     train("vae", tmp_path, f"start={SHIPPED}", "decoder_only=true")
     after = StableDiffusionPipeline.from_pretrained(
         SHIPPED, vae=_vae(tmp_path / "export"), safety_checker=None
@@ -104,7 +104,7 @@ def _vae(folder):
     return AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32)
 
 
-def test_the_measurements_fill_the_card_and_the_page(trained, tmp_path):
+def test_measurements_fill_the_card_and_the_page(trained, tmp_path):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- measured: begin -->old<!-- measured: end -->\nafter\n")
     small = ["n=2", "retrieved=100", "judged=4", "pilot=2", "captions=3", "shown=2", "per_bin=2"]

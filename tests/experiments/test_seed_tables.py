@@ -30,7 +30,7 @@ def paths(tmp_path):
 
 
 def both_ways(experiment, folder):
-    """The text that runs give, after what is kept of them gave the same."""
+    """Return the text of finished runs, and check that jobs.json gives it again."""
     text = experiment.run(folder).text
     assert experiment.run(folder / "results").text == text
     return text
@@ -69,7 +69,7 @@ def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
     assert both_ways(table2, more).count("| 7 ± 0 | 3 ± 0 |") == 2
 
 
-def test_figure_15_has_a_strip_a_run_and_names_what_lacks(paths, tmp_path, capsys):
+def test_figure_15_has_a_strip_a_run_and_names_missing_strips(paths, tmp_path, capsys):
     text = both_ways(figure15, paths)
     assert text == "path p2: ddim, nao; fpi, nao\n\n![p2](path.png)"
     with Image.open(paths / "results" / "path.png") as image:
@@ -84,7 +84,7 @@ def test_figure_15_has_a_strip_a_run_and_names_what_lacks(paths, tmp_path, capsy
     assert "kept no strips" in capsys.readouterr().err
 
 
-def test_the_benchmark_prints_both_costs(capsys):
+def test_nao_benchmark_prints_both_costs(capsys):
     benchmark = scripts.load("benchmarks/nao/benchmark")
     assert benchmark.main(["--size", "256", "--points", "10", "--iterations", "300"]) == 0
     ratio = float(capsys.readouterr().out.rpartition(":")[2])

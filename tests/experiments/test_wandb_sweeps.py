@@ -26,10 +26,10 @@ def load(file: Path) -> dict[str, Any]:
 
 
 def settings(sweep: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parameters of each run of the grid."""
+    """Return the parameters of each run of the grid."""
     names = list(sweep["parameters"])
     values = [parameter["values"] for parameter in sweep["parameters"].values()]
-    return [dict(zip(names, chosen, strict=True)) for chosen in product(*values)]
+    return [dict(zip(names, combination, strict=True)) for combination in product(*values)]
 
 
 @pytest.fixture(autouse=True)
@@ -40,42 +40,42 @@ def hydra() -> Iterator[None]:
 
 
 def composed(sweep: dict[str, Any], setting: dict[str, Any]) -> DictConfig:
-    """The configuration of the command, as W&B's agent fills it in."""
+    """Return the configuration of the command, as W&B's agent fills it in."""
     env, python, script, *arguments = sweep["command"]
     assert (env, python) == ("${env}", "python") and (ROOT / script).is_file()
     assert arguments.pop() == HYPHENLESS
     return compose("config", [*arguments, *(f"{key}={value}" for key, value in setting.items())])
 
 
-def test_there_are_the_sweeps_that_figures_are_drawn_of():
+def test_sweeps_of_the_drawn_figures_exist():
     assert {file.stem for file in FILES} == {"iterations", "guidance"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_run_of_a_sweep_composes_to_its_setting(file: Path):
+def test_run_of_a_sweep_composes_to_its_setting(file: Path):
     sweep = load(file)
     assert sweep["name"] == file.stem and sweep["method"] == "grid"
     for setting in settings(sweep):
         config = composed(sweep, setting)
         for key, value in setting.items():
             assert OmegaConf.select(config, key) == value
-        for part in ("tracking", "dataset", "inverter", "task"):
-            check(config, part)
+        for node in ("tracking", "dataset", "inverter", "task"):
+            check(config, node)
         assert build(config, "tracking").mode == "online"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_sweep_varies_an_axis_and_aims_at_a_metric_of_a_chart(file: Path):
+def test_sweep_varies_an_axis_and_aims_at_a_metric_of_a_chart(file: Path):
     sweep = load(file)
     axes = composed(sweep, {}).tracking.axes
     assert set(sweep["parameters"]) <= set(axes)
-    drawn = {(axis, metric) for _, axis, metric in CHARTS}
+    axes_and_metrics = {(axis, metric) for _, axis, metric in CHARTS}
     for key in sweep["parameters"]:
-        assert (key.rpartition(".")[2], sweep["metric"]["name"]) in drawn
+        assert (key.rpartition(".")[2], sweep["metric"]["name"]) in axes_and_metrics
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_no_parameter_hides_the_keys_below_it(file: Path):
+def test_parameter_hides_no_keys_below_it(file: Path):
     config = composed(load(file), {})
     for key in load(file)["parameters"]:
         assert not isinstance(OmegaConf.select(config, key), DictConfig)
