@@ -106,9 +106,9 @@ def test_batch_equals_samples_alone(acceleration, tolerance):
     for k in range(3):
         alone = Affine(RATES[k : k + 1])
         alone.b, alone.matrix = g.b[k : k + 1], g.matrix
-        one = solver(alone, alone.start, alone.scale)
-        assert torch.allclose(one.value, together.value[k : k + 1], atol=1e-13)
-        assert one.steps == together.steps[k]
+        single = solver(alone, alone.start, alone.scale)
+        assert torch.allclose(single.value, together.value[k : k + 1], atol=1e-13)
+        assert single.steps == together.steps[k]
 
 
 def test_anderson_with_window_one_is_plain():
@@ -136,9 +136,9 @@ def test_anderson_converges_where_plain_iteration_diverges():
 def test_divergence_keeps_the_point_of_least_residual():
     g = Affine(torch.full((2,), 3.0, dtype=torch.float64))
     solution = FixedPointIteration(12, 1e-9)(g, g.start, g.scale)
-    first = rms(g.start - g(g.start, None)) / g.scale
+    residual = rms(g.start - g(g.start, None)) / g.scale
     assert not solution.converged.any()
-    assert (solution.residual <= first).all()
+    assert (solution.residual <= residual).all()
     assert torch.equal(solution.value, g(g.start, None))
 
 
@@ -168,13 +168,13 @@ def test_the_trace_has_the_residual_of_every_evaluated_point():
     g = Affine()
     whole = FixedPointIteration(6)(g, g.start, g.scale)
     for k in range(1, 7):
-        part = FixedPointIteration(k)(g, g.start, g.scale)
-        assert torch.equal(part.trace, whole.trace[:k])
-        assert torch.equal(part.residual, whole.trace[k - 1])
+        cut = FixedPointIteration(k)(g, g.start, g.scale)
+        assert torch.equal(cut.trace, whole.trace[:k])
+        assert torch.equal(cut.residual, whole.trace[k - 1])
     stopped = FixedPointIteration(6, tolerance=0.05)(g, g.start, g.scale)
-    took_part = torch.arange(6)[:, None] < stopped.steps
-    assert torch.equal(stopped.trace.isfinite(), took_part)
-    assert torch.allclose(stopped.trace[took_part], whole.trace[took_part], atol=1e-12)
+    evaluated = torch.arange(6)[:, None] < stopped.steps
+    assert torch.equal(stopped.trace.isfinite(), evaluated)
+    assert torch.allclose(stopped.trace[evaluated], whole.trace[evaluated], atol=1e-12)
 
 
 def test_residual_is_undamped():
@@ -219,28 +219,28 @@ def least_squares(matrix: Tensor, right: Tensor, **settings: int) -> Solution:
 
 def test_least_squares_solves_what_has_a_solution():
     matrix, right = linear(0.4)
-    found = least_squares(matrix, right, iterations=200)
-    assert found.converged.all() and (found.steps < 200).all()
+    solution = least_squares(matrix, right, iterations=200)
+    assert solution.converged.all() and (solution.steps < 200).all()
     expected = torch.linalg.solve(matrix, right)
-    assert torch.allclose(found.value, expected, atol=1e-8)
+    assert torch.allclose(solution.value, expected, atol=1e-8)
 
 
 def test_least_squares_finds_the_least_residual_of_what_has_none():
     matrix, right = linear(0.0)
-    found = least_squares(matrix, right, iterations=200)
+    solution = least_squares(matrix, right, iterations=200)
     best = matrix @ (torch.linalg.pinv(matrix, rtol=1e-8) @ right.unsqueeze(-1))
     expected = rms(best.squeeze(-1) - right)
-    assert not found.converged.any() and (expected > 0.01).all()
-    assert torch.allclose(found.residual, expected, rtol=1e-6)
+    assert not solution.converged.any() and (expected > 0.01).all()
+    assert torch.allclose(solution.residual, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])
 def test_least_squares_takes_as_long_whatever_the_units_of_the_residual(unit):
     matrix, right = linear(0.4)
-    one = least_squares(matrix, right, iterations=12)
-    other = least_squares(unit * matrix, unit * right, iterations=12)
-    assert torch.allclose(one.value, other.value, rtol=1e-6)
-    assert torch.allclose(unit * one.residual, other.residual, rtol=1e-6)
+    plain = least_squares(matrix, right, iterations=12)
+    scaled = least_squares(unit * matrix, unit * right, iterations=12)
+    assert torch.allclose(plain.value, scaled.value, rtol=1e-6)
+    assert torch.allclose(unit * plain.residual, scaled.residual, rtol=1e-6)
 
 
 def test_least_squares_treats_each_sample_alone():
@@ -260,16 +260,18 @@ def test_least_squares_with_a_careful_first_step_stays_in_the_basin_of_its_start
 
     start = torch.linspace(-1.6, -1.0, 12, dtype=torch.float64).unsqueeze(1)
     none = torch.zeros(12, dtype=torch.float64)
-    careful, bold = (LeastSquares(60, first=first)(f, start, none) for first in (0.1, 1.0))
+    careful, bold = (
+        LeastSquares(60, first_length=length)(f, start, none) for length in (0.1, 1.0)
+    )
     assert torch.allclose(careful.value, torch.full_like(start, -math.acos(-0.15)), atol=1e-3)
     assert (bold.value < -4).any()
 
 
 def test_least_squares_keeps_a_start_from_which_nothing_is_finite():
     start = torch.ones(2, 4, dtype=torch.float64)
-    found = LeastSquares(5)(lambda x, rows: x * math.nan, start, torch.zeros_like(start[:, 0]))
-    assert torch.equal(found.value, start) and not found.converged.any()
+    solution = LeastSquares(5)(lambda x, rows: x * math.nan, start, torch.zeros_like(start[:, 0]))
+    assert torch.equal(solution.value, start) and not solution.converged.any()
     with pytest.raises(UserError, match="iterations=0"):
         LeastSquares(0)
-    with pytest.raises(UserError, match="first=0.01"):
-        LeastSquares(first=0.01)
+    with pytest.raises(UserError, match="first_length=0.01"):
+        LeastSquares(first_length=0.01)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +11,16 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion
 from fpinv.inverters.implicit import ascend, equation
 from fpinv.sampling import DDIMSampling
-from fpinv.solvers import Equation, FixedPointIteration, Solution, per_sample, rms
+from fpinv.solvers import (
+    Equation,
+    FixedPointIteration,
+    PerSample,
+    Solution,
+    Trial,
+    per_sample,
+    rms,
+    search,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Newton(DDIMSampling):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
+        """Walk the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
         condition, alpha = self.inverting(condition), denoiser.schedule.alpha
 
         def solve(before: Tensor, z: Tensor, i: int) -> Solution:
@@ -74,51 +82,45 @@ class Newton(DDIMSampling):
         return ascend(denoiser, z0, condition, solve)
 
     def _solve(self, g: Equation, z: Tensor, ratio: float) -> Solution:
-        """Minimises F for the step from ``z``, whose signal scale falls by ``ratio``."""
-        best, scale = _Best(z), rms(z)
-        x, active = z, torch.arange(len(z), device=z.device)
-        for left in reversed(range(self.iterations)):
-            with torch.set_grad_enabled(left > 0):
-                x = x.detach().requires_grad_(left > 0)
-                gx = g(x, active if len(active) < len(z) else None)
-                objective = self._objective(x, gx, ratio * z[active], ratio)
-            residual = rms(x.detach() - gx.detach()) / scale[active]
-            best.offer(active, gx.detach(), objective.detach(), residual)
-            going = objective.isfinite() & (residual > (self.tolerance or 0.0))
-            if not left or not going.any():
-                break
-            x, active = self._newton_step(x, objective)[going], active[going]
-        return best.solution(self.tolerance)
+        """Minimise F for the step from ``z``, whose signal scale falls by ``ratio``."""
+        mean = ratio * z
+
+        def step(k: int, at: _Newton, rows: Tensor | None) -> tuple[_Newton, Trial]:
+            # The last point is evaluated, but no step is made from it.
+            moving = k + 1 < self.iterations
+            with torch.set_grad_enabled(moving):
+                x = at.x.detach().requires_grad_(moving)
+                gx = g(x, rows)
+                objective = self._objective(x, gx, at.mean, ratio)
+            if moving:
+                (slope,) = torch.autograd.grad(objective, x, torch.ones_like(objective))
+                at = replace(at, x=self._moved(x.detach(), objective.detach(), slope))
+            x, gx, objective = x.detach(), gx.detach(), objective.detach()
+            return at, Trial(gx, objective, rms(x - gx) / at.scale)
+
+        state = _Newton(z, mean, rms(z))
+        return search(step, state, z, self.iterations, self.tolerance)
 
     def _objective(self, x: Tensor, gx: Tensor, mean: Tensor, ratio: float) -> Tensor:
-        """F of each sample, (B,)."""
+        """Return F of each sample, (B,)."""
         distance = (x - mean).flatten(1).norm(dim=1)
         return (x - gx).abs().flatten(1).sum(1) + self.prior * distance / (1 - ratio**2)
 
-    def _newton_step(self, x: Tensor, objective: Tensor) -> Tensor:
-        (slope,) = torch.autograd.grad(objective, x, torch.ones_like(objective))
-        return x.detach() - per_sample(objective.detach(), x) / (x[0].numel() * (slope + self.eta))
+    def _moved(self, x: Tensor, objective: Tensor, slope: Tensor) -> Tensor:
+        """Return the points after the Newton step from ``x`` (B, ...), where F has ``slope``."""
+        return x - per_sample(objective, x) / (x[0].numel() * (slope + self.eta))
 
 
-class _Best:
-    """Of each sample the evaluated point of least F: g of it, and its residual."""
+@dataclass(frozen=True)
+class _Newton(PerSample):
+    """The points of a step's minimisation, and what their objectives are measured by.
 
-    def __init__(self, z: Tensor) -> None:
-        self.value = z.clone()
-        self.least, self.residual = z.new_full((2, len(z)), math.inf)
-        self.steps = torch.zeros_like(self.least, dtype=torch.long)
-        self.sound = torch.ones_like(self.least, dtype=torch.bool)
+    Arguments:
+        x: The points to evaluate next, shape (R, ...).
+        mean: Means of the forward process from index i - 1, as ``x``.
+        scale: Unit of the residual, shape (R,).
+    """
 
-    def offer(self, rows: Tensor, value: Tensor, objective: Tensor, residual: Tensor) -> None:
-        """Takes one evaluation of the samples ``rows`` into account."""
-        self.steps[rows] += 1
-        self.sound[rows] = objective.isfinite()
-        better = objective < self.least[rows]
-        rows = rows[better]
-        self.value[rows], self.least[rows] = value[better], objective[better]
-        self.residual[rows] = residual[better]
-
-    def solution(self, tolerance: float | None) -> Solution:
-        """The best points; converged: within the tolerance (without one: always finite)."""
-        converged = self.sound if tolerance is None else self.residual <= tolerance
-        return Solution(self.value, self.residual, self.steps, converged)
+    x: Tensor
+    mean: Tensor
+    scale: Tensor

@@ -13,6 +13,7 @@ from fpinv.errors import UserError
 from fpinv.inversion import Inversion, OnStep
 from fpinv.inverters.ddim import ddim_path
 from fpinv.sampling import Guided, spent, walk_down
+from fpinv.solvers import Adam, Trial, search
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class NullText(Guided):
         inner_steps: Optimisation steps of a grid step at most; 0 leaves the null prompt alone.
         learning_rate: Of the first grid step; it falls linearly to half.
         tolerance: Mean squared error at which the first grid step is done.
-        growth: What every further grid step adds to that.
+        growth: Increase of that tolerance from one grid step to the next.
     """
 
     inner_steps: int = 10
@@ -61,7 +62,7 @@ class NullText(Guided):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """DDIM inversion of ``z0`` (B, C, H, W), then one embedding a step, noise end first.
+        """Invert ``z0`` (B, C, H, W) by DDIM, then optimise an embedding a step, noise end first.
 
         Raises:
             UserError: there is no null prompt, or the network runs in fp16, which loses gradients
@@ -77,7 +78,7 @@ class NullText(Guided):
         for i in range(steps, 0, -1):
             if optimising:
                 tokens, z, calls = self._step(denoiser, z, pivots[i - 1], i, condition, tokens)
-                cost = {name: count + calls for name, count in cost.items()}
+                cost = {"calls": cost["calls"] + calls, "rows": cost["rows"] + calls}
             nulls.append(tokens)
         return Inversion(pivots[-1], **cost, state={"null": torch.stack(nulls[::-1], 1)})
 
@@ -89,7 +90,7 @@ class NullText(Guided):
         condition: Condition,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """The plain sampler with the null embedding of each step."""
+        """Sample by DDIM with the null embedding of each step."""
         schedule = denoiser.schedule
 
         def step(z: Tensor, i: int) -> Tensor:
@@ -107,7 +108,7 @@ class NullText(Guided):
         condition: Condition,
         tokens: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The null tokens of step i, where it leads with them, and its calls per image."""
+        """Return the null tokens of step i, the latents that they lead to, and the calls (B,)."""
         prompted = denoiser(z, i, replace(condition, guidance=1.0))
 
         def guided(tokens: Tensor, rows: Tensor | slice) -> Tensor:
@@ -116,7 +117,7 @@ class NullText(Guided):
             m = null + condition.guidance * (prompted[rows] - null)
             return denoiser.schedule.transfer(z[rows], m, i, i - 1)
 
-        def losses(tokens: Tensor, rows: Tensor) -> Tensor:
+        def losses(tokens: Tensor, rows: Tensor | slice) -> Tensor:
             return (guided(tokens, rows) - pivot[rows]).square().flatten(1).mean(1)
 
         steps, k = denoiser.schedule.steps, denoiser.schedule.steps - i
@@ -127,38 +128,33 @@ class NullText(Guided):
 
 
 def _minimise(
-    losses: Callable[[Tensor, Tensor], Tensor],
+    losses: Callable[[Tensor, Tensor | slice], Tensor],
     start: Tensor,
     rate: float,
     tolerance: float,
     steps: int,
 ) -> tuple[Tensor, Tensor]:
-    """Adam on each sample until its loss was below the tolerance, and the evaluations it took.
+    """Return Adam's last points from ``start``, and the evaluations (B,) that they took.
 
-    Samples are parameters of their own: one without a gradient is skipped, moments and all.
+    A sample takes one more step at the point where its loss is within the tolerance, as in the
+    authors' code.
     """
-    samples = [sample.clone().requires_grad_() for sample in start.split(1)]
-    adam = torch.optim.Adam(samples, lr=rate)
-    calls = torch.zeros(len(samples), dtype=torch.long, device=start.device)
-    active = list(range(len(samples)))
-    for _ in range(steps):
-        chosen, rows = [samples[k] for k in active], torch.tensor(active, device=start.device)
+
+    def step(k: int, adam: Adam, rows: Tensor | None) -> tuple[Adam, Trial]:
         with torch.enable_grad():
-            loss = losses(torch.cat(chosen), rows)
-            gradients = torch.autograd.grad(loss.sum(), chosen)
-        adam.zero_grad()
-        for sample, gradient in zip(chosen, gradients, strict=True):
-            sample.grad = gradient
-        adam.step()
-        calls[rows] += 1
-        active = [k for k, value in zip(active, loss.tolist(), strict=True) if value >= tolerance]
-        if not active:
-            break
-    return torch.cat(samples).detach(), calls
+            x = adam.x.detach().requires_grad_()
+            loss = losses(x, slice(None) if rows is None else rows)
+            (slope,) = torch.autograd.grad(loss.sum(), x)
+        adam, loss = adam.moved(slope, rate, k), loss.detach()
+        # The latest point is the result, whatever the losses before it.
+        return adam, Trial(adam.x, torch.full_like(loss, -k), loss)
+
+    solution = search(step, Adam.at(start), start, steps, tolerance)
+    return solution.value, solution.steps
 
 
 def _with_null(condition: Condition, tokens: Tensor) -> Condition:
-    """The condition with these tokens in its null prompt."""
+    """Return the condition with these tokens in its null prompt."""
     return replace(condition, null=replace(_null(condition), tokens=tokens))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,11 +17,12 @@ from fpinv.metrics.clip import ImageEncoder
 from fpinv.models.model import Model
 from fpinv.seeds.optimisation import Found
 from fpinv.seeds.prior import NormPrior
+from fpinv.solvers import Adam, PerSample, Trial, search
 
 
 @dataclass(frozen=True)
-class Target:
-    """What the images of B seeds should be like.
+class Prototype:
+    """References of B seeds, as their means.
 
     Arguments:
         embedding: Mean of the unit embeddings of the references, shape (B, D).
@@ -31,20 +32,20 @@ class Target:
     embedding: Tensor
     latent: Tensor
 
-    def __getitem__(self, rows: Tensor | slice) -> Target:
-        """The targets of some seeds."""
-        return Target(self.embedding[rows], self.latent[rows])
+    def __getitem__(self, rows: Tensor | slice) -> Prototype:
+        """Return the prototypes of some seeds."""
+        return Prototype(self.embedding[rows], self.latent[rows])
 
     @staticmethod
-    def cat(parts: Sequence[Target]) -> Target:
-        """Several targets, in order, as one."""
-        embedding = torch.cat([part.embedding for part in parts])
-        return Target(embedding, torch.cat([part.latent for part in parts]))
+    def cat(prototypes: Sequence[Prototype]) -> Prototype:
+        """Return the prototypes of several batches, in order, as one batch."""
+        embedding = torch.cat([prototype.embedding for prototype in prototypes])
+        return Prototype(embedding, torch.cat([prototype.latent for prototype in prototypes]))
 
 
 @dataclass(frozen=True)
 class SeedSelect:
-    r"""Gradient descent on seeds, so that what is sampled from them matches K references.
+    r"""Gradient descent on seeds, so that images sampled from them match K references.
 
     .. math:: \min_{z_N} \; \lambda_c \sum_{k} w_k \big(1 - \cos(\phi(D(z_k)), \bar\phi)\big)
               + \lambda_v \, \mathrm{mse}(z_0, \bar z)
@@ -78,7 +79,7 @@ class SeedSelect:
         latent_weight: :math:`\lambda_v`.
         tolerance: A relative decrease of the loss below which it has stalled,
         patience: over so many iterations.
-        checkpointing: Whether to trade time for memory as said above.
+        checkpointing: True to trade time for memory as described above.
 
     Raises:
         UserError: ``iterations``, ``patience`` or ``weights`` leaves nothing to be done.
@@ -104,54 +105,68 @@ class SeedSelect:
             raise UserError("seedselect.weights is empty: give one weight for each last latent")
 
     @torch.no_grad()
-    def target(self, model: Model, references: Tensor) -> Target:
-        """What the references (B, K, 3, H, W) in [-1, 1] have in common."""
+    def target(self, model: Model, references: Tensor) -> Prototype:
+        """Return the means of the references (B, K, 3, H, W) in [-1, 1]."""
         flat = references.flatten(0, 1)
-        seen = (self.encoder.images(flat), model.encode(flat))
-        return Target(*(part.unflatten(0, (len(references), -1)).mean(1) for part in seen))
+        encoded = (self.encoder.images(flat), model.encode(flat))
+        return Prototype(*(x.unflatten(0, (len(references), -1)).mean(1) for x in encoded))
 
     def __call__(
-        self, model: Model, denoiser: Denoiser, seeds: Tensor, condition: Condition, target: Target
+        self,
+        model: Model,
+        denoiser: Denoiser,
+        seeds: Tensor,
+        condition: Condition,
+        target: Prototype,
     ) -> Found:
-        """The best of the seeds met on the way from ``seeds`` (B, C, h, w).
+        """Return the best of the seeds met on the way from ``seeds`` (B, C, h, w).
 
-        The losses have one entry more than there were iterations: that of the last seed.
+        The losses have an entry more than there were iterations: that of the final seed.
         """
         prior = NormPrior(seeds[0].numel())
-        search = _Search.of(prior.project(seeds.detach()))
-        adam = torch.optim.Adam(search.current, lr=self.rate)
-        for iteration in range(self.iterations + 1):
-            rows = [k for k, losses in enumerate(search.losses) if not self._stalled(losses)]
-            moving = iteration < self.iterations
-            if not rows:
-                break
+
+        def step(k: int, at: _Search, rows: Tensor | None) -> tuple[_Search, Trial]:
+            # The last seed is evaluated, but no step is made from it.
+            moving = k < self.iterations
             with torch.set_grad_enabled(moving):
-                z, index = torch.stack([search.current[k] for k in rows]), torch.tensor(rows)
-                loss = self.loss(model, denoiser, z, condition[index], target[index])
-            search.keep(rows, loss)
+                z = at.adam.x.detach().requires_grad_(moving)
+                loss = self.loss(model, denoiser, z, at.condition, at.target)
+            at = replace(at, losses=[*at.losses, loss.detach()])
             if moving:
-                self._step(adam, loss, [search.current[k] for k in rows], prior)
-        stalled = [self._stalled(losses) for losses in search.losses]
-        return Found(torch.stack(search.best), search.losses, stalled)
+                (slope,) = torch.autograd.grad(loss.sum(), z)
+                adam = at.adam.moved(slope, self.rate, k)
+                at = replace(at, adam=replace(adam, x=prior.project(adam.x)))
+            curves = torch.stack(at.losses, 1).tolist()
+            stalled = torch.tensor([self._stalled(curve) for curve in curves], device=z.device)
+            return at, Trial(z.detach(), loss.detach(), loss.detach(), hopeful=~stalled)
+
+        start, every = prior.project(seeds.detach()), torch.arange(len(seeds), device=seeds.device)
+        state = _Search(Adam.at(start), condition[every], target[every])
+        # No loss is low enough to end the search: a seed goes on until its loss has stalled.
+        solution = search(step, state, start, self.iterations + 1, -math.inf, traced=True)
+        assert solution.trace is not None
+        traces = zip(solution.trace.T, solution.steps.tolist(), strict=True)
+        losses = [trace[:steps].tolist() for trace, steps in traces]
+        return Found(solution.value, losses, [self._stalled(curve) for curve in losses])
 
     def loss(
-        self, model: Model, denoiser: Denoiser, z: Tensor, condition: Condition, target: Target
+        self, model: Model, denoiser: Denoiser, z: Tensor, condition: Condition, target: Prototype
     ) -> Tensor:
-        """Losses (B,) of seeds ``z`` (B, C, h, w)."""
+        """Return the losses (B,) of seeds ``z`` (B, C, h, w)."""
 
         def see(latents: Tensor) -> Tensor:
             return self.encoder.images(model.decode(latents))
 
         weights = self.weights[-denoiser.schedule.steps :]
-        last = self._trajectory(denoiser, z, condition)[-len(weights) :]
-        total = self.latent_weight * (last[-1] - target.latent).square().flatten(1).mean(1)
-        for weight, latents in zip(weights, last, strict=True):
+        path = self._trajectory(denoiser, z, condition)[-len(weights) :]
+        total = self.latent_weight * (path[-1] - target.latent).square().flatten(1).mean(1)
+        for weight, latents in zip(weights, path, strict=True):
             likeness = torch.cosine_similarity(self._run(see, latents), target.embedding)
             total = total + self.embedding_weight * weight * (1 - likeness)
         return total
 
     def _trajectory(self, denoiser: Denoiser, z: Tensor, condition: Condition) -> list[Tensor]:
-        """The latents z_N, ..., z_0 of the plain sampler."""
+        """Return the latents z_N, ..., z_0 of the plain sampler."""
         schedule, trajectory = denoiser.schedule, [z]
 
         def step(z: Tensor, i: int) -> Tensor:
@@ -166,19 +181,8 @@ class SeedSelect:
             return function(*arguments)
         return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
-    def _step(
-        self, adam: torch.optim.Adam, loss: Tensor, seeds: Sequence[Tensor], prior: NormPrior
-    ) -> None:
-        """Moves the seeds whose loss this is; Adam passes over those without a gradient."""
-        adam.zero_grad()
-        loss.sum().backward()
-        adam.step()
-        with torch.no_grad():
-            for seed in seeds:
-                seed.copy_(prior.project(seed.unsqueeze(0))[0])
-
     def _stalled(self, losses: Sequence[float]) -> bool:
-        """Whether the last iterations brought nothing, or a loss that is no number."""
+        """Return True where the last iterations brought nothing or a loss that is no number."""
         if losses and not math.isfinite(losses[-1]):
             return True
         if len(losses) <= self.patience:
@@ -188,20 +192,17 @@ class SeedSelect:
 
 
 @dataclass(frozen=True)
-class _Search:
-    """B seeds on their way, the best that each has been, and the losses of all it has been."""
+class _Search(PerSample):
+    """The seeds of a search that have not stalled.
 
-    current: list[Tensor]
-    best: list[Tensor]
-    losses: list[list[float]]
+    Arguments:
+        adam: The seeds and their moments.
+        condition: Their prompts.
+        target: Their targets.
+        losses: The losses of all evaluations so far, shape (R,) each.
+    """
 
-    @classmethod
-    def of(cls, seeds: Tensor) -> _Search:
-        current = [seed.clone().requires_grad_() for seed in seeds]
-        return cls(current, list(seeds), [[] for _ in seeds])
-
-    def keep(self, rows: Sequence[int], loss: Tensor) -> None:
-        for k, value in zip(rows, loss.tolist(), strict=True):
-            if value < min(self.losses[k], default=math.inf):
-                self.best[k] = self.current[k].detach().clone()
-            self.losses[k].append(value)
+    adam: Adam
+    condition: Condition
+    target: Prototype
+    losses: list[Tensor] = field(default_factory=list)

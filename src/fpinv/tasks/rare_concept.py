@@ -23,7 +23,7 @@ from fpinv.reporting.grid import Tile, grid
 from fpinv.seeding import normal
 from fpinv.seeds.centroids import Centroid
 from fpinv.seeds.optimisation import SeedSearch
-from fpinv.seeds.seedselect import SeedSelect, Target
+from fpinv.seeds.seedselect import Prototype, SeedSelect
 from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
 from fpinv.tasks.record import Record
 from fpinv.tasks.seed_pipeline import (
@@ -230,7 +230,7 @@ class RareConcept(JudgedTask):
         model, select = pipeline.model, self.seedselect
         # Seeds of all classes share the batches, which are then full even where a class has few.
         condition = pipeline.condition(list(chain.from_iterable(prompts)))
-        target = Target.cat([self._target(pipeline, select, start.loaded) for start in starts])
+        target = Prototype.cat([self._target(pipeline, select, start.loaded) for start in starts])
         seeds = torch.cat([start.search.seeds for start in starts])
         searches = []
         for rows in pipeline.batches(len(seeds)):
@@ -239,11 +239,13 @@ class RareConcept(JudgedTask):
         search = SeedSearch.cat(searches)
         return [search[rows] for rows in rows_of([len(texts) for texts in prompts])]
 
-    def _target(self, pipeline: SeedPipeline, select: SeedSelect, loaded: GroupImages) -> Target:
+    def _target(
+        self, pipeline: SeedPipeline, select: SeedSelect, loaded: GroupImages
+    ) -> Prototype:
         """Return the target of each image of a class."""
         references = self._references(pipeline, loaded)
         batches = pipeline.batches(*references.shape[:2])
-        return Target.cat([select.target(pipeline.model, references[rows]) for rows in batches])
+        return Prototype.cat([select.target(pipeline.model, references[rows]) for rows in batches])
 
 
 def _mean(values: Sequence[float]) -> float | None:

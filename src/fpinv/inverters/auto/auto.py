@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,26 +11,17 @@ from torch import Tensor
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
-from fpinv.inverters.auto.climb import Climb, Effort
-from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.auto.check import check
+from fpinv.inverters.auto.descent import StepDescent, Unsolved
+from fpinv.inverters.auto.iteration import Iteration
 from fpinv.inverters.implicit import ascend
-from fpinv.sampling import DDIMSampling, sample, spent
-from fpinv.solvers import Acceleration, Anderson, rms
-
-DOUBT = 10.0
-"""Error over the accepted one from which on DDIM inversion may be closer."""
-
-STRICT = 0.01
-"""Part of a tolerance that is aimed at after a climb whose error was not foreseen; steps count as
-solved at the whole."""
-
-FORESEEN = 2.0
-"""Error over the expected one up to which it counts as foreseen."""
+from fpinv.sampling import DDIMSampling
+from fpinv.solvers import Acceleration, Anderson, Solution, rms
 
 
 @dataclass(frozen=True)
 class Auto(DDIMSampling):
-    r"""Solves each DDIM step's equation as exactly as the image needs, and no more.
+    r"""Inversion that solves each DDIM step's equation as exactly as the image needs, and no more.
 
     The user names the error of the reconstructed latent that is acceptable. Of it,
     :math:`\delta = 10^{-\text{accuracy}/20} |z_0| / \sqrt N` falls on a step. With
@@ -52,16 +43,16 @@ class Auto(DDIMSampling):
     .. math:: \rho\, |x^k - g(x^k)| \, G_i / a_i \le \delta
 
     :math:`\rho` is the ratio of the last two residuals, that of the previous step until there are
-    two. :math:`G_i = \max(1, G_{i-1} s_i)` is how much the sampler has magnified an error by the
-    time it is at :math:`z_0`, with :math:`s_i = |\Delta(x - g(x))| / (a_i |\Delta x|)` the stretch
-    of the DDIM step between the first two evaluated points (between steps with one, that of the
-    last known slope of the noise). A residual that is left grows by :math:`G_{i-1}` alone; the
-    step's own stretch is a reserve for that of the next, which is not known yet. At guidance 1
-    G stays small (3 at most with the bundled model); under guidance it can exceed 100, so that
-    the noise end must be solved better than the clean end.
-
-    **Value.** The point of least residual, the next iterate included at its predicted one, so
-    that an iteration which does not contract does no harm.
+    two. :math:`G_i = \max(1, G_{i-1} s_i)` is the factor by which the sampler has magnified an
+    error by the time it is at :math:`z_0`, with the stretch
+    :math:`s_i = |\Delta(x - g(x))| / (a_i |\Delta x|)` of the DDIM step between the first two
+    evaluated points (between steps with one, that of the last known slope of the noise). A
+    residual that is left grows by :math:`G_{i-1}` alone; the step's own stretch is a reserve for
+    that of the next, which is not known yet. At
+    guidance 1 G stays small (3 at most with the bundled model); under guidance it can exceed 100,
+    so that the noise end must be solved better than the clean end. The step's value is the
+    iterate made from the evaluated point of least residual, so that an iteration which does not
+    contract does little harm.
 
     **Descent.** A step may have no solution: the sampler's last steps but one return what a
     denoiser would make of noise, which a real image is not, and guidance folds the map. Where the
@@ -69,12 +60,12 @@ class Auto(DDIMSampling):
 
     .. math:: |D_{i \to j}(x) - z_j|^2, \qquad j = i - 1
 
-    with D the sampler, which is the step's residual, from the iteration's best point. It ends
-    where the error to be expected at z_0 has half the square of the accepted one. Least squares
-    have many local minima: where the first descent of a sample does not get there, another from
-    the step's start is tried, and the better is taken. In the steps after that one it is not the
-    residual that counts but what becomes of the image: where a descent does not solve the step,
-    what it found is brought as close to the image itself, j = 0, as that came at the step before.
+    with D the sampler, from the iteration's best point, until the error to be expected at z_0 has
+    half the square of the accepted one. Least squares have many local minima. Where the descent
+    does not get there and the latent below comes back as exactly as solved steps leave it, another
+    descent from the step's start is tried, and the better is taken. Where that latent does not
+    come back itself, the point that the first descent reached is brought as close to the image,
+    j = 0, as the latent below came.
 
     **Check.** Ratio, stretch and so the expected error are predictions: they follow one
     direction, and guidance may magnify another a hundred times more. Under guidance, and where
@@ -85,13 +76,12 @@ class Auto(DDIMSampling):
     kept; where its error is more than ten times the accepted one all the same, DDIM inversion if
     that comes back closer, none of whose steps counts as solved.
 
-    NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for the
-    first of a sample, 5 L for another (L + i for i > 4 L). N for sampling back; a second climb
-    costs what a climb costs, and N; the comparison with DDIM 2 N. A gradient with respect to j
-    takes i - j evaluations, which count as any other; its backward pass, about twice their time,
-    is not counted, and their activations are held for it all at once.
-    Stores: nothing beyond z_N. The record of a step that descended has the error at z_0 that was
-    found or is to be expected, relative to its latent, in place of the residual.
+    NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for a
+    descent from a latent that comes back, 5 L + 1 for one that does not (L + i + 1 for i > 4 L).
+    N for sampling back; a second climb costs what a climb costs, and N; the comparison with DDIM
+    2 N. A gradient with respect to j takes i - j evaluations, which count as any other; its
+    backward pass, about twice their time, is not counted, and their activations are held for it
+    all at once. Stores: nothing beyond z_N.
 
     References:
         | Start: DPM-Solver++ (Lu et al., 2022), https://arxiv.org/abs/2211.01095
@@ -104,7 +94,7 @@ class Auto(DDIMSampling):
             per cent. What is sampled back is checked against it; else it is an aim.
         iterations: Evaluations K of a step at most.
         descents: Gradients L that a descent of an unsolved step may take; 0 for no descents.
-        acceleration: How the next iterate is made.
+        acceleration: The rule that makes the next iterate.
 
     Raises:
         UserError: on creation, where a number is not possible.
@@ -125,80 +115,74 @@ class Auto(DDIMSampling):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), then checks what may have failed."""
-        asked, accepted = self.inverting(condition), 10 ** (-self.accuracy / 20) * rms(z0)
+        """Walk the grid upwards from ``z0`` (B, C, H, W), then check what may have failed."""
+        condition, accepted = self.inverting(condition), 10 ** (-self.accuracy / 20) * rms(z0)
 
-        def climbed(rows: Tensor | slice, effort: Effort) -> tuple[Inversion, Tensor]:
-            goal, own = z0[rows], asked[rows]
-            climb = Climb(denoiser, own, goal, accepted[rows], effort)
-            return ascend(denoiser, goal, own, climb.step), climb.error
+        def climb(rows: Tensor | slice, aim: float) -> tuple[Inversion, Tensor]:
+            walk = Climb(self, denoiser, z0[rows], condition[rows], accepted[rows], aim)
+            return ascend(denoiser, walk.z0, walk.condition, walk.step), walk.error
 
-        effort = Effort(self.iterations, self.descents, self.acceleration)
-        found, expected = climbed(slice(None), effort)
-        best = _Closest(denoiser, z0, asked, found, expected)
-        best.check((best.error > accepted) | (asked.rows_per_sample > 1))
-        solved = found.converged.all(0)
-        unforeseen = solved | (best.error > FORESEEN * expected)
-        again = (unforeseen & (best.error > accepted)).nonzero().squeeze(1)
-        if len(again):
-            best.offer(climbed(again, replace(effort, strictness=STRICT))[0], again)
-        doubtful = (best.error > DOUBT * accepted).nonzero().squeeze(1)
-        if len(doubtful):
-            best.offer(DDIM().invert(denoiser, z0[doubtful], asked[doubtful]), doubtful)
-        return best.found
+        return check(denoiser, z0, condition, accepted, climb)
 
 
-class _Closest:
-    """The inversion of each sample that comes back closest, with the cost of all that were made.
+class Climb:
+    """One walk up the grid: each step iterated, and descended where that does not solve it.
+
+    Arguments:
+        auto: The settings.
+        denoiser: The network.
+        z0: The image latents, shape (B, C, H, W).
+        condition: The prompts, at the guidance of the inversion.
+        accepted: Error at z_0 that is acceptable, rms, shape (B,).
+        aim: The part of its tolerance that a step goes on to; it is solved at the whole.
 
     Attributes:
-        found: The inversions.
-        error: Their distances from z_0 once sampled back, rms, (B,): as expected where not
-            measured; inf where the sampler makes nothing of them.
+        error: The error at z_0 to be expected of the last latent, rms, (B,).
     """
 
     def __init__(
         self,
+        auto: Auto,
         denoiser: Denoiser,
         z0: Tensor,
         condition: Condition,
-        found: Inversion,
-        expected: Tensor,
+        accepted: Tensor,
+        aim: float,
     ) -> None:
-        self.denoiser, self.z0, self.condition = denoiser, z0, condition
-        self.found, self.error = found, expected.nan_to_num(math.inf, math.inf)
+        self.z0, self.condition, self.accepted = z0, condition, accepted
+        # Errors of steps add up like independent ones, by their squares.
+        share = accepted / math.sqrt(denoiser.schedule.steps)
+        self.iteration = Iteration(
+            denoiser, condition, share, auto.iterations, auto.acceleration, aim
+        )
+        self.descent = StepDescent(denoiser, auto.descents, aim)
+        self.error = torch.zeros_like(accepted)
 
-    def check(self, which: Tensor) -> None:
-        """Measures the errors of the samples ``which``, (B,), bool."""
-        rows = which.nonzero().squeeze(1)
-        if len(rows):
-            error = self._measure(self.found.noise[rows], rows)
-            self.error = self.error.index_copy(0, rows, error)
-
-    def offer(self, other: Inversion, rows: Tensor) -> None:
-        """Takes ``other``'s samples, which are those of ``rows``, where they come back closer."""
-        error = self._measure(other.noise, rows)
-        better = error < self.error[rows]
-        self.error = self.error.index_copy(0, rows, torch.minimum(error, self.error[rows]))
-        to, noise = rows[better], self.found.noise.clone()
-        noise[to] = other.noise[better]
-        solving = ("residual", "iterations", "converged")
-        parts = {name: getattr(self.found, name).clone() for name in solving}
-        if other.converged is None:
-            parts["converged"][:, to] = False
-        else:
-            for name, part in parts.items():
-                part[:, to] = getattr(other, name)[:, better]
-        self.found = replace(self.found, noise=noise, **parts)
-        self._charge(rows, {"calls": other.calls, "rows": other.rows})
-
-    def _measure(self, noise: Tensor, rows: Tensor) -> Tensor:
-        condition = self.condition[rows]
-        self._charge(rows, spent(condition, self.denoiser.schedule.steps))
-        off = sample(self.denoiser, noise, condition) - self.z0[rows]
-        return rms(off).nan_to_num(math.inf, math.inf)
-
-    def _charge(self, rows: Tensor, more: dict[str, Tensor]) -> None:
-        """Adds what the samples ``rows`` cost besides."""
-        cost = {k: getattr(self.found, k).index_add(0, rows, v) for k, v in more.items()}
-        self.found = replace(self.found, **cost)
+    def step(self, before: Tensor, z: Tensor, i: int) -> Solution:
+        """Solve the step from ``z`` at index i - 1, which was reached from ``before``."""
+        solution = self.iteration(before, z, i)
+        error = torch.hypot(self.error, self.iteration.error)
+        rows = (~solution.converged).nonzero().squeeze(1)
+        if self.descent.gradients and len(rows):
+            unsolved = Unsolved(
+                iterate=solution.value,
+                start=self.iteration.start,
+                below=z,
+                image=self.z0,
+                condition=self.condition,
+                gain=self.iteration.below,
+                error=self.error,
+                accepted=self.accepted,
+            )[rows]
+            descended = self.descent(unsolved, i)
+            a = self.iteration.schedule.alpha[i] / self.iteration.schedule.alpha[i - 1]
+            error = error.index_copy(0, rows, descended.error)
+            solution = Solution(
+                solution.value.index_copy(0, rows, descended.value),
+                # The step holds its noise, so that x - g(x) is a times what its DDIM step misses.
+                solution.residual.index_copy(0, rows, a * descended.miss / rms(unsolved.below)),
+                solution.steps.index_add(0, rows, descended.calls),
+                solution.converged.index_copy(0, rows, descended.error <= unsolved.limit),
+            )
+        self.error = error
+        return solution

@@ -1,0 +1,150 @@
+"""Descents by least squares, where a step has no solution that the iteration reaches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fpinv.denoiser import Condition, Denoiser
+from fpinv.sampling import sample
+from fpinv.solvers import Equation, LeastSquares, PerSample, rms
+
+# Half of the square leaves room for the solved steps, whose shares add up to the whole of it.
+PART = math.sqrt(0.5)
+"""Part of the accepted error that a descent may leave."""
+
+# The full length leaps out of the basin of a start near a minimum, and stalls there. After 80
+# gradients at step 2 of w = 7.5, N = 20 eight scenes have 36.9 29.7 34.6 38.1 27.8 36.0 40.8 39.0
+# dB with a tenth of it, 34.4 29.0 35.8 39.0 27.8 36.0 41.4 30.1 with all: a descent of each kind
+# finds more minima than two of a kind.
+CAREFUL = 0.1
+"""Length of the first step of a second descent."""
+
+# w = 7.5, N = 20 comes back at 34.1 dB for 29 evaluations a step. Four times the gradients of all
+# descents make that 35.6 dB for 51, and seven whole climbs from other starts .6 dB more for 179.
+JOINT = 4
+"""Evaluations of a descent to the image, for each of those of a descent to the latent below."""
+
+
+@dataclass(frozen=True)
+class Unsolved(PerSample):
+    """The samples of a batch whose step i the iteration did not solve.
+
+    Arguments:
+        iterate: The iteration's best points, shape (R, C, H, W).
+        start: The points that it began at, as ``iterate``.
+        below: The latents :math:`z_{i-1}`, as ``iterate``.
+        image: The image latents z_0, as ``iterate``.
+        condition: The prompts of the inversion.
+        gain: Growth of an error at :math:`z_{i-1}` on the way down to z_0, shape (R,).
+        error: The error at z_0 to be expected of :math:`z_{i-1}`, rms, shape (R,).
+        accepted: The error at z_0 that is acceptable, rms, shape (R,).
+    """
+
+    iterate: Tensor
+    start: Tensor
+    below: Tensor
+    image: Tensor
+    condition: Condition
+    gain: Tensor
+    error: Tensor
+    accepted: Tensor
+
+    @property
+    def allowance(self) -> Tensor:
+        """Return the error at z_0 that a descent may add, rms, shape (R,)."""
+        return PART * self.accepted
+
+    @property
+    def limit(self) -> Tensor:
+        """Return the error at z_0 at which the step counts as solved, rms, shape (R,)."""
+        limit = torch.hypot(self.error, self.allowance)
+        return torch.where(limit.isfinite(), limit, self.allowance)
+
+
+@dataclass(frozen=True)
+class Descended(PerSample):
+    """The points that descents ended at.
+
+    Arguments:
+        value: The points, shape (R, C, H, W).
+        miss: Distance of their DDIM step from :math:`z_{i-1}`, rms, shape (R,).
+        error: The error at z_0 to be expected of them, rms, shape (R,).
+        calls: Evaluations spent, shape (R,).
+    """
+
+    value: Tensor
+    miss: Tensor
+    error: Tensor
+    calls: Tensor
+
+
+@dataclass(frozen=True)
+class StepDescent:
+    r"""Minimisation of :math:`|D_{i \to j}(x) - z_j|^2` with D the sampler, by gradients.
+
+    Arguments:
+        denoiser: The network.
+        gradients: Gradients of a descent to :math:`z_{i-1}` at most.
+        aim: The part of its allowance that such a descent goes on to.
+    """
+
+    denoiser: Denoiser
+    gradients: int
+    aim: float
+
+    def __call__(self, unsolved: Unsolved, i: int) -> Descended:
+        """Return the best points that one or two descents of each sample reach for step i."""
+        best = self._to_latent(unsolved, unsolved.iterate, i, length=1.0)
+        failed = best.error > unsolved.limit
+        # A latent that comes back as exactly as solved steps leave it is as good an aim as the
+        # image, for one evaluation a gradient instead of i: another start may then lead to a
+        # better minimum. Where it does not come back, only the image can tell what to mend.
+        sound = (
+            unsolved.error <= math.sqrt((i - 1) / self.denoiser.schedule.steps) * unsolved.accepted
+        )
+        again, astray = (mask.nonzero().squeeze(1) for mask in (failed & sound, failed & ~sound))
+        if len(again):
+            rival = self._to_latent(unsolved[again], unsolved.start[again], i, CAREFUL)
+            best = _merged(best, again, rival, rival.error < best.error[again])
+        if len(astray):
+            rival = self._to_image(unsolved[astray], best.value[astray], i)
+            # Its error is measured, while the expected one of the point it began at may be wrong.
+            best = _merged(best, astray, rival, rival.error.isfinite())
+        return best
+
+    def _to_latent(self, unsolved: Unsolved, start: Tensor, i: int, length: float) -> Descended:
+        """Descend from ``start`` towards the latents below, j = i - 1."""
+        solver = LeastSquares(self.gradients, first_length=length)
+        tolerance = self.aim * unsolved.allowance / unsolved.gain
+        x = solver(self._miss(unsolved, unsolved.below, i, i - 1), start, tolerance)
+        error = torch.hypot(unsolved.error, unsolved.gain * x.residual)
+        return Descended(x.value, x.residual, error, x.steps)
+
+    def _to_image(self, unsolved: Unsolved, start: Tensor, i: int) -> Descended:
+        """Descend from ``start`` towards the images, j = 0, of which the residual is the error."""
+        solver = LeastSquares(max(1, JOINT * self.gradients // i), first_length=CAREFUL)
+        x = solver(self._miss(unsolved, unsolved.image, i, 0), start, unsolved.limit)
+        miss = rms(self._miss(unsolved, unsolved.below, i, i - 1)(x.value, None))
+        return Descended(x.value, miss, x.residual, i * x.steps + 1)
+
+    def _miss(self, unsolved: Unsolved, goal: Tensor, i: int, j: int) -> Equation:
+        """Return how far latents at index i come from ``goal`` at index j by sampling."""
+
+        def miss(x: Tensor, rows: Tensor | None) -> Tensor:
+            condition = unsolved.condition if rows is None else unsolved.condition[rows]
+            return sample(self.denoiser, x, condition, i, j) - (
+                goal if rows is None else goal[rows]
+            )
+
+        return miss
+
+
+def _merged(best: Descended, rows: Tensor, rival: Descended, better: Tensor) -> Descended:
+    """Return ``best`` with the samples ``rows`` of ``rival`` where ``better``, all at its cost."""
+    best = replace(best, calls=best.calls.index_add(0, rows, rival.calls))
+    rival = replace(rival, calls=best.calls[rows])
+    return best.put(rows[better], rival[better])

@@ -1,0 +1,93 @@
+"""Fixed-point iteration, plain or accelerated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fpinv.errors import UserError
+from fpinv.solvers.accelerations import Acceleration, Plain
+from fpinv.solvers.search import Equation, PerSample, Solution, Trial, per_sample, rms, search
+
+
+@dataclass(frozen=True)
+class History(PerSample):
+    """The point to evaluate next and the pairs (x, g(x)) that an acceleration remembers.
+
+    Arguments:
+        x: The point, shape (R, ...).
+        scale: Unit of the residual, shape (R,).
+        xs: The last evaluated points, oldest first.
+        gs: Their images under g.
+    """
+
+    x: Tensor
+    scale: Tensor
+    xs: list[Tensor] = field(default_factory=list)
+    gs: list[Tensor] = field(default_factory=list)
+
+    def advance(self, gx: Tensor, acceleration: Acceleration) -> tuple[History, Tensor, Tensor]:
+        """Return the history after ``gx`` = g(x), the next iterate, and the residual of x.
+
+        The residual is infinite where it or the iterate is not finite, and x stays there.
+        """
+        xs, gs = [*self.xs, self.x], [*self.gs, gx]
+        memory = acceleration.memory
+        following = acceleration(xs[-memory:], gs[-memory:])
+        residual = rms(self.x - gx) / self.scale
+        sound = residual.isfinite() & rms(following).isfinite()
+        x = torch.where(per_sample(sound, following), following, self.x)
+        residual = torch.where(sound, residual, math.inf)
+        # Two pairs at least, for callers that compare successive points.
+        memory = max(memory, 2)
+        return History(x, self.scale, xs[-memory:], gs[-memory:]), following, residual
+
+
+@dataclass(frozen=True)
+class FixedPointIteration:
+    r"""Iteration of :math:`x \leftarrow g(x)`, a fixed number of times or to a tolerance.
+
+    The points :math:`x^0 \dots x^{K-1}` are evaluated, so K iterations cost K evaluations.
+    Without a tolerance the value is :math:`x^K`. With one, a sample stops as soon as its residual
+    :math:`r(x^k) \le` tolerance, leaves the batch that g is given, and its value is the iterate
+    made from :math:`x^k`; a sample that never gets there takes the iterate made from its point of
+    least residual. The residual costs nothing, because g was evaluated anyway.
+
+    A sample whose g is not finite keeps its best iterate with a tolerance and its last finite one
+    without, and is never reported as converged.
+
+    Arguments:
+        iterations: Evaluations K of g per sample at most, at least 1.
+        tolerance: Relative residual at which a sample is done; None for exactly K evaluations,
+            the one mode that never waits for the device.
+        acceleration: The rule that makes the next iterate.
+    """
+
+    iterations: int = 5
+    tolerance: float | None = None
+    acceleration: Acceleration = field(default_factory=Plain)
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
+        if self.tolerance is not None and not self.tolerance > 0:
+            raise UserError(
+                f"tolerance={self.tolerance} is not possible: choose a positive number, "
+                "or null for a fixed number of iterations"
+            )
+
+    def __call__(self, g: Equation, start: Tensor, scale: Tensor) -> Solution:
+        """Solve ``x = g(x)`` from ``start`` (B, ...); the residual's unit is ``scale`` (B,)."""
+
+        def step(k: int, history: History, rows: Tensor | None) -> tuple[History, Trial]:
+            history, following, residual = history.advance(g(history.x, rows), self.acceleration)
+            # Without a tolerance every finite iterate replaces the one before, better or not.
+            latest = torch.where(residual.isfinite(), -float(k), residual)
+            rank = latest if self.tolerance is None else residual
+            return history, Trial(following, rank, residual)
+
+        state = History(start, scale)
+        return search(step, state, start, self.iterations, self.tolerance, traced=True)

@@ -1,0 +1,165 @@
+"""The loop of all iterative methods: it tries points until every sample of a batch is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Equation = Callable[[Tensor, Tensor | None], Tensor]
+"""``g(x, rows)``: x holds the samples ``rows`` (indices, shape (R,)) of the batch; None is all."""
+
+
+def rms(x: Tensor) -> Tensor:
+    """Return the root mean square of each sample, shape (B,)."""
+    return x.flatten(1).square().mean(1).sqrt()
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Reshape ``values`` (B,) so that they broadcast over the samples of ``like``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def within(residual: Tensor, tolerance: Tensor | float) -> Tensor:
+    """Return which residuals (B,) are finite and no larger than their tolerance, (B,)."""
+    return residual.isfinite() & (residual <= tolerance)
+
+
+@dataclass(frozen=True)
+class PerSample:
+    """Base of records whose fields are tensors with one row a sample, or lists of such tensors."""
+
+    def __getitem__(self: Record, rows: Tensor) -> Record:
+        """Return the record of the samples ``rows``."""
+
+        def take(value: Any) -> Any:  # noqa: ANN401 - whatever has rows
+            return [take(x) for x in value] if isinstance(value, list) else value[rows]
+
+        return type(self)(*(take(getattr(self, field.name)) for field in fields(self)))
+
+    def put(self: Record, rows: Tensor, record: Record) -> Record:
+        """Return this record of tensors with its samples ``rows`` replaced by ``record``."""
+        pairs = ((getattr(self, f.name), getattr(record, f.name)) for f in fields(self))
+        return type(self)(*(x.index_copy(0, rows, y) for x, y in pairs))
+
+
+Record = TypeVar("Record", bound=PerSample)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Result of a solver, sample by sample.
+
+    Arguments:
+        value: The solution, shape (B, ...); always finite where the start was.
+        residual: :math:`|x - g(x)| / scale`, rms, of the point x that the value was made from,
+            shape (B,); infinite where g was not finite at the start already.
+        steps: Evaluations of g that the sample took part in, shape (B,).
+        converged: The residual is within the tolerance (without one: all iterates were finite).
+        trace: The residual of every evaluated point in order, shape (K, B): NaN after a sample
+            has left the batch; None from a solver that keeps none.
+    """
+
+    value: Tensor
+    residual: Tensor
+    steps: Tensor
+    converged: Tensor
+    trace: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation of the R samples that are still in the batch.
+
+    Arguments:
+        value: The solution that the evaluated point would make, shape (R, ...).
+        rank: The lower, the better, shape (R,): a sample keeps its value of least rank. Infinite
+            or NaN for a value that is not to be kept.
+        residual: The residual that belongs to the value, shape (R,).
+        hopeful: Which samples may still improve, shape (R,); None for all.
+    """
+
+    value: Tensor
+    rank: Tensor
+    residual: Tensor
+    hopeful: Tensor | None = None
+
+
+Step = Callable[[int, Record, Tensor | None], tuple[Record, Trial]]
+"""``step(k, state, rows)``: evaluation k of the samples ``rows`` and their state after it."""
+
+
+def search(
+    step: Step[Record],
+    state: Record,
+    start: Tensor,
+    iterations: int,
+    tolerance: Tensor | float | None = None,
+    traced: bool = False,
+) -> Solution:
+    """Evaluate points until each sample is within its tolerance, and return the best of each.
+
+    A sample leaves the batch that the step evaluates as soon as its residual is within the
+    tolerance or not finite, or the step sees no hope for it. Without a tolerance all samples stay
+    for all iterations, and nothing in the loop waits for the device.
+
+    Arguments:
+        step: The method: from the state before evaluation k to the state and the trial after it.
+        state: The state before the first evaluation, of all samples.
+        start: The value of samples for which no trial has a finite rank, shape (B, ...).
+        iterations: Evaluations of a sample at most.
+        tolerance: The residual at which a sample is done, a number or shape (B,); None for a fixed
+            number of evaluations.
+        traced: Whether the solution has a trace.
+    """
+    best, batch = _Best(start), len(start)
+    trace = start.new_full((iterations, batch), math.nan)
+    rows: Tensor | None = None
+    active: Tensor | slice = slice(None)
+    for k in range(iterations):
+        state, trial = step(k, state, rows)
+        best.offer(active, trial)
+        trace[k, active] = trial.residual
+        if tolerance is None:
+            continue
+        limit = tolerance[active] if isinstance(tolerance, Tensor) else tolerance
+        going = trial.residual.isfinite() & (trial.residual > limit)
+        if trial.hopeful is not None:
+            going = going & trial.hopeful
+        if not going.all():
+            keep = going.nonzero().squeeze(1)
+            rows = active = keep if rows is None else rows[keep]
+            if not len(rows):
+                break
+            state = state[keep]
+    return best.solution(tolerance, trace if traced else None)
+
+
+class _Best:
+    """Best value of each sample so far, with its residual and the evaluations that it took."""
+
+    def __init__(self, start: Tensor) -> None:
+        self.value = start.clone()
+        self.rank, self.residual = start.new_full((2, len(start)), math.inf)
+        self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
+        self.sound = torch.ones_like(self.steps, dtype=torch.bool)
+
+    def offer(self, active: Tensor | slice, trial: Trial) -> None:
+        """Take a trial of the samples ``active`` into account."""
+        better = trial.rank < self.rank[active]
+        # Chosen by where: an index made of a mask has a length that the host must wait for.
+        value = torch.where(per_sample(better, trial.value), trial.value, self.value[active])
+        self.value[active] = value
+        self.rank[active] = torch.where(better, trial.rank, self.rank[active])
+        self.residual[active] = torch.where(better, trial.residual, self.residual[active])
+        self.sound[active] &= trial.residual.isfinite()
+        self.steps[active] += 1
+
+    def solution(self, tolerance: Tensor | float | None, trace: Tensor | None) -> Solution:
+        """Return the best values: converged within the tolerance, or without one always finite."""
+        converged = self.sound if tolerance is None else within(self.residual, tolerance)
+        return Solution(self.value, self.residual, self.steps, converged, trace)
