@@ -77,19 +77,19 @@ def test_nothing_waits_for_the_device(inverter):
 
 @pytest.mark.parametrize("inverter", [DDIM(), IFE(), FixedPoint(), EDICT()])
 def test_a_cpu_finds_the_same_noise(inverter):
-    found = []
+    noises = []
     for device in ("cuda", "cpu"):
         model = load(device=device)
         z, condition = latents(model)
-        found.append(inverter.invert(model.denoiser(STEPS), z, condition).noise.cpu())
-    gpu, cpu = found
+        noises.append(inverter.invert(model.denoiser(STEPS), z, condition).noise.cpu())
+    gpu, cpu = noises
     assert (rms(gpu - cpu) < 1e-2 * rms(cpu)).all()
 
 
 def test_a_stock_pipeline_turns_the_noise_back_into_the_images():
     model = load()
     z, condition = latents(model)
-    found = FixedPoint().invert(model.denoiser(STEPS), z, condition)
+    inversion = FixedPoint().invert(model.denoiser(STEPS), z, condition)
     stock = StableDiffusionPipeline.from_pretrained(
         fpinv.models.scenes.__path__[0], safety_checker=None
     ).to("cuda")
@@ -97,21 +97,27 @@ def test_a_stock_pipeline_turns_the_noise_back_into_the_images():
     dataset = Scenes(split="test")
     images = stock(
         [dataset[k].prompt for k in range(4)],
-        latents=found.noise,
+        latents=inversion.noise,
         guidance_scale=GUIDANCE,
         num_inference_steps=STEPS,
         output_type="pt",
     ).images
-    ours = model.decode(FixedPoint().sample(model.denoiser(STEPS), found, condition))
+    ours = model.decode(FixedPoint().sample(model.denoiser(STEPS), inversion, condition))
     assert (images - (ours + 1) / 2).abs().mean() < 1e-3
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 def test_runs_end_to_end(main, tmp_path, monkeypatch, precision):
-    asked = ["limit=2", "steps=5", "device=cuda", f"precision={precision}", "inverter=auto,fpi"]
+    overrides = [
+        "limit=2",
+        "steps=5",
+        "device=cuda",
+        f"precision={precision}",
+        "inverter=auto,fpi",
+    ]
     folder = tmp_path / "sweep"
     where = [f"hydra.sweep.dir={folder}", "tracking.mode=disabled"]
-    monkeypatch.setattr(sys, "argv", ["run.py", "-cp", CONF, "-m", *asked, *where])
+    monkeypatch.setattr(sys, "argv", ["run.py", "-cp", CONF, "-m", *overrides, *where])
     assert command_line.run(main) == 0
     with (folder / "sweep.csv").open(encoding="utf-8", newline="") as file:
         jobs = list(csv.DictReader(file))

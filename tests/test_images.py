@@ -33,8 +33,8 @@ def test_rounds_to_the_nearest_level_and_clamps() -> None:
 def test_takes_the_centre(width: int, height: int) -> None:
     pixels = np.zeros((height, width, 3), np.uint8)
     side = min(width, height)
-    top, left = (height - side) // 2, (width - side) // 2
-    pixels[top : top + side, left : left + side] = 255
+    y, x = (height - side) // 2, (width - side) // 2
+    pixels[y : y + side, x : x + side] = 255
     for size in (side, 8, 64):
         assert (square(pixels, size) == 1).all()
 
@@ -62,9 +62,9 @@ def test_photograph_is_turned_upright(tmp_path: Path) -> None:
 def test_a_mask_keeps_the_part_that_its_image_keeps() -> None:
     mask = np.zeros((40, 60), bool)
     mask[5, 10] = mask[39, 49] = mask[:, :10] = True
-    kept = square_mask(mask, 20)
+    reduced = square_mask(mask, 20)
     expected = torch.zeros(20, 20, dtype=torch.bool)
     expected[2, 0] = expected[19, 19] = True
-    assert torch.equal(kept, expected)
+    assert torch.equal(reduced, expected)
     assert torch.equal(square_mask(mask[:, 10:50], 40), torch.tensor(mask[:, 10:50]))
     assert square_mask(mask[:, 10:50], 80).sum() == 8

@@ -1,4 +1,4 @@
-"""What fpinv finds, stock diffusers uses: nothing of ours but the latents in a file."""
+"""Stock diffusers uses our latents: nothing of ours but a file is needed."""
 
 import numpy as np
 import pytest

@@ -12,9 +12,9 @@ from fpinv.sampling import sample
 
 @pytest.fixture
 def inversion():
-    found = FixedPoint(3).invert(toy.denoiser(), toy.latents(), toy.condition())
+    inverted = FixedPoint(3).invert(toy.denoiser(), toy.latents(), toy.condition())
     state = {"coupled": toy.latents(seed=5), "maps": torch.randn(3, 10, *toy.SHAPE)}
-    return replace(found, state=state)
+    return replace(inverted, state=state)
 
 
 def test_save_and_load_are_inverse(inversion, tmp_path):
@@ -39,10 +39,10 @@ def test_embeddings_of_half_precision_and_sources_are_kept(inversion, tmp_path):
 
 def test_content_hash_depends_on_tensors_and_config(inversion, tmp_path):
     path = tmp_path / "a"
-    first = inversion.save(path, {"w": 1})
-    assert inversion.save(path, {"w": 1}) == first
-    assert inversion.save(path, {"w": 2}) != first
-    assert inversion[:2].save(path, {"w": 1}) != first
+    digest = inversion.save(path, {"w": 1})
+    assert inversion.save(path, {"w": 1}) == digest
+    assert inversion.save(path, {"w": 2}) != digest
+    assert inversion[:2].save(path, {"w": 1}) != digest
 
 
 def test_altered_or_foreign_files_are_refused(inversion, tmp_path):
@@ -66,11 +66,11 @@ def test_stored_numbers_counts_state_beyond_the_noise(inversion):
 
 
 def test_rows_of_an_inversion(inversion):
-    part = inversion[torch.tensor([2, 0])]
-    assert torch.equal(part.noise, inversion.noise[[2, 0]])
-    assert torch.equal(part.residual, inversion.residual[:, [2, 0]])
-    assert torch.equal(part.trace, inversion.trace[..., [2, 0]])
-    assert torch.equal(part.state["maps"], inversion.state["maps"][[2, 0]])
+    rows = inversion[torch.tensor([2, 0])]
+    assert torch.equal(rows.noise, inversion.noise[[2, 0]])
+    assert torch.equal(rows.residual, inversion.residual[:, [2, 0]])
+    assert torch.equal(rows.trace, inversion.trace[..., [2, 0]])
+    assert torch.equal(rows.state["maps"], inversion.state["maps"][[2, 0]])
 
 
 def test_sampling_may_start_anywhere():

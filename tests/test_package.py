@@ -30,8 +30,8 @@ def test_importing_the_package_does_not_import_torch():
 
 
 def names(lines):
-    found = (re.match(r"[A-Za-z0-9_.-]+", line.strip()) for line in lines)
-    return {match[0].lower().replace("_", "-") for match in found if match}
+    matches = (re.match(r"[A-Za-z0-9_.-]+", line.strip()) for line in lines)
+    return {match[0].lower().replace("_", "-") for match in matches if match}
 
 
 def test_requirements_and_package_metadata_name_the_same_dependencies():

@@ -6,9 +6,9 @@ from fpinv.seeding import generator, normal
 def test_draws_depend_on_seed_id_and_purpose_alone():
     a = normal((4, 2, 2), 0, ["x", "y"], "noise", "cpu")
     assert torch.equal(a[1:], normal((4, 2, 2), 0, ["y"], "noise", "cpu"))
-    for other in (normal((4, 2, 2), 1, ["x"], "noise", "cpu"),
+    for draw in (normal((4, 2, 2), 1, ["x"], "noise", "cpu"),
                   normal((4, 2, 2), 0, ["x"], "else", "cpu")):  # fmt: skip
-        assert not torch.equal(a[:1], other)
+        assert not torch.equal(a[:1], draw)
 
 
 def test_keys_do_not_run_into_each_other():

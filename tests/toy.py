@@ -21,7 +21,7 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 def schedule(steps: int, prediction: str = "epsilon") -> Schedule:
-    """Stable Diffusion's grid, in full double precision."""
+    """Return Stable Diffusion's grid, in full double precision."""
     labels = [i * (1000 // steps) + 1 for i in range(steps)]
     bars = [float(BARS[0]), *(float(BARS[t]) for t in labels)]
     alpha, sigma = tuple(b**0.5 for b in bars), tuple((1 - b) ** 0.5 for b in bars)
@@ -29,7 +29,7 @@ def schedule(steps: int, prediction: str = "epsilon") -> Schedule:
 
 
 def predicting(eps: Callable, grid: Schedule) -> Callable:
-    """The network that says what ``eps(z, t, embedding)`` says, in the grid's prediction type."""
+    """Return the network of ``grid``'s prediction type whose noise is ``eps(z, t, embedding)``."""
     scales = {t: (a, s) for t, a, s in zip(grid.timestep, grid.alpha, grid.sigma, strict=True)}
 
     def network(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
@@ -49,7 +49,7 @@ def predicting(eps: Callable, grid: Schedule) -> Callable:
 
 
 def tanh_eps(scale: float = 1.0) -> Callable:
-    """A smooth two-layer noise predictor whose Lipschitz constant grows with ``scale``."""
+    """Return a smooth two-layer noise predictor whose Lipschitz constant grows with ``scale``."""
     g = torch.Generator().manual_seed(0)
 
     def weights(*shape: int) -> Tensor:
@@ -65,7 +65,7 @@ def tanh_eps(scale: float = 1.0) -> Callable:
 
 
 def denoiser(steps: int = 10, prediction: str = "epsilon", scale: float = 1.0) -> Denoiser:
-    """A denoiser over :func:`tanh_eps` whose network runs in float64."""
+    """Return a denoiser over :func:`tanh_eps` whose network runs in float64."""
     grid = schedule(steps, prediction)
     return Denoiser(predicting(tanh_eps(scale), grid), grid, dtype=torch.float64)
 
@@ -82,19 +82,19 @@ def condition(batch: int = 3, guidance: float = 1.0) -> Condition:
 
 
 def error(inverter: Inverter, d: Denoiser, z: Tensor, c: Condition) -> Tensor:
-    """Relative error of the round trip, per sample."""
+    """Return the relative error of the round trip, per sample."""
     return rms(inverter.sample(d, inverter.invert(d, z, c), c) - z) / rms(z)
 
 
 def assert_batch_equals_images_alone(inverter: Inverter) -> None:
-    """What an image's inversion is and costs does not depend on the images beside it."""
+    """Assert that an image's inversion and its cost do not depend on the images beside it."""
     d, z, c = denoiser(), latents(), condition(guidance=2)
     together = inverter.invert(d, z, c)
     for k in range(3):
-        one = slice(k, k + 1)
-        alone = inverter.invert(d, z[one], c[one])
-        assert torch.allclose(alone.noise, together.noise[one], rtol=1e-10, atol=1e-12)
-        assert torch.equal(alone.calls, together.calls[one])
+        row = slice(k, k + 1)
+        alone = inverter.invert(d, z[row], c[row])
+        assert torch.allclose(alone.noise, together.noise[row], rtol=1e-10, atol=1e-12)
+        assert torch.equal(alone.calls, together.calls[row])
 
 
 class Gaussian:
@@ -113,14 +113,14 @@ class Gaussian:
         return s * (z - a * self.mean) / ((a * self.std) ** 2 + s**2)
 
     def flow(self, z: Tensor) -> Tensor:
-        """The exact solution at the noise end of the probability-flow equation from ``z``."""
+        """Return the exact solution of the probability-flow equation from ``z``, at index N."""
         (a0, s0), (a1, s1) = ((self.grid.alpha[i], self.grid.sigma[i]) for i in (0, -1))
         ratio = (((a1 * self.std) ** 2 + s1**2) / ((a0 * self.std) ** 2 + s0**2)) ** 0.5
         return a1 * self.mean + ratio * (z - a0 * self.mean)
 
 
 def flow_errors(inverter: Inverter, steps: int, strides: Sequence[int]) -> list[float]:
-    """How far z_N is from the exact flow on Gaussian data, for ever coarser grids.
+    """Return the distances of z_N from the exact flow on Gaussian data, for ever coarser grids.
 
     Each grid takes every ``stride``-th index of that with ``steps``; the end points stay.
     """
@@ -132,8 +132,8 @@ def flow_errors(inverter: Inverter, steps: int, strides: Sequence[int]) -> list[
         network = Gaussian(grid)
         z = torch.linspace(-1, 1, 4, dtype=torch.float64).view(4, 1, 1, 1)
         prompt = Embedding(z.flatten(1)[:, None])
-        found = inverter.invert(Denoiser(network, grid, torch.float64), z, Condition(prompt))
-        errors.append((found.noise - network.flow(z)).abs().max().item())
+        inversion = inverter.invert(Denoiser(network, grid, torch.float64), z, Condition(prompt))
+        errors.append((inversion.noise - network.flow(z)).abs().max().item())
     return errors
 
 
@@ -169,7 +169,7 @@ class ToyModel:
 
 
 class Counted(ToyModel):
-    """Keeps how many images each call of a network has: its denoiser, encoder and decoder."""
+    """Toy that counts the images of each call: of its denoiser, encoder and decoder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,13 +185,13 @@ class Counted(ToyModel):
         return super().decode(latents)
 
     def denoiser(self, steps: int) -> Denoiser:
-        found = super().denoiser(steps)
+        denoiser = super().denoiser(steps)
 
         def network(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
             self.denoised.append(len(z))
-            return found.network(z, t, embedding)
+            return denoiser.network(z, t, embedding)
 
-        return Denoiser(network, found.schedule, dtype=torch.float64)
+        return Denoiser(network, denoiser.schedule, dtype=torch.float64)
 
 
 class NothingBright(ToyModel):

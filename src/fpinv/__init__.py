@@ -1,5 +1,9 @@
 """Inversion of text-to-image diffusion models.
 
+The modules beside this one are the core and best read in this order: schedule, denoiser, sampling,
+inversion, and then the rooms ``solvers`` and ``inverters``; :mod:`fpinv.inverters` has a map of
+the walk from an inverter to the network.
+
 The names below are the library; they are imported when first used, so that a program that only
 reads configurations or records does not wait for torch.
 """

@@ -15,7 +15,7 @@ from fpinv.schedule import Schedule
 
 @dataclass(frozen=True)
 class Embedding:
-    """What a text encoder says about a batch of prompts.
+    """Output of a text encoder for a batch of prompts.
 
     Arguments:
         tokens: Token states, shape (B, L, D).
@@ -31,34 +31,37 @@ class Embedding:
         return len(self.tokens)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Embedding:
-        parts = (self.tokens, self.pooled, self.time_ids)
-        return Embedding(*(None if part is None else function(part) for part in parts))  # type: ignore[arg-type]
+        def mapped(state: Tensor | None) -> Tensor | None:
+            return None if state is None else function(state)
+
+        tokens = function(self.tokens)
+        return Embedding(tokens, mapped(self.pooled), mapped(self.time_ids))
 
     def __getitem__(self, rows: Tensor | slice) -> Embedding:
-        """The embeddings of some rows."""
-        return self._map(lambda part: part[rows])
+        """Return the embeddings of some rows."""
+        return self._map(lambda state: state[rows])
 
     def expand(self, batch: int) -> Embedding:
-        """One row repeated ``batch`` times, without a copy."""
-        return self._map(lambda part: part.expand(batch, *part.shape[1:]))
+        """Return the one row repeated ``batch`` times, without a copy."""
+        return self._map(lambda state: state.expand(batch, *state.shape[1:]))
 
     @staticmethod
-    def cat(first: Embedding, second: Embedding) -> Embedding:
-        """The rows of ``first``, then those of ``second``."""
+    def cat(a: Embedding, b: Embedding) -> Embedding:
+        """Return the rows of ``a``, then those of ``b``."""
 
-        def join(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-            return None if a is None or b is None else torch.cat([a, b])
+        def join(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+            return None if x is None or y is None else torch.cat([x, y])
 
         return Embedding(
-            torch.cat([first.tokens, second.tokens]),
-            join(first.pooled, second.pooled),
-            join(first.time_ids, second.time_ids),
+            torch.cat([a.tokens, b.tokens]),
+            join(a.pooled, b.pooled),
+            join(a.time_ids, b.time_ids),
         )
 
 
 @dataclass(frozen=True)
 class Condition:
-    r"""What the denoiser is asked for.
+    r"""Prompts and guidance of the samples of a batch.
 
     Guidance is data: to change it use ``dataclasses.replace``. At 1 the network sees the prompt
     alone and at 0 the null prompt alone, one row a sample; at any other value both, two rows:
@@ -86,12 +89,12 @@ class Condition:
 
     @property
     def rows_per_sample(self) -> int:
-        """Network rows that one evaluation of one sample costs: 2 with guidance, else 1."""
+        """Return the network rows that a sample costs an evaluation: 2 with guidance, else 1."""
         return 2 if isinstance(self.guidance, Tensor) or self.guidance not in (0, 1) else 1
 
     @cached_property
     def embedding(self) -> Embedding:
-        """The embedding of all network rows that the guidance needs."""
+        """Return the embedding of all network rows that the guidance needs."""
         if self.null is None:
             return self.prompt
         if self.rows_per_sample == 2:
@@ -100,12 +103,12 @@ class Condition:
 
     @cached_property
     def pair(self) -> Embedding:
-        """The null rows, then the prompt rows, as diffusers orders them."""
+        """Return the null rows, then the prompt rows, as diffusers orders them."""
         assert self.null is not None, "only guidance 1 does without the null prompt"
         return Embedding.cat(self.null, self.prompt)
 
     def __getitem__(self, rows: Tensor | slice) -> Condition:
-        """The condition of some samples of the batch."""
+        """Return the condition of some samples of the batch."""
         null = None if self.null is None else self.null[rows]
         guidance = self.guidance[rows] if isinstance(self.guidance, Tensor) else self.guidance
         return Condition(self.prompt[rows], null, guidance)
@@ -116,7 +119,7 @@ Network = Callable[[Tensor, Tensor, Embedding], Tensor]
 
 
 class Denoiser:
-    """Evaluates the network at grid indices, under guidance, and counts.
+    """Network on a time grid: evaluations under guidance, and their count.
 
     The network runs in its own ``dtype``; latents, guidance and everything after it stay in the
     precision of the latents (float32, or float64 in tests), because inversion amplifies what half
@@ -149,7 +152,7 @@ class Denoiser:
         self._timestep = torch.tensor(schedule.timestep, device=device)
 
     def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
-        """The guided network output at latents ``z`` (B, C, H, W) and grid index ``i``."""
+        """Return the guided network output at latents ``z`` (B, C, H, W) and grid index ``i``."""
         output = self.evaluate(z, i, condition.embedding)
         if condition.rows_per_sample == 1:
             return output
@@ -160,11 +163,11 @@ class Denoiser:
         return null + condition.guidance * (prompt - null)
 
     def noise(self, z: Tensor, i: int, condition: Condition) -> Tensor:
-        """The noise that the output at latents ``z`` and grid index ``i`` implies; as ``z``."""
+        """Return the noise that the output at ``z`` and grid index ``i`` implies, as ``z``."""
         return self.schedule.noise(z, self(z, i, condition), i)
 
     def evaluate(self, z: Tensor, i: int, embedding: Embedding) -> Tensor:
-        """The network's output for every row of an embedding, in one call.
+        """Return the network's output for every row of an embedding, from one call.
 
         The latents (B, C, H, W) are repeated to as many rows, whole batches at a time.
         """

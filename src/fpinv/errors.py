@@ -11,7 +11,7 @@ P = ParamSpec("P")
 
 
 class UserError(Exception):
-    """Something the user can mend: the message is one line naming the culprit and the remedy."""
+    """Mistake that the user can mend: its message is one line with the culprit and the remedy."""
 
 
 def command(action: Callable[P, int | None]) -> Callable[P, int]:

@@ -1,4 +1,4 @@
-"""The result of an inversion, the protocol of an inverter, and the plain sampler."""
+"""The result of an inversion and the protocol of an inverter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH_FIRST, BATCH_LAST = {"batch_axis": 0}, {"batch_axis": -1}
 
 @dataclass(frozen=True)
 class Inversion:
-    """What an inverter found: enough to sample the images back, and what it cost.
+    """Result of an inverter: the latents to sample the images back from, and their cost.
 
     Arguments:
         noise: The latents z_N, shape (B, C, H, W).
@@ -35,13 +35,13 @@ class Inversion:
         residual: Relative residual of each step's equation, shape (N, B), clean end first;
             None for methods that solve none.
         iterations: Evaluations spent on each step, shape (N, B); None as above.
-        converged: Whether each step's residual got within the tolerance (without one: whether
-            all iterates were finite), shape (N, B); None as above.
-        state: What the inverter's own way back needs beyond z_N, tensors (B, ...) by name.
-        source: Which rows are to come back as the image that was inverted, shape (B,), bool; None
-            for all. An edit repeats the inversion for its target prompts, which are not. The
-            methods that treat the two differently go by this and by nothing else: ``direct``
-            corrects the sources alone, ``edit_friendly`` has a guidance of its own for them.
+        converged: Which steps' residuals got within the tolerance (without one: which had finite
+            iterates alone), shape (N, B); None as above.
+        state: Tensors (B, ...) by name that the inverter's way back needs beyond z_N.
+        source: Mask of the rows that are to come back as the image that was inverted, shape (B,),
+            bool; None for all. An edit repeats the inversion for its target prompts, whose rows
+            are not. Two methods treat them differently: ``direct`` corrects the sources alone,
+            ``edit_friendly`` samples them at another guidance.
         trace: Relative residual of every point that was evaluated, shape (K, N, B), with NaN after
             an image was done with a step; None for methods that keep none.
     """
@@ -70,7 +70,7 @@ class Inversion:
 
     @property
     def stored_numbers(self) -> int:
-        """Numbers per image that sampling back needs beyond z_N."""
+        """Return how many numbers per image sampling back needs beyond z_N."""
         return sum(value[0].numel() for value in self.state.values())
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ class Inversion:
         return {k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}
 
     def save(self, path: Path, config: Mapping[str, Any]) -> str:
-        """Writes a safetensors file whose metadata holds ``config``; returns the content hash.
+        """Write a safetensors file whose metadata holds ``config``, and return the content hash.
 
         The hash covers tensors and config, so that a file altered since is refused by ``load``.
         """
@@ -93,7 +93,7 @@ class Inversion:
     def load(
         cls, path: Path, device: torch.device | str = "cpu"
     ) -> tuple[Inversion, dict[str, Any]]:
-        """Reads what ``save`` wrote: the inversion and its config.
+        """Read an inversion and its config from a file that ``save`` wrote.
 
         Raises:
             UserError: the file is missing, is no inversion, or was altered.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -54,9 +54,17 @@ def sample(
     stop: int = 0,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    r"""The deterministic DDIM sampler (eta 0) from grid index ``start`` (N if None) to ``stop``.
+    r"""Sample from grid index ``start`` (N if None) to ``stop`` by deterministic DDIM (eta 0).
 
     .. math:: z_{i-1} = A_i z_i + B_i m(z_i, t_i)
+
+    Arguments:
+        denoiser: The network.
+        noise: Latents at ``start``, shape (B, C, H, W).
+        condition: Prompts and guidance.
+        start: Grid index to begin at.
+        stop: Grid index to end at.
+        on_step: Replaces each latent that the sampler comes to; None to replace none.
     """
     schedule = denoiser.schedule
 
@@ -79,7 +87,7 @@ class Guided:
     inversion_guidance: float | None = None
 
     def inverting(self, condition: Condition) -> Condition:
-        """The condition that the inversion runs under."""
+        """Return the condition that the inversion runs under."""
         if self.inversion_guidance is None:
             return condition
         return replace(condition, guidance=self.inversion_guidance)
@@ -103,8 +111,15 @@ class DDIMSampling(Guided):
         return sample(denoiser, inversion.noise, condition, on_step=on_step)
 
 
-def spent(condition: Condition, calls: Tensor | int) -> dict[str, Tensor]:
-    """The ``calls`` and ``rows`` of an :class:`Inversion`, from calls per image, (B,) or one."""
+class Cost(TypedDict):
+    """Network calls and rows that each image took, shape (B,) each."""
+
+    calls: Tensor
+    rows: Tensor
+
+
+def spent(condition: Condition, calls: Tensor | int) -> Cost:
+    """Return the ``calls`` and ``rows`` of an inversion from calls per image, (B,) or a number."""
     if isinstance(calls, int):
         prompts = condition.prompt
         calls = torch.full((len(prompts),), calls, device=prompts.tokens.device)

@@ -34,7 +34,7 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 @dataclass(frozen=True)
 class Schedule:
-    r"""The sampler's grid, index 0 (clean) to N (noise), and the linear maps on it.
+    r"""Time grid of a sampler, index 0 (clean) to N (noise), and the linear maps on it.
 
     Coefficients are Python floats computed in double precision, so they take the precision and the
     device of the latents they meet and never cause a transfer.
@@ -44,7 +44,8 @@ class Schedule:
         sigma: Noise scales :math:`\sigma_i = \sqrt{1 - \bar\alpha_i}` (``1 - alpha`` for flow).
         timestep: The labels the network was trained with; entry 0 is -1 where the clean end has
             no label (:math:`\bar\alpha_0 = 1`).
-        prediction: What the network's output means.
+        prediction: The quantity that the network predicts: ``epsilon``, ``v_prediction``,
+            ``sample`` or ``flow``.
 
     References:
         | Denoising Diffusion Implicit Models (Song et al., 2021)
@@ -80,7 +81,7 @@ class Schedule:
 
     @classmethod
     def from_scheduler(cls, scheduler: DDIMScheduler, steps: int) -> Schedule:
-        """Reads the grid of ``steps`` steps off a diffusers ``DDIMScheduler``.
+        """Read the grid of ``steps`` steps off a diffusers ``DDIMScheduler``.
 
         The pairs ``(t_i, t_{i-1})`` are those that the scheduler itself steps between. It steps
         to ``t - T // N`` whatever the grid, so spacings whose grid does not have that stride
@@ -90,7 +91,7 @@ class Schedule:
         Raises:
             UserError: ``steps`` or the spacing does not fit the scheduler.
         """
-        config = scheduler.config
+        config = scheduler.config  # type: ignore[attr-defined]  # diffusers adds it at run time
         train = config.num_train_timesteps
         if not 1 <= steps <= train:
             raise UserError(f"steps={steps} is not possible: choose 1 to {train}")
@@ -121,11 +122,11 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Number of sampling steps N."""
+        """Return the number of sampling steps N."""
         return len(self.alpha) - 1
 
     def implied(self, i: int) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The coefficients ``((p, q), (r, t))`` of ``x_0 = p z + q m`` and ``eps = r z + t m``."""
+        """Return ``((p, q), (r, t))`` of ``x_0 = p z + q m`` and ``eps = r z + t m``."""
         a, s = self.alpha[i], self.sigma[i]
         match self.prediction:
             case "epsilon":
@@ -138,35 +139,35 @@ class Schedule:
                 return (1.0, -s), (1.0, a)
 
     def clean(self, z: Tensor, m: Tensor, i: int) -> Tensor:
-        """The image latent ``x_0`` that output ``m`` at ``(z, i)`` implies; same shape as z."""
+        """Return the image latent ``x_0`` that output ``m`` at ``(z, i)`` implies, as ``z``."""
         (p, q), _ = self.implied(i)
         return p * z + q * m
 
     def noise(self, z: Tensor, m: Tensor, i: int) -> Tensor:
-        """The noise ``eps`` that output ``m`` at ``(z, i)`` implies; same shape as z."""
+        """Return the noise ``eps`` that output ``m`` at ``(z, i)`` implies, as ``z``."""
         if self.prediction == "epsilon":
             return m
         _, (r, t) = self.implied(i)
         return r * z + t * m
 
     def coefficients(self, i: int, j: int) -> tuple[float, float]:
-        """``(A, B)`` of ``transfer(z, m, i, j) = A z + B m``."""
+        """Return ``(A, B)`` of ``transfer(z, m, i, j) = A z + B m``."""
         (p, q), (r, t) = self.implied(i)
         a, s = self.alpha[j], self.sigma[j]
         return a * p + s * r, a * q + s * t
 
     def transfer(self, z: Tensor, m: Tensor, i: int, j: int) -> Tensor:
-        r"""Moves what output ``m`` at ``(z, i)`` implies to index ``j``, up or down.
+        r"""Move the image and noise that output ``m`` at ``(z, i)`` implies to index ``j``.
 
         .. math:: z_j = \alpha_j x_0(z, m, i) + \sigma_j \epsilon(z, m, i) = A z + B m
 
-        ``j = i - 1`` is the DDIM step; ``j = i + 1`` explicit DDIM inversion.
+        ``j = i - 1`` is the DDIM step, ``j = i + 1`` explicit DDIM inversion.
         """
         A, B = self.coefficients(i, j)
         return A * z + B * m
 
     def preimage(self, z: Tensor, m: Tensor, i: int) -> Tensor:
-        r"""The :math:`z_i` whose DDIM step with this very ``m`` lands on ``z`` :math:`= z_{i-1}`.
+        r"""Return the :math:`z_i` whose DDIM step with this ``m`` lands on ``z``, :math:`z_{i-1}`.
 
         .. math:: z_i = (z_{i-1} - B m) / A
         """
@@ -174,11 +175,11 @@ class Schedule:
         return (z - B * m) / A
 
     def noised(self, z0: Tensor, eps: Tensor, i: int) -> Tensor:
-        r"""The image latent ``z0`` noised to index i, :math:`\alpha_i z_0 + \sigma_i \epsilon`."""
+        r"""Return ``z0`` noised to index ``i``, :math:`\alpha_i z_0 + \sigma_i \epsilon`."""
         return self.alpha[i] * z0 + self.sigma[i] * eps
 
     def move(self, z: Tensor, eps: Tensor, i: int, j: int) -> Tensor:
-        r"""Moves a latent from index ``i`` to ``j`` with its noise held: the step in epsilon form.
+        r"""Move a latent from index ``i`` to ``j`` with its noise held: the step in epsilon form.
 
         .. math:: z_j = \frac{\alpha_j}{\alpha_i} z_i
                         + \Big(\sigma_j - \frac{\alpha_j}{\alpha_i} \sigma_i\Big) \epsilon
@@ -190,7 +191,7 @@ class Schedule:
         return ratio * z + (self.sigma[j] - ratio * self.sigma[i]) * eps
 
     def aim(self, z: Tensor, clean: Tensor, i: int, j: int) -> Tensor:
-        r"""Moves a latent from index ``i`` to ``j`` with its image latent held: ``move``'s twin.
+        r"""Move a latent from index ``i`` to ``j`` with its image latent held.
 
         .. math:: z_j = \frac{\sigma_j}{\sigma_i} z_i
                         + \Big(\alpha_j - \frac{\sigma_j}{\sigma_i} \alpha_i\Big) x_0
@@ -199,7 +200,7 @@ class Schedule:
         return ratio * z + (self.alpha[j] - ratio * self.alpha[i]) * clean
 
     def aimed_at(self, before: Tensor, z: Tensor, i: int) -> Tensor:
-        r"""The image latent that the move :math:`z_{i-1} \to z_i` holds, as it holds its noise.
+        r"""Return the image latent of which, with some noise, both :math:`z_{i-1}, z_i` are made.
 
         .. math:: x_0 = \frac{\sigma_{i-1} z_i - \sigma_i z_{i-1}}
                              {\alpha_i \sigma_{i-1} - \alpha_{i-1} \sigma_i}
@@ -208,5 +209,5 @@ class Schedule:
         return (s * z - t * before) / (b * s - a * t)
 
     def extrapolate(self, before: Tensor, z: Tensor, i: int) -> Tensor:
-        r"""Continues the move :math:`z_{i-1} \to z_i` to index ``i + 1``, image and noise held."""
+        r"""Continue the move :math:`z_{i-1} \to z_i` to index ``i + 1``, image and noise held."""
         return self.aim(z, self.aimed_at(before, z, i), i, i + 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def generator(seed: int, *purpose: str) -> torch.Generator:
-    """A CPU generator of its own for (run seed, image id, purpose, ...)."""
+    """Return a CPU generator seeded by run seed, image id, purpose and whatever else is named."""
     key = "\x1f".join([str(seed), *purpose]).encode()
     return torch.Generator().manual_seed(int.from_bytes(sha256(key).digest()[:7], "big"))
 
@@ -18,6 +18,6 @@ def generator(seed: int, *purpose: str) -> torch.Generator:
 def normal(
     shape: Sequence[int], seed: int, ids: Sequence[str], purpose: str, device: torch.device | str
 ) -> Tensor:
-    """Standard normal latents (len(ids), *shape), float32, one generator an id."""
-    drawn = [torch.randn(tuple(shape), generator=generator(seed, i, purpose)) for i in ids]
-    return torch.stack(drawn).to(device)
+    """Return standard normal latents (len(ids), *shape), float32, one generator an id."""
+    latents = [torch.randn(tuple(shape), generator=generator(seed, i, purpose)) for i in ids]
+    return torch.stack(latents).to(device)

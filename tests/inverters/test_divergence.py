@@ -36,19 +36,19 @@ def test_plain_iteration_diverges_and_its_residual_says_so():
 @pytest.mark.parametrize("scale", [1.0, 2.0, ROUGH, 8.0])
 def test_aidi_is_better_than_ddim_over_the_images(scale):
     (ddim, _), (aidi, residual) = round_trip(DDIM(), scale), round_trip(AIDI, scale)
-    _, one = round_trip(FixedPoint(1), scale)
-    assert aidi < ddim and residual.mean() < one.mean()
+    _, single = round_trip(FixedPoint(1), scale)
+    assert aidi < ddim and residual.mean() < single.mean()
 
 
 @pytest.mark.parametrize("tolerance", [None, 1e-6])
 def test_a_smaller_residual_of_each_step_is_no_promise_for_one_image(tolerance):
-    """Why auto checks against the sampler what it did not solve; the published aidi does not."""
+    """This is why auto samples its results back; the published aidi does not."""
     d, z, c = toy.denoiser(10, scale=8.0), toy.latents(60), toy.condition(60, guidance=7.5)
     aidi = FixedPoint(5, tolerance, acceleration=Anderson())
-    found, one = aidi.invert(d, z, c), FixedPoint(1).invert(d, z, c)
+    inversion, single = aidi.invert(d, z, c), FixedPoint(1).invert(d, z, c)
     worse = toy.error(aidi, d, z, c) > toy.error(DDIM(), d, z, c)
     assert worse.any() and worse.double().mean() < 0.5
-    assert (found.residual.mean(0) < one.residual.mean(0))[worse].any()
+    assert (inversion.residual.mean(0) < single.residual.mean(0))[worse].any()
 
 
 @pytest.mark.parametrize("tolerance", [None, 1e-4])

@@ -33,10 +33,10 @@ def inverter(request):
 def test_inverts_samples_and_counts(inverter, steps, guidance, prediction):
     d, z = toy.denoiser(steps, prediction, 0.3), toy.latents()
     c = toy.condition(guidance=guidance)
-    found = inverter.invert(d, z, c)
-    assert d.rows == found.rows.sum()
-    assert found.noise.shape == z.shape and found.noise.isfinite().all()
-    back = inverter.sample(d, found, c)
+    inversion = inverter.invert(d, z, c)
+    assert d.rows == inversion.rows.sum()
+    assert inversion.noise.shape == z.shape and inversion.noise.isfinite().all()
+    back = inverter.sample(d, inversion, c)
     assert back.isfinite().all()
     if guidance == 1 or inverter.inversion_guidance is None:
         assert (rms(back - z) / rms(z) < 0.5).all()
@@ -48,10 +48,10 @@ def test_batch_equals_images_alone(inverter):
 
 def test_a_saved_inversion_samples_the_same(inverter, tmp_path):
     d, c = toy.denoiser(), toy.condition(guidance=2)
-    found = inverter.invert(d, toy.latents(), c)
-    found.save(tmp_path / "inversion.safetensors", {})
+    inversion = inverter.invert(d, toy.latents(), c)
+    inversion.save(tmp_path / "inversion.safetensors", {})
     loaded, _ = Inversion.load(tmp_path / "inversion.safetensors")
-    assert torch.equal(inverter.sample(d, loaded, c), inverter.sample(d, found, c))
+    assert torch.equal(inverter.sample(d, loaded, c), inverter.sample(d, inversion, c))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
@@ -93,10 +93,10 @@ def test_works_on_pipelines(inverter, model, tmp_path):
     """In float32, with every part of an embedding; what was saved samples the same."""
     d, c = model.denoiser(3), model.condition(["a red circle", "two squares"], 2.0)
     z = torch.randn(2, *model.latent_shape)
-    found = inverter.invert(d, z, c)
-    assert d.rows == found.rows.sum() and not found.noise.requires_grad
-    found.save(tmp_path / "inversion.safetensors", {})
+    inversion = inverter.invert(d, z, c)
+    assert d.rows == inversion.rows.sum() and not inversion.noise.requires_grad
+    inversion.save(tmp_path / "inversion.safetensors", {})
     loaded, _ = Inversion.load(tmp_path / "inversion.safetensors")
     back = inverter.sample(d, loaded, c)
     assert back.dtype == torch.float32 and back.isfinite().all()
-    assert torch.equal(back, inverter.sample(d, found, c))
+    assert torch.equal(back, inverter.sample(d, inversion, c))

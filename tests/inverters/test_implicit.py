@@ -46,8 +46,8 @@ def test_converged_inversion_is_exact(inverter, steps, guidance, prediction):
 @pytest.mark.parametrize("guidance", [1, 3])
 def test_one_fixed_point_iteration_is_ddim_bit_for_bit(prediction, guidance):
     d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition(guidance=guidance)
-    one, ddim = FixedPoint(1).invert(d, z, c), DDIM().invert(d, z, c)
-    assert torch.equal(one.noise, ddim.noise)
+    single, ddim = FixedPoint(1).invert(d, z, c), DDIM().invert(d, z, c)
+    assert torch.equal(single.noise, ddim.noise)
 
 
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)
@@ -70,18 +70,18 @@ def test_literal_estimator_is_ddim_with_the_source_label(prediction, guidance):
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)
 def test_corrected_estimator_is_one_iteration_from_the_extrapolated_start(prediction):
     d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition()
-    one = FixedPoint(1, start="extrapolated").invert(d, z, c)
+    single = FixedPoint(1, start="extrapolated").invert(d, z, c)
     ife = IFE().invert(d, z, c)
-    assert torch.allclose(ife.noise, one.noise, rtol=1e-10)
-    assert torch.allclose(ife.residual, one.residual, rtol=1e-8)
+    assert torch.allclose(ife.noise, single.noise, rtol=1e-10)
+    assert torch.allclose(ife.residual, single.residual, rtol=1e-8)
 
 
 @pytest.mark.parametrize("inverter", EVERY + CONVERGED, ids=repr)
 def test_iterates_do_not_depend_on_the_prediction_type(inverter):
     z, c = toy.latents(), toy.condition(guidance=2)
-    found = [inverter.invert(toy.denoiser(10, p, 0.3), z, c).noise for p in toy.PREDICTIONS]
-    assert torch.allclose(found[0], found[1], rtol=1e-7, atol=1e-9)
-    assert torch.allclose(found[0], found[2], rtol=1e-7, atol=1e-9)
+    inversion = [inverter.invert(toy.denoiser(10, p, 0.3), z, c).noise for p in toy.PREDICTIONS]
+    assert torch.allclose(inversion[0], inversion[1], rtol=1e-7, atol=1e-9)
+    assert torch.allclose(inversion[0], inversion[2], rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)
@@ -109,22 +109,25 @@ def test_the_estimator_beats_ddim_at_its_cost_on_a_smooth_path(variant):
 )  # fmt: skip
 def test_evaluation_counts(inverter, calls, guidance):
     d, c = toy.denoiser(), toy.condition(guidance=guidance)
-    found = inverter.invert(d, toy.latents(), c)
-    assert found.calls.tolist() == [calls] * 3 and d.calls == calls
-    assert found.rows.tolist() == [calls * c.rows_per_sample] * 3 and d.rows == found.rows.sum()
+    inversion = inverter.invert(d, toy.latents(), c)
+    assert inversion.calls.tolist() == [calls] * 3 and d.calls == calls
+    assert (
+        inversion.rows.tolist() == [calls * c.rows_per_sample] * 3
+        and d.rows == inversion.rows.sum()
+    )
     d.calls = d.rows = 0
-    inverter.sample(d, found, c)
+    inverter.sample(d, inversion, c)
     assert (d.calls, d.rows) == (10, 30 * c.rows_per_sample)
 
 
 def test_a_tolerance_saves_evaluations_and_counts_them_per_image():
     d, z, c = toy.denoiser(scale=0.5), toy.latents(), toy.condition(guidance=2)
     z = z * torch.tensor([1.0, 3.0, 0.1], dtype=torch.float64).view(3, 1, 1, 1)
-    found = FixedPoint(50, 1e-6).invert(d, z, c)
-    assert (found.residual <= 1e-6).all()
-    assert len(set(found.calls.tolist())) > 1
-    assert d.rows == found.rows.sum() and d.calls <= found.calls.sum()
-    assert torch.equal(found.iterations.sum(0), found.calls)
+    inversion = FixedPoint(50, 1e-6).invert(d, z, c)
+    assert (inversion.residual <= 1e-6).all()
+    assert len(set(inversion.calls.tolist())) > 1
+    assert d.rows == inversion.rows.sum() and d.calls <= inversion.calls.sum()
+    assert torch.equal(inversion.iterations.sum(0), inversion.calls)
 
 
 @pytest.mark.parametrize("inverter", EVERY, ids=repr)
@@ -135,9 +138,9 @@ def test_batch_equals_images_alone(inverter):
 @pytest.mark.parametrize("inverter", EVERY, ids=repr)
 def test_inversion_guidance_replaces_that_of_the_run(inverter):
     d, z = toy.denoiser(), toy.latents()
-    other = replace(inverter, inversion_guidance=1.0).invert(d, z, toy.condition(guidance=3))
-    same = inverter.invert(d, z, toy.condition(guidance=1))
-    assert torch.equal(other.noise, same.noise) and torch.equal(other.rows, same.rows)
+    replaced = replace(inverter, inversion_guidance=1.0).invert(d, z, toy.condition(guidance=3))
+    plain = inverter.invert(d, z, toy.condition(guidance=1))
+    assert torch.equal(replaced.noise, plain.noise) and torch.equal(replaced.rows, plain.rows)
 
 
 @pytest.mark.parametrize(

@@ -38,18 +38,21 @@ def test_a_step_is_the_papers_with_the_true_gradient(prediction):
         slope[j] = (objective(z + nudge) - objective(z - nudge)) / 2e-6
     x = z - objective(z) / (16 * slope.view_as(z))
     best = min((z, x), key=objective)
-    found = Newton(2).invert(d, z, c)
-    assert torch.allclose(found.noise, g(best), rtol=1e-6)
+    inversion = Newton(2).invert(d, z, c)
+    assert torch.allclose(inversion.noise, g(best), rtol=1e-6)
 
 
 @pytest.mark.parametrize("guidance", [1, 3])
 @pytest.mark.parametrize("iterations", [1, 2, 4])
 def test_evaluation_counts(guidance, iterations):
     d, c = toy.denoiser(), toy.condition(guidance=guidance)
-    found = Newton(iterations).invert(d, toy.latents(), c)
+    inversion = Newton(iterations).invert(d, toy.latents(), c)
     calls = iterations * 10
-    assert found.calls.tolist() == [calls] * 3 and d.calls == calls
-    assert found.rows.tolist() == [calls * c.rows_per_sample] * 3 and d.rows == found.rows.sum()
+    assert inversion.calls.tolist() == [calls] * 3 and d.calls == calls
+    assert (
+        inversion.rows.tolist() == [calls * c.rows_per_sample] * 3
+        and d.rows == inversion.rows.sum()
+    )
 
 
 def test_without_a_prior_the_residual_falls_with_the_iterations():
@@ -69,19 +72,19 @@ def test_a_tolerance_lets_finished_images_go():
     d, c = toy.denoiser(scale=0.3), toy.condition()
     z = toy.latents() * torch.tensor([1.0, 3.0, 0.1], dtype=torch.float64).view(3, 1, 1, 1)
     inverter = Newton(20, tolerance=0.02, prior=0.0)
-    found = inverter.invert(d, z, c)
-    assert len(set(found.calls.tolist())) > 1
-    assert d.rows == found.rows.sum() and d.calls < found.calls.sum()
-    assert torch.equal(found.converged, found.residual <= 0.02)
+    inversion = inverter.invert(d, z, c)
+    assert len(set(inversion.calls.tolist())) > 1
+    assert d.rows == inversion.rows.sum() and d.calls < inversion.calls.sum()
+    assert torch.equal(inversion.converged, inversion.residual <= 0.02)
     toy.assert_batch_equals_images_alone(inverter)
 
 
 def test_the_network_keeps_no_gradient_and_the_result_no_graph():
     layer = torch.nn.Conv2d(1, 1, 1, dtype=torch.float64)
     d = Denoiser(lambda z, t, e: layer(z), toy.schedule(5), dtype=torch.float64)
-    found = Newton(3).invert(d, toy.latents(), toy.condition())
-    assert layer.weight.grad is None and not found.noise.requires_grad
-    assert not found.residual.requires_grad
+    inversion = Newton(3).invert(d, toy.latents(), toy.condition())
+    assert layer.weight.grad is None and not inversion.noise.requires_grad
+    assert not inversion.residual.requires_grad
 
 
 def test_a_network_that_breaks_down_leaves_the_best_point():
@@ -93,9 +96,9 @@ def test_a_network_that_breaks_down_leaves_the_best_point():
         return network(z, t, e) * (float("nan") if len(calls) % 2 == 0 else 1)
 
     d.network = breaking
-    found = Newton(2).invert(d, z, c)
-    assert torch.equal(found.noise, DDIM().invert(toy.denoiser(5), z, c).noise)
-    assert not found.converged.any()
+    inversion = Newton(2).invert(d, z, c)
+    assert torch.equal(inversion.noise, DDIM().invert(toy.denoiser(5), z, c).noise)
+    assert not inversion.converged.any()
 
 
 @pytest.mark.parametrize("wrong", [{"iterations": 0}, {"tolerance": 0.0}, {"tolerance": -1.0}])

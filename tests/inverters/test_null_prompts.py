@@ -25,39 +25,39 @@ def close_guidance(guidance: float = 7.5) -> Condition:
 @pytest.mark.parametrize("guidance", [0, 3, 7.5])
 def test_negative_prompt_at_any_guidance_is_guidance_one(prediction, guidance):
     d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition(guidance=guidance)
-    found = NegativePrompt().invert(d, z, c)
+    inversion = NegativePrompt().invert(d, z, c)
     ddim = DDIM().invert(d, z, replace(c, guidance=1.0))
-    assert torch.equal(found.noise, ddim.noise) and torch.equal(found.rows, ddim.rows)
+    assert torch.equal(inversion.noise, ddim.noise) and torch.equal(inversion.rows, ddim.rows)
     plain = sample(d, ddim.noise, replace(c, guidance=1.0))
-    assert torch.allclose(NegativePrompt().sample(d, found, c), plain, rtol=1e-10)
+    assert torch.allclose(NegativePrompt().sample(d, inversion, c), plain, rtol=1e-10)
 
 
 def test_negative_prompt_keeps_the_source_prompt_when_the_target_changes():
     d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=3)
-    found = NegativePrompt().invert(d, z, c)
+    inversion = NegativePrompt().invert(d, z, c)
     target = Embedding(c.prompt.tokens.flip(0))
-    edited = NegativePrompt().sample(d, found, replace(c, prompt=target))
-    expected = sample(d, found.noise, Condition(target, c.prompt, 3))
+    edited = NegativePrompt().sample(d, inversion, replace(c, prompt=target))
+    expected = sample(d, inversion.noise, Condition(target, c.prompt, 3))
     assert torch.equal(edited, expected)
-    assert found.stored_numbers == c.prompt.tokens[0].numel()
+    assert inversion.stored_numbers == c.prompt.tokens[0].numel()
 
 
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)
 def test_null_text_without_inner_steps_is_ddim_and_plain_guidance(prediction):
     d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition(guidance=7.5)
-    found = NullText(0).invert(d, z, c)
+    inversion = NullText(0).invert(d, z, c)
     ddim = DDIM().invert(d, z, replace(c, guidance=1.0))
-    assert torch.equal(found.noise, ddim.noise)
-    assert torch.equal(found.calls, ddim.calls) and torch.equal(found.rows, ddim.rows)
-    assert torch.equal(NullText(0).sample(d, found, c), sample(d, ddim.noise, c))
-    assert found.stored_numbers == 10 * c.null.tokens[0].numel()
+    assert torch.equal(inversion.noise, ddim.noise)
+    assert torch.equal(inversion.calls, ddim.calls) and torch.equal(inversion.rows, ddim.rows)
+    assert torch.equal(NullText(0).sample(d, inversion, c), sample(d, ddim.noise, c))
+    assert inversion.stored_numbers == 10 * c.null.tokens[0].numel()
 
 
 def test_null_text_has_nothing_to_optimise_at_guidance_one():
     d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=1)
-    found = NullText().invert(d, z, c)
-    assert found.calls.tolist() == [10] * 3 and d.calls == 10
-    assert torch.equal(NullText().sample(d, found, c), sample(d, found.noise, c))
+    inversion = NullText().invert(d, z, c)
+    assert inversion.calls.tolist() == [10] * 3 and d.calls == 10
+    assert torch.equal(NullText().sample(d, inversion, c), sample(d, inversion.noise, c))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -73,22 +73,22 @@ def test_null_text_samples_as_it_optimised():
     """The latents that sampling passes are those that the embeddings were made for."""
     d, z, c = toy.denoiser(5), toy.latents(), toy.condition(guidance=3)
     inverter, seen = NullText(3), []
-    found = inverter.invert(d, z, c)
-    x, steps = found.noise, []
+    inversion = inverter.invert(d, z, c)
+    x, steps = inversion.noise, []
     for i in range(5, 0, -1):
-        null = Embedding(found.state["null"][:, i - 1])
+        null = Embedding(inversion.state["null"][:, i - 1])
         x = d.schedule.transfer(x, d(x, i, replace(c, null=null)), i, i - 1)
         steps.append(x)
     network = d.network
     d.network = lambda z, t, e: seen.append(z[3:]) or network(z, t, e)
-    assert torch.allclose(inverter.sample(d, found, c), steps[-1], rtol=1e-12)
+    assert torch.allclose(inverter.sample(d, inversion, c), steps[-1], rtol=1e-12)
     assert all(torch.allclose(a, b) for a, b in zip(seen[1:], steps, strict=False))
 
 
 def test_null_text_is_the_optimisation_of_the_paper():
     """Against the algorithm written down for one image: Adam, its rate, warm start, stopping."""
     d, z, c = toy.denoiser(10, scale=0.3), toy.latents(1), close_guidance(3.0)[:1]
-    found = NullText(4, tolerance=1e-4, growth=1e-4).invert(d, z, c)
+    inversion = NullText(4, tolerance=1e-4, growth=1e-4).invert(d, z, c)
     pivots = [z]
     for i in range(1, 11):
         m = d(pivots[-1], i, replace(c, guidance=1.0))
@@ -106,20 +106,20 @@ def test_null_text_is_the_optimisation_of_the_paper():
             evaluations += 1
             if loss < 1e-4 + 1e-4 * k:
                 break
-        assert torch.allclose(found.state["null"][:, i - 1], null, rtol=1e-9)
+        assert torch.allclose(inversion.state["null"][:, i - 1], null, rtol=1e-9)
         x = d.schedule.transfer(x, d(x, i, replace(c, null=Embedding(null.detach()))), i, i - 1)
-    assert found.calls.tolist() == [30 + evaluations] and 10 < evaluations < 40
+    assert inversion.calls.tolist() == [30 + evaluations] and 10 < evaluations < 40
 
 
 def test_null_text_counts_evaluations_per_image_and_lets_the_finished_go():
     d, z, c = toy.denoiser(10, scale=0.3), toy.latents(), close_guidance(3.0)
-    found = NullText(10, tolerance=1e-3, growth=0).invert(d, z, c)
-    assert len(set(found.calls.tolist())) > 1
-    assert torch.equal(found.calls, found.rows)
-    assert d.rows == found.rows.sum() and d.calls < found.calls.sum()
+    inversion = NullText(10, tolerance=1e-3, growth=0).invert(d, z, c)
+    assert len(set(inversion.calls.tolist())) > 1
+    assert torch.equal(inversion.calls, inversion.rows)
+    assert d.rows == inversion.rows.sum() and d.calls < inversion.calls.sum()
     never = NullText(10, tolerance=0, growth=0).invert(toy.denoiser(10, scale=0.3), z, c)
     assert never.calls.tolist() == [(1 + 1 + 10 + 1) * 10] * 3
-    assert (found.calls < never.calls).all()
+    assert (inversion.calls < never.calls).all()
 
 
 def test_null_text_batch_equals_images_alone():

@@ -17,15 +17,15 @@ def uniform(*weights):
 
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)
 @pytest.mark.parametrize(
-    ("renoise", "other"),
+    ("renoise", "equal"),
     [(uniform(1.0), FixedPoint(1)), (uniform(0.0, 1.0), FixedPoint(2)),
      (uniform(0.0, 0.0, 0.0, 1.0), FixedPoint(4)),
      (uniform(0.5, 0.5), FixedPoint(2, acceleration=Averaged()))],
     ids=["ddim", "fpi 2", "fpi 4", "aidi-e 2"],
 )  # fmt: skip
-def test_special_weights_are_other_methods(renoise, other, prediction):
+def test_special_weights_are_other_methods(renoise, equal, prediction):
     d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition(guidance=3)
-    a, b = renoise.invert(d, z, c), other.invert(d, z, c)
+    a, b = renoise.invert(d, z, c), equal.invert(d, z, c)
     assert torch.allclose(a.noise, b.noise, rtol=1e-10)
     assert torch.allclose(a.residual, b.residual, rtol=1e-8)
     assert torch.equal(a.calls, b.calls)
@@ -34,16 +34,16 @@ def test_special_weights_are_other_methods(renoise, other, prediction):
 def test_clean_steps_have_weights_of_their_own():
     """With 10 steps the labels below 250 are 1, 101 and 201."""
     d, z, c = toy.denoiser(), toy.latents(), toy.condition()
-    found = ReNoise(weights=(1.0,), clean_weights=(0.0, 0.0, 1.0)).invert(d, z, c)
-    assert found.iterations[:, 0].tolist() == [3] * 3 + [1] * 7
-    assert d.calls == 16 and found.calls.tolist() == [16] * 3
+    inversion = ReNoise(weights=(1.0,), clean_weights=(0.0, 0.0, 1.0)).invert(d, z, c)
+    assert inversion.iterations[:, 0].tolist() == [3] * 3 + [1] * 7
+    assert d.calls == 16 and inversion.calls.tolist() == [16] * 3
 
 
 @pytest.mark.parametrize("guidance", [1, 3])
 def test_evaluation_counts(guidance):
     d, c = toy.denoiser(), toy.condition(guidance=guidance)
-    found = ReNoise().invert(d, toy.latents(), c)
-    assert d.calls == 20 and found.rows.tolist() == [20 * c.rows_per_sample] * 3
+    inversion = ReNoise().invert(d, toy.latents(), c)
+    assert d.calls == 20 and inversion.rows.tolist() == [20 * c.rows_per_sample] * 3
     whitened = ReNoise(whitening=Whitening(4)).invert(d, toy.latents(), c)
     assert d.calls == 50 and whitened.calls.tolist() == [30] * 3
 

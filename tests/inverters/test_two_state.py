@@ -47,9 +47,9 @@ def test_round_trips_are_exact_in_single_precision_on_a_pipeline(tmp_path):
 @pytest.mark.parametrize("inverter", EXACT, ids=repr)
 def test_iterates_do_not_depend_on_the_prediction_type(inverter):
     z, c = toy.latents(), toy.condition(guidance=2)
-    found = [inverter.invert(toy.denoiser(10, p, 0.3), z, c).noise for p in toy.PREDICTIONS]
-    assert torch.allclose(found[0], found[1], rtol=1e-7, atol=1e-9)
-    assert torch.allclose(found[0], found[2], rtol=1e-7, atol=1e-9)
+    inversion = [inverter.invert(toy.denoiser(10, p, 0.3), z, c).noise for p in toy.PREDICTIONS]
+    assert torch.allclose(inversion[0], inversion[1], rtol=1e-7, atol=1e-9)
+    assert torch.allclose(inversion[0], inversion[2], rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("guidance", [1, 3])
@@ -62,12 +62,14 @@ def test_iterates_do_not_depend_on_the_prediction_type(inverter):
 )  # fmt: skip
 def test_evaluation_counts_and_stored_numbers(inverter, up, down, stored, guidance):
     d, c = toy.denoiser(), toy.condition(guidance=guidance)
-    found = inverter.invert(d, toy.latents(), c)
-    assert found.calls.tolist() == [up] * 3 and d.calls == up
-    assert found.rows.tolist() == [up * c.rows_per_sample] * 3 and d.rows == found.rows.sum()
-    assert found.stored_numbers == stored * 16
+    inversion = inverter.invert(d, toy.latents(), c)
+    assert inversion.calls.tolist() == [up] * 3 and d.calls == up
+    assert (
+        inversion.rows.tolist() == [up * c.rows_per_sample] * 3 and d.rows == inversion.rows.sum()
+    )
+    assert inversion.stored_numbers == stored * 16
     d.calls = 0
-    inverter.sample(d, found, c)
+    inverter.sample(d, inversion, c)
     assert d.calls == down
 
 
@@ -87,10 +89,10 @@ def test_edict_without_mixing_and_coupling_noise_is_ddim():
     d, c = toy.denoiser(), toy.condition()
     network = d.network
     d.network = lambda z, t, e: network(torch.zeros_like(z), t, e)
-    found = EDICT(p=1.0).invert(d, toy.latents(), c)
+    inversion = EDICT(p=1.0).invert(d, toy.latents(), c)
     expected = DDIM().invert(d, toy.latents(), c).noise
-    assert torch.allclose(found.noise, expected) and torch.equal(
-        found.noise, found.state["coupled"]
+    assert torch.allclose(inversion.noise, expected) and torch.equal(
+        inversion.noise, inversion.state["coupled"]
     )
 
 
@@ -119,13 +121,13 @@ def test_edit_friendly_latents_are_noisings_of_the_image():
     d = toy.denoiser(50)
     z = torch.randn(4, 4, 32, 32, dtype=torch.float64)
     d.network = lambda x, t, e: torch.zeros_like(x)
-    found = EditFriendly(skip=0.0).invert(d, z, toy.condition(4))
+    inversion = EditFriendly(skip=0.0).invert(d, z, toy.condition(4))
     a, s = d.schedule.alpha[50], d.schedule.sigma[50]
-    noise = (found.noise - a * z) / s
+    noise = (inversion.noise - a * z) / s
     assert noise.std() == pytest.approx(1, abs=0.05) and abs(noise.mean()) < 0.05
     assert torch.allclose(noise[0], noise[3])
-    other = EditFriendly(skip=0.0, seed=1).invert(d, z, toy.condition(4)).noise
-    assert rms(other - found.noise).min() > 1
+    reseeded = EditFriendly(skip=0.0, seed=1).invert(d, z, toy.condition(4)).noise
+    assert rms(reseeded - inversion.noise).min() > 1
 
 
 def test_edit_friendly_is_the_stochastic_sampler():
@@ -136,28 +138,28 @@ def test_edit_friendly_is_the_stochastic_sampler():
     d.dtype = torch.float32
     d.network = lambda x, t, e: x.sin()
     inverter = EditFriendly(eta=0.8, skip=0.0, inversion_guidance=None)
-    found = inverter.invert(d, z, c)
+    inversion = inverter.invert(d, z, c)
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
         steps_offset=1, set_alpha_to_one=False, clip_sample=False,
     )  # fmt: skip
     scheduler.set_timesteps(10)
-    x = found.noise
+    x = inversion.noise
     for i in range(10, 0, -1):
         t = d.schedule.timestep[i]
-        noise = found.state["maps"][:, i - 1]
+        noise = inversion.state["maps"][:, i - 1]
         x = scheduler.step(x.sin(), t, x, eta=0.8, variance_noise=noise).prev_sample
     assert torch.allclose(x, z, atol=1e-4)
 
 
 def test_edit_friendly_sources_come_back_under_their_own_guidance():
     d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=9.0)
-    found = EditFriendly().invert(d, z, c)
+    inversion = EditFriendly().invert(d, z, c)
     rows = torch.tensor([0, 0, 1, 1])
-    twice = replace(found[rows], source=torch.tensor([True, False, True, False]))
+    twice = replace(inversion[rows], source=torch.tensor([True, False, True, False]))
     back = EditFriendly().sample(d, twice, c[rows])
     assert rms(back[::2] - z[:2]).max() < 1e-10
-    alone = EditFriendly(inversion_guidance=None).sample(d, found, c)
+    alone = EditFriendly(inversion_guidance=None).sample(d, inversion, c)
     assert torch.allclose(back[1::2], alone[:2]) and rms(alone - z).min() > 1e-3
 
 

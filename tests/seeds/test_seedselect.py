@@ -56,10 +56,10 @@ def search(model, select, batch=3, rows=slice(None)):
 
 def test_the_loss_falls_and_the_norm_stays():
     model = Model()
-    found = search(model, SeedSelect(THUMBNAILS, iterations=15, rate=0.1, patience=20))
-    assert all(min(losses) < 0.8 * losses[0] for losses in found.losses)
-    assert [len(losses) for losses in found.losses] == [16] * 3
-    ratio = found.seeds.flatten(1).norm(dim=1) / 256**0.5
+    result = search(model, SeedSelect(THUMBNAILS, iterations=15, rate=0.1, patience=20))
+    assert all(min(losses) < 0.8 * losses[0] for losses in result.losses)
+    assert [len(losses) for losses in result.losses] == [16] * 3
+    ratio = result.seeds.flatten(1).norm(dim=1) / 256**0.5
     assert ((ratio - 1).abs() < 0.02).all()
     assert torch.allclose(ratio * 16, torch.full((3,), NormPrior(256).mode))
 
@@ -67,10 +67,10 @@ def test_the_loss_falls_and_the_norm_stays():
 def test_the_best_seed_is_returned():
     model, select = Model(), SeedSelect(THUMBNAILS, iterations=6, rate=30, patience=9)
     references, _, condition = problem(model)
-    found, target = search(model, select), select.target(model, references)
-    losses = select.loss(model, model.denoiser(STEPS), found.seeds, condition, target)
-    assert losses.tolist() == pytest.approx([min(curve) for curve in found.losses], rel=1e-5)
-    assert any(min(curve) < curve[-1] for curve in found.losses), "the rate was to overshoot"
+    result, target = search(model, select), select.target(model, references)
+    losses = select.loss(model, model.denoiser(STEPS), result.seeds, condition, target)
+    assert losses.tolist() == pytest.approx([min(curve) for curve in result.losses], rel=1e-5)
+    assert any(min(curve) < curve[-1] for curve in result.losses), "the rate was to overshoot"
 
 
 def test_a_seed_alone_goes_where_it_goes_in_a_batch():
@@ -86,25 +86,25 @@ def test_stalled_seeds_leave_the_batch():
     model, select = Model(), SeedSelect(THUMBNAILS, iterations=9, tolerance=0.999, patience=2)
     references, seeds, condition = problem(model)
     denoiser = model.denoiser(STEPS)
-    found = select(model, denoiser, seeds, condition, select.target(model, references))
-    assert found.stalled == [True] * 3
-    assert [len(losses) for losses in found.losses] == [3] * 3
+    result = select(model, denoiser, seeds, condition, select.target(model, references))
+    assert result.stalled == [True] * 3
+    assert [len(losses) for losses in result.losses] == [3] * 3
     assert denoiser.rows == 3 * 2 * STEPS * (3 * 2), "3 seeds, 3 evaluations, twice for memory"
 
 
 def test_a_loss_that_is_no_number_ends_the_search_of_that_seed_alone():
     class Breaking(Thumbnails):
         def images(self, images):
-            found = super().images(images)
+            result = super().images(images)
             grey = images.mean((1, 2, 3), keepdim=True).flatten(1)
-            return torch.where(grey == grey.max(), torch.nan, found)
+            return torch.where(grey == grey.max(), torch.nan, result)
 
     model, select = Model(), SeedSelect(THUMBNAILS, iterations=3)
     references, seeds, condition = problem(model)
     target = select.target(model, references)
     broken = SeedSelect(Breaking(4), iterations=3)
-    found = broken(model, model.denoiser(STEPS), seeds, condition, target)
-    assert found.seeds.isfinite().all()
+    result = broken(model, model.denoiser(STEPS), seeds, condition, target)
+    assert result.seeds.isfinite().all()
 
 
 def test_fewer_steps_than_weights_use_the_last_weights():
@@ -124,9 +124,9 @@ def test_real_scenes_draw_the_bundled_model_towards_them():
     select = SeedSelect(ScenesCLIP(), iterations=4)
     condition, seeds = model.condition(["a photo of a star"], 1.0), normal(1, *model.latent_shape)
     target = select.target(model, references)
-    found = select(model, model.denoiser(4), seeds, condition, target)
-    assert min(found.losses[0]) < 0.9 * found.losses[0][0]
-    assert found.seeds.norm().item() / 1024**0.5 == pytest.approx(1, abs=0.02)
+    result = select(model, model.denoiser(4), seeds, condition, target)
+    assert min(result.losses[0]) < 0.9 * result.losses[0][0]
+    assert result.seeds.norm().item() / 1024**0.5 == pytest.approx(1, abs=0.02)
     assert all(p.grad is None for p in model.pipeline.unet.parameters())
 
 
@@ -147,8 +147,8 @@ def test_checkpointing_changes_memory_and_nothing_else(tiny):
         (gradient,) = torch.autograd.grad(loss.sum(), z)
         return bytes_held, loss.item(), gradient
 
-    (few, loss, gradient), (many, same, expected) = held(True), held(False)
-    assert loss == pytest.approx(same) and torch.allclose(gradient, expected, atol=1e-5)
+    (few, loss, gradient), (many, loss_again, expected) = held(True), held(False)
+    assert loss == pytest.approx(loss_again) and torch.allclose(gradient, expected, atol=1e-5)
     assert few < many / 50
 
 

@@ -15,17 +15,17 @@ from fpinv.sampling import sample
 
 
 class Adjustment(Protocol):
-    """Changes the latents that an inverter is given."""
+    """Change of the latents before an inverter gets them."""
 
     def __call__(
         self, denoiser: Denoiser, z0: Tensor, condition: Condition, noise: Tensor
     ) -> Tensor:
-        """Adjusted latents for ``z0`` (B, C, H, W); ``noise`` is standard normal, same shape."""
+        """Return ``z0`` (B, C, H, W), adjusted with the help of standard normal ``noise``."""
 
 
 @dataclass(frozen=True)
 class Unadjusted:
-    """Inverts the encoding as it is."""
+    """Encoding as it is."""
 
     def __call__(
         self, denoiser: Denoiser, z0: Tensor, condition: Condition, noise: Tensor

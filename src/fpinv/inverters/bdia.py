@@ -38,7 +38,7 @@ class BDIA(TwoStep):
             raise UserError(f"gamma={self.gamma} is not possible: choose 0 < gamma <= 1")
 
     def recursion(self, schedule: Schedule, i: int) -> tuple[float, float, float]:
-        """See :class:`~fpinv.inverters.two_step.TwoStep`."""
+        """Return the recursion of :class:`~fpinv.inverters.two_step.TwoStep`."""
 
         def move(j: int) -> tuple[float, float]:
             ratio = schedule.alpha[j] / schedule.alpha[i]

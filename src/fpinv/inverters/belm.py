@@ -29,7 +29,7 @@ class BELM(TwoStep):
     """
 
     def recursion(self, schedule: Schedule, i: int) -> tuple[float, float, float]:
-        """See :class:`~fpinv.inverters.two_step.TwoStep`."""
+        """Return the recursion of :class:`~fpinv.inverters.two_step.TwoStep`."""
         alpha = schedule.alpha
         down, here, up = (schedule.sigma[j] / alpha[j] for j in (i - 1, i, i + 1))
         h, h_up = here - down, up - here

@@ -46,7 +46,7 @@ class DDIM(DDIMSampling):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), one evaluation a step.
+        """Walk the grid upwards from ``z0`` (B, C, H, W), one evaluation a step.
 
         Raises:
             UserError: label ``source`` where the clean end has no timestep.
@@ -54,7 +54,7 @@ class DDIM(DDIMSampling):
         condition, z = self.inverting(condition), z0
         lag = 0 if self.label == "target" else 1
         require_label(denoiser, 1 - lag)
-        for z in ddim_path(denoiser, z0, condition, lag=lag):  # noqa: B007 - the last one counts
+        for z in ddim_path(denoiser, z0, condition, lag=lag):  # noqa: B007 - z_N is the result
             pass
         return Inversion(z, **spent(condition, denoiser.schedule.steps))
 
@@ -62,7 +62,7 @@ class DDIM(DDIMSampling):
 def ddim_path(
     denoiser: Denoiser, z0: Tensor, condition: Condition, stop: int | None = None, lag: int = 0
 ) -> Iterator[Tensor]:
-    """The latents z_1, z_2, ... of DDIM inversion up to grid index ``stop`` (N if None).
+    """Yield the latents z_1, z_2, ... of DDIM inversion up to grid index ``stop`` (N if None).
 
     The noise of step i is read at index i - ``lag``.
     """
@@ -73,7 +73,7 @@ def ddim_path(
 
 
 def require_label(denoiser: Denoiser, i: int) -> None:
-    """Raises UserError where the network has no timestep for grid index ``i``."""
+    """Raise UserError where the network has no timestep for grid index ``i``."""
     if denoiser.schedule.timestep[i] < 0:
         raise UserError(
             "the source label needs a timestep at the clean end, which set_alpha_to_one True "

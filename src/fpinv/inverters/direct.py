@@ -40,7 +40,7 @@ class Direct(Guided):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """DDIM inversion of ``z0`` (B, C, H, W), its path kept."""
+        """Invert ``z0`` (B, C, H, W) by DDIM, and keep the path."""
         condition = self.inverting(condition)
         *path, noise = z0, *ddim_path(denoiser, z0, condition)
         cost = spent(condition, denoiser.schedule.steps)
@@ -54,7 +54,7 @@ class Direct(Guided):
         condition: Condition,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """The plain sampler, corrected in the rows that ``inversion.source`` names."""
+        """Sample by DDIM, corrected in the rows that ``inversion.source`` names."""
         schedule, path, source = denoiser.schedule, inversion.state["path"], inversion.source
         if source is None:
             source = torch.ones(len(path), dtype=torch.bool, device=path.device)

@@ -40,7 +40,7 @@ class EDICT(Guided):
 
     Arguments:
         p: Mixing weight in (0, 1].
-        leapfrog: Whether the two latents take turns in going first, as in the authors' code.
+        leapfrog: True for latents that take turns in going first, as in the authors' code.
     """
 
     p: float = 0.93
@@ -52,7 +52,7 @@ class EDICT(Guided):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks both latents upwards from ``z0`` (B, C, H, W)."""
+        """Walk both latents upwards from ``z0`` (B, C, H, W)."""
         condition, steps = self.inverting(condition), denoiser.schedule.steps
         x, y, p = z0, z0, self.p
         for i in range(1, steps + 1):
@@ -70,7 +70,7 @@ class EDICT(Guided):
         condition: Condition,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Walks both latents back down; x is the image's."""
+        """Walk both latents back down; x is the image's."""
         steps, p = denoiser.schedule.steps, self.p
 
         def step(pair: tuple[Tensor, ...], i: int) -> tuple[Tensor, ...]:
@@ -83,7 +83,7 @@ class EDICT(Guided):
         return walk_down(step, pair, steps, on_step=on_step)[0]
 
     def _order(self, i: int, steps: int) -> tuple[int, int]:
-        """Which latent goes first and which second when step i is sampled."""
+        """Return the order of the two latents, 0 being x, when step i is sampled."""
         return (1, 0) if self.leapfrog and (steps - i) % 2 else (0, 1)
 
 
@@ -95,7 +95,7 @@ def _coupled(
     end: int,
     condition: Condition,
 ) -> tuple[Tensor, Tensor]:
-    """Moves one latent, then the other, each with the noise read at its partner."""
+    """Move the two latents in turn, each with the noise read at its partner."""
     latents, label = list(pair), max(start, end)
     for k in order:
         eps = denoiser.noise(latents[1 - k], label, condition)

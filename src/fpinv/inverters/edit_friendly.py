@@ -61,7 +61,7 @@ class EditFriendly(Guided):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Noises ``z0`` (B, C, H, W) to every index and solves for the maps.
+        """Noise ``z0`` (B, C, H, W) to every index and solve for the maps.
 
         Raises:
             UserError: the clean end has no noise, so that the last map is undetermined.
@@ -87,7 +87,7 @@ class EditFriendly(Guided):
         condition: Condition,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """The stochastic sampler, fed with the stored maps."""
+        """Sample by the stochastic DDIM step, fed with the stored maps."""
         condition = self._returning(condition, inversion.source)
 
         def step(z: Tensor, i: int) -> Tensor:
@@ -97,15 +97,17 @@ class EditFriendly(Guided):
         return walk_down(step, inversion.noise, self._top(denoiser), on_step=on_step)
 
     def _returning(self, condition: Condition, source: Tensor | None) -> Condition:
-        """The condition with the inversion's guidance in the rows ``source``."""
-        own = self.inverting(condition)
-        if source is None or own is condition:
-            return own
-        mine, given = (torch.as_tensor(c.guidance, dtype=torch.float64) for c in (own, condition))
-        return replace(condition, guidance=torch.where(source.cpu(), mine, given))
+        """Return the condition with the inversion's guidance in the rows ``source``."""
+        inverting = self.inverting(condition)
+        if source is None or inverting is condition:
+            return inverting
+        back, edited = (
+            torch.as_tensor(c.guidance, dtype=torch.float64) for c in (inverting, condition)
+        )
+        return replace(condition, guidance=torch.where(source.cpu(), back, edited))
 
     def _top(self, denoiser: Denoiser) -> int:
-        """The index n that sampling starts from."""
+        """Return the index n that sampling starts from."""
         return denoiser.schedule.steps - int(self.skip * denoiser.schedule.steps)
 
     def _noised(self, denoiser: Denoiser, z0: Tensor, i: int) -> Tensor:
@@ -115,7 +117,7 @@ class EditFriendly(Guided):
     def _step(
         self, denoiser: Denoiser, z: Tensor, i: int, condition: Condition
     ) -> tuple[Tensor, float]:
-        """The mean and the spread of the stochastic step from index i."""
+        """Return the mean and the spread of the stochastic step from index i."""
         schedule = denoiser.schedule
         ratio = schedule.alpha[i] / schedule.alpha[i - 1]
         sigma = schedule.sigma[i - 1]

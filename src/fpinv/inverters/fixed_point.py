@@ -18,7 +18,7 @@ from fpinv.solvers import Acceleration, FixedPointIteration, Plain, Solution, rm
 
 @dataclass(frozen=True)
 class FixedPoint(DDIMSampling):
-    r"""Solves the implicit equation of each DDIM step by fixed-point iteration.
+    r"""Fixed-point inversion: the implicit equation of each DDIM step, solved by iteration.
 
     The :math:`z_i` whose DDIM step lands on :math:`z_{i-1}` satisfies :math:`z_i = g(z_i)` with
 
@@ -48,7 +48,7 @@ class FixedPoint(DDIMSampling):
             done and the sample leaves the batch; None for exactly K.
         start: ``previous`` starts at :math:`z_{i-1}`; ``extrapolated`` where the previous step's
             noise leads, from the second step on.
-        acceleration: How the next iterate is made.
+        acceleration: The rule that makes the next iterate.
     """
 
     iterations: int = 5
@@ -63,12 +63,12 @@ class FixedPoint(DDIMSampling):
 
     @property
     def solver(self) -> FixedPointIteration:
-        """The solver of one step's equation."""
+        """Return the solver of a step's equation."""
         return FixedPointIteration(self.iterations, self.tolerance, self.acceleration)
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
+        """Walk the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
         condition, schedule = self.inverting(condition), denoiser.schedule
 
         def solve(before: Tensor, z: Tensor, i: int) -> Solution:

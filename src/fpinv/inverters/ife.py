@@ -54,7 +54,7 @@ class IFE(DDIMSampling):
     exact update was not available.
 
     Arguments:
-        variant: See above.
+        variant: One of the variants above.
     """
 
     variant: Variant = "corrected"
@@ -66,7 +66,7 @@ class IFE(DDIMSampling):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W), one evaluation a step.
+        """Walk the grid upwards from ``z0`` (B, C, H, W), one evaluation a step.
 
         Raises:
             UserError: variant ``literal`` where the clean end has no timestep.

@@ -17,22 +17,31 @@ Solve = Callable[[Tensor, Tensor, int], Solution]
 
 
 def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equation:
-    r"""The equation :math:`x = g(x)` whose solution's DDIM step lands on ``z`` at index i - 1.
+    r"""Return the equation :math:`x = g(x)` whose solution's DDIM step lands on ``z``.
 
     .. math:: g(x) = \frac{\alpha_i}{\alpha_{i-1}} z_{i-1}
               + \Big(\sigma_i - \frac{\alpha_i}{\alpha_{i-1}} \sigma_{i-1}\Big)
               \epsilon(x, t_i)
+
+    Arguments:
+        denoiser: The network.
+        z: The latents :math:`z_{i-1}`, shape (B, C, H, W).
+        i: Grid index of the solution.
+        condition: Prompts and guidance of the inversion.
     """
 
     def g(x: Tensor, rows: Tensor | None) -> Tensor:
-        target, asked = (z, condition) if rows is None else (z[rows], condition[rows])
-        return denoiser.schedule.move(target, denoiser.noise(x, i, asked), i - 1, i)
+        below, prompts = (z, condition) if rows is None else (z[rows], condition[rows])
+        return denoiser.schedule.move(below, denoiser.noise(x, i, prompts), i - 1, i)
 
     return g
 
 
 def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -> Inversion:
-    """Solves step after step upwards from ``z0`` (B, C, H, W), its own predecessor."""
+    """Solve step after step upwards from ``z0`` (B, C, H, W), and record every solution.
+
+    The step before the first one is taken to have stood still at ``z0``.
+    """
     before, z, steps, traces = z0, z0, [], []
     for i in range(1, denoiser.schedule.steps + 1):
         solution = solve(before, z, i)

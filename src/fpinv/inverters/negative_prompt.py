@@ -34,10 +34,10 @@ class NegativePrompt(Guided):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """DDIM inversion of ``z0`` (B, C, H, W)."""
-        found = DDIM(inversion_guidance=self.inversion_guidance).invert(denoiser, z0, condition)
-        parts = {name: part for name, part in vars(condition.prompt).items() if part is not None}
-        return replace(found, state=parts)
+        """Invert ``z0`` (B, C, H, W) by DDIM, and store the prompt's embedding."""
+        ddim = DDIM(inversion_guidance=self.inversion_guidance)
+        state = {name: x for name, x in vars(condition.prompt).items() if isinstance(x, Tensor)}
+        return replace(ddim.invert(denoiser, z0, condition), state=state)
 
     @torch.no_grad()
     def sample(
@@ -47,6 +47,6 @@ class NegativePrompt(Guided):
         condition: Condition,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """The plain sampler with the stored embedding as the null prompt."""
+        """Sample by DDIM with the stored embedding as the null prompt."""
         null = Embedding(**inversion.state)
         return sample(denoiser, inversion.noise, replace(condition, null=null), on_step=on_step)

@@ -62,7 +62,7 @@ class ReNoise(DDIMSampling):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walks the grid upwards from ``z0`` (B, C, H, W)."""
+        """Walk the grid upwards from ``z0`` (B, C, H, W)."""
         condition, schedule = self.inverting(condition), denoiser.schedule
 
         def solve(before: Tensor, z: Tensor, i: int) -> Solution:
@@ -85,7 +85,10 @@ def _renoise(
     weights: Sequence[float],
     whiten: Callable[[Tensor], Tensor] = lambda eps: eps,
 ) -> Solution:
-    """The step from ``z`` to index i; what is averaged later is whitened for its own iterate."""
+    """Renoise the step from ``z`` to index i.
+
+    Noises that take part in the average are whitened for the iterate that they make, too.
+    """
     move, x, average, begun = denoiser.schedule.move, z, torch.zeros_like(z), False
     for weight in weights:
         eps = denoiser.noise(x, i, condition)

@@ -15,15 +15,15 @@ from fpinv.schedule import Schedule
 
 
 class TwoStep(Guided, ABC):
-    """Both ways of a method that is given by its recursion."""
+    """Inversion and sampling by a two-step recursion."""
 
     @abstractmethod
     def recursion(self, schedule: Schedule, i: int) -> tuple[float, float, float]:
-        r"""``(p, q, r)`` of :math:`z_{i-1} = p z_{i+1} + q z_i + r \epsilon(z_i, t_i)`."""
+        r"""Return ``(p, q, r)`` of :math:`z_{i-1} = p z_{i+1} + q z_i + r \epsilon(z_i, t_i)`."""
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        r"""Solves the recursion for :math:`z_{i+1}` upwards from ``z0`` (B, C, H, W).
+        r"""Solve the recursion for :math:`z_{i+1}` upwards from ``z0`` (B, C, H, W).
 
         One evaluation a step; the first step is DDIM inversion's.
         """
@@ -42,7 +42,7 @@ class TwoStep(Guided, ABC):
         condition: Condition,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        r"""Runs the recursion down from the pair :math:`(z_N, z_{N-1})`."""
+        r"""Run the recursion down from the pair :math:`(z_N, z_{N-1})`."""
         schedule, recent = denoiser.schedule, deque[Tensor](maxlen=2)
 
         def step(z: Tensor, i: int) -> Tensor:

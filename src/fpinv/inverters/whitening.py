@@ -58,7 +58,7 @@ class Whitening:
     def at(
         self, denoiser: Denoiser, z0: Tensor, i: int, condition: Condition
     ) -> Callable[[Tensor], Tensor]:
-        """The whitening of noises predicted at index i, for the images ``z0``; one evaluation."""
+        """Return the whitening of noises that are predicted at index i; it takes an evaluation."""
         draw = torch.randn(z0.shape[1:], generator=generator(self.seed, "whitening")).to(z0)
         reference = denoiser.noise(denoiser.schedule.noised(z0, draw, i), i, condition)
         shifts = generator(self.seed, "whitening", str(i))
@@ -81,13 +81,13 @@ def _slope(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _divergence(x: Tensor, reference: Tensor) -> Tensor:
-    """Summed over samples, channels and patches, so that a sample's slope is its own."""
+    """Return the divergence summed over samples, so that each has the slope of it alone."""
     (mean, var), (mean_r, var_r) = _patches(x), _patches(reference)
     return ((var_r / var).log() + (var - FLOOR + (mean - mean_r) ** 2) / var_r - 1).abs().sum()
 
 
 def _patches(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel in each patch."""
+    """Return mean and variance of each channel in each patch."""
     patches = x.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).flatten(4)
     return patches.mean(-1), patches.var(-1) + FLOOR
 
