@@ -168,10 +168,10 @@ def _counterpart(job: PlannedJob, name: str, candidates: Sequence[PlannedJob]) -
     Raises:
         HydraException: there is none.
     """
-    values = [candidate.values for candidate in candidates]
-    varied = {key for one in values for key in one if len({v.get(key) for v in values}) > 1}
-    varied.discard("hydra.sweep.subdir")
-    for candidate in candidates:
-        if all(candidate.values.get(key) == job.values.get(key) for key in varied):
+    settings = [candidate.values for candidate in candidates]
+    keys = {key for values in settings for key in values if key != "hydra.sweep.subdir"}
+    varied = [key for key in keys if len({values.get(key) for values in settings}) > 1]
+    for candidate, values in zip(candidates, settings, strict=True):
+        if all(values.get(key) == job.values.get(key) for key in varied):
             return candidate
     raise HydraException(f"{job.folder} needs a job of the sweep {name}, which has none like it")
