@@ -106,7 +106,7 @@ class NAOCentroid(NormAware):
 
     Sought together are c in the span of the seeds, K numbers, and two numbers for each inner
     point of the K paths, each in the plane of its ends. In the span, because all depends on
-    |c| and on the angles to the seeds alone (see :class:`~fpinv.seeds.cost.PathCost`): its
+    ``|c|`` and on the angles to the seeds alone (see :class:`~fpinv.seeds.cost.PathCost`): its
     reflection leaves the sum as it is, so a minimum there is stationary in all of
     :math:`\mathbb R^d`; and of a c within a right angle of every seed, as any sensible centroid
     is, the projection to the span, restored to its norm, is closer in angle to each.

@@ -63,7 +63,9 @@ class Interpolation(JudgedTask):
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
-    Arguments: those of :class:`~fpinv.tasks.class_judge.JudgedTask`, and
+    It also has the arguments of :class:`~fpinv.tasks.class_judge.JudgedTask`.
+
+    Arguments:
         mode: ``path`` or ``centroid``.
         path: The path between two seeds.
         centroid: The centroid of a set of seeds.

@@ -79,7 +79,9 @@ class RareConcept(JudgedTask):
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
-    Arguments: those of :class:`~fpinv.tasks.class_judge.JudgedTask`, and
+    It also has the arguments of :class:`~fpinv.tasks.class_judge.JudgedTask`.
+
+    Arguments:
         centroid: The centroid of K references' seeds; None starts from random seeds, and nothing
             is inverted.
         seedselect: The optimisation of the seeds; None leaves them as they are.
