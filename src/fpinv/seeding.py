@@ -18,6 +18,6 @@ def generator(seed: int, *purpose: str) -> torch.Generator:
 def normal(
     shape: Sequence[int], seed: int, ids: Sequence[str], purpose: str, device: torch.device | str
 ) -> Tensor:
-    """Return standard normal latents (len(ids), *shape), float32, one generator an id."""
+    """Return standard normal latents ``(len(ids), *shape)``, float32, one generator an id."""
     latents = [torch.randn(tuple(shape), generator=generator(seed, i, purpose)) for i in ids]
     return torch.stack(latents).to(device)
