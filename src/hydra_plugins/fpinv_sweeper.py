@@ -62,8 +62,9 @@ class PlannedJob:
 
     @property
     def values(self) -> dict[str, str]:
-        """Return the value of each key."""
-        return dict(override.split("=", 1) for override in self.overrides)
+        """Return the value of each key, but for the one that names the folder."""
+        values = dict(override.split("=", 1) for override in self.overrides)
+        return {key: value for key, value in values.items() if key != "hydra.sweep.subdir"}
 
 
 class SweepsSweeper(BasicSweeper):
@@ -168,10 +169,10 @@ def _counterpart(job: PlannedJob, name: str, candidates: Sequence[PlannedJob]) -
     Raises:
         HydraException: there is none.
     """
-    settings = [candidate.values for candidate in candidates]
-    keys = {key for values in settings for key in values if key != "hydra.sweep.subdir"}
-    varied = [key for key in keys if len({values.get(key) for values in settings}) > 1]
-    for candidate, values in zip(candidates, settings, strict=True):
-        if all(values.get(key) == job.values.get(key) for key in varied):
+    from fpinv.run.sweep import varied
+
+    keys = varied([candidate.values for candidate in candidates])
+    for candidate in candidates:
+        if all(candidate.values.get(key) == job.values.get(key) for key in keys):
             return candidate
     raise HydraException(f"{job.folder} needs a job of the sweep {name}, which has none like it")

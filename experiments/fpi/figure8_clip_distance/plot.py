@@ -59,7 +59,8 @@ def make(jobs: Sequence[Job]) -> Results:
     Raises:
         UserError: the jobs have no metric in common for an axis.
     """
-    x, y, keys = metric(DISTANCE, jobs), metric(FIT, jobs), varied(jobs)
+    x, y = metric(DISTANCE, jobs), metric(FIT, jobs)
+    keys = varied([job.overrides for job in jobs])
     figure = "![Fit to the prompt against distance to the original](clip_distance.png)"
     table = block(
         figure, jobs, (Column("n", ("n",), 0), DISTANCE, FIT), lambda job: name(job, keys)

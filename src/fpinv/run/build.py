@@ -145,7 +145,8 @@ SCALES = ("smoke", "default", "paper", "full")
 def by_scale(*sizes: Any, _root_: DictConfig) -> Any:  # noqa: ANN401
     """Return the size that stands for the configuration's scale, in the order of :data:`SCALES`.
 
-    Without a fourth size, ``full`` has that of ``default``.
+    Configurations write ``${by_scale:smoke,default,paper}``, or add a fourth size. Without a
+    fourth size, ``full`` has that of ``default``.
 
     Raises:
         ValueError: there are not three or four.
@@ -154,9 +155,5 @@ def by_scale(*sizes: Any, _root_: DictConfig) -> Any:  # noqa: ANN401
     return dict(zip(SCALES, complete, strict=True))[_root_.scale]
 
 
-def register_scales() -> None:
-    """Let configurations say ``${by_scale:smoke,default,paper}``, and a fourth size, ``full``."""
-    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
-
-
-register_scales()  # here, because whatever reads a configuration builds something of it
+# Registered here, because whatever reads a configuration builds something of it.
+OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)

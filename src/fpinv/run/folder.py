@@ -63,19 +63,16 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rank = 0
-        self.rows: list[dict[str, Any]] = []
         path.mkdir(parents=True, exist_ok=True)
-        self._repair()
+        self.rows = _read(self.lines) if self.lines.exists() else []
+        self.merge()
+        self.rows = self.finished
+        self._rewrite()
 
     @property
     def lines(self) -> Path:
         """The file of one line per example."""
         return self.path / (f"metrics.rank{self.rank}.jsonl" if self.rank else LINES_FILE)
-
-    def _rank_files(self) -> list[Path]:
-        """Return the files of other processes, by rank."""
-        files = self.path.glob("metrics.rank*.jsonl")
-        return sorted(files, key=lambda file: (len(file.name), file.name))
 
     @property
     def finished(self) -> list[dict[str, Any]]:
@@ -92,15 +89,11 @@ class RunFolder:
         """The metrics that any line has, in order."""
         return list(dict.fromkeys(name for row in self.rows for name in metrics_of(row)))
 
-    def _repair(self) -> None:
-        self.rows = _read(self.lines) if self.lines.exists() else []
-        self.merge()
-        self.rows = self.finished
-        self._rewrite()
-
     def merge(self) -> list[dict[str, Any]]:
         """Take over the lines of other processes; return those that are new."""
-        files, ids = self._rank_files(), {row["id"] for row in self.rows}
+        ids = {row["id"] for row in self.rows}
+        unordered = self.path.glob("metrics.rank*.jsonl")
+        files = sorted(unordered, key=lambda file: (len(file.name), file.name))  # by rank
         self.rows = _newest([*self.rows, *(row for file in files for row in _read(file))])
         if files:
             self._rewrite()  # before the files go, so that a kill here costs nothing

@@ -8,7 +8,7 @@ import random
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,10 @@ from fpinv.errors import UserError
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
 from fpinv.run.folder import RunFolder, holds_run, is_interval, write
-from fpinv.run.messages import MENDABLE, explain
-from fpinv.run.processes import ErrorElsewhere, ranks
+from fpinv.run.messages import MENDABLE, ErrorElsewhere, explain
+from fpinv.run.processes import ranks
 from fpinv.run.resume import SCIENCE, Choices, has_same_config, load_resumed, save_config
-from fpinv.run.tracking import Identity, Tracker, Tracking, track
+from fpinv.run.tracking import Identity, Tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.task import Grouping, Pooling, Settings, whole_number
 
@@ -91,17 +91,6 @@ class Run:
     choices: Choices
     path: Path
     label: str = ""
-    tracking: Tracking = field(init=False)
-    settings: Settings = field(init=False)
-    dataset: Dataset = field(init=False)
-    inverter: Inverter = field(init=False)
-    task: Task = field(init=False)
-    model: Model = field(init=False)
-    total: int = field(init=False)
-    folder: RunFolder = field(init=False)
-    header: Mapping[str, Any] = field(init=False)
-    resumed: bool = field(init=False)
-    tracker: Tracker = field(init=False)
 
     def execute(self) -> int:
         """Do all of the run; return 1 if examples failed, else 0."""
@@ -136,18 +125,20 @@ class Run:
 
     def build_components(self) -> None:
         """Build what is quick to refuse before the model."""
-        _check_counts(self.config)
-        self.tracking = build(self.config, "tracking")
+        for key, at_least in (("images", 0), ("limit", 1)):
+            if self.config[key] is not None:
+                whole_number(key, self.config[key], at_least)
+        self.tracking: Tracking = build(self.config, "tracking")
         if not ranks().leads:
             self.tracking = replace(self.tracking, mode="disabled")
         self.settings = Settings(**{key.name: self.config[key.name] for key in fields(Settings)})
-        self.dataset = build(self.config, "dataset")
-        self.inverter = build(self.config, "inverter")
-        self.task = build(self.config, "task")
+        self.dataset: Dataset = build(self.config, "dataset")
+        self.inverter: Inverter = build(self.config, "inverter")
+        self.task: Task = build(self.config, "task")
         if isinstance(self.task, Grouping):
             self.dataset = self.task.group(self.dataset, self.settings.seed)
         _seed_everything(self.settings.seed)
-        self.model = build(self.config, "model")
+        self.model: Model = build(self.config, "model")
 
     def open_folder(self) -> RunFolder:
         """Write the configuration into the run folder, and return its records."""
@@ -289,13 +280,6 @@ def _write_status(path: Path, code: int, message: str | None) -> None:
     if ranks().leads:
         status = {"exit_code": code, "message": message, "said": terminal.speaks()}
         write(path / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
-
-
-def _check_counts(config: DictConfig) -> None:
-    if config.images is not None:
-        whole_number("images", config.images, at_least=0)
-    if config.limit is not None:
-        whole_number("limit", config.limit, at_least=1)
 
 
 def _seed_everything(seed: int) -> None:

@@ -36,6 +36,10 @@ LAUNCHERS = {
 """Hydra's launchers of jobs elsewhere, by the package that has them."""
 
 
+class ErrorElsewhere(Exception):
+    """An error of another process that shares the run, in words."""
+
+
 @singledispatch
 def explain(error: BaseException) -> str:
     """Return one line about an error."""
@@ -44,7 +48,7 @@ def explain(error: BaseException) -> str:
 
 
 @explain.register
-def explain_user_error(error: UserError) -> str:
+def explain_in_words(error: UserError | ErrorElsewhere) -> str:
     """Return the message, which is a line for people already."""
     return " ".join(str(error).split())
 

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn, TypeVar
 
 from fpinv.errors import UserError
-from fpinv.run.messages import MENDABLE, explain
+from fpinv.run.messages import MENDABLE, ErrorElsewhere, explain
 
 ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 PATIENCE = timedelta(days=7)  # to wait for a slower process; one that has ended is noticed at once
@@ -35,16 +35,6 @@ class LostProcess(SystemExit):
             "error: another process of this run has ended; its records are kept: go on with "
             "resume=<folder>"
         )
-
-
-class ErrorElsewhere(Exception):
-    """An error of another process of the run, in words."""
-
-
-@explain.register
-def explain_error_elsewhere(error: ErrorElsewhere) -> str:
-    """Return the message, which names the other process and its error."""
-    return str(error)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ def write_results(config: DictConfig, exit_code: int) -> int:
     name = config.hydra.runtime.choices.get("experiment")
     if not name or exit_code > FAILED:
         return exit_code
-    experiment = load(folder_of(_repository(config) / "experiments", name))
+    sources = config.hydra.runtime.config_sources
+    conf = Path(next(source.path for source in sources if source.provider == "main"))
+    experiment = load(folder_of(conf.parent / "experiments", name))
     if experiment is None:
         return exit_code
     folder = Path(config.hydra.sweep.dir)
@@ -40,9 +42,3 @@ def write_results(config: DictConfig, exit_code: int) -> int:
         return exit_code or MISUSED
     print((folder / "results" / TEXT).resolve())
     return exit_code
-
-
-def _repository(config: DictConfig) -> Path:
-    """Return the folder that holds conf/, the configuration's main source."""
-    sources = config.hydra.runtime.config_sources
-    return Path(next(source.path for source in sources if source.provider == "main")).parent

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -22,15 +22,6 @@ from fpinv.run.results import write_results
 from fpinv.run.terminal import HEADLINES, interval, show
 
 COUNTS = ("n", "failed", "total")
-
-
-class Overridden(Protocol):
-    """Whatever was run with overrides."""
-
-    @property
-    def overrides(self) -> Mapping[str, str]:
-        """Value by key."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,8 @@ def gather(folder: Path) -> int:
     jobs = read_jobs(folder)
     for job in jobs:
         if job.failure:
-            print(f"error: {_label(job)}: {job.failure}", file=sys.stderr)
+            overrides = ", ".join(f"{key}={value}" for key, value in job.overrides.items())
+            print(f"error: job {job.number} ({overrides}): {job.failure}", file=sys.stderr)
     write_csv(folder / "sweep.csv", jobs)
     show(sweep_table(f"{len(jobs)} jobs", jobs))
     print(folder.resolve())
@@ -144,11 +136,6 @@ def _failure(status: Mapping[str, Any], summary: Mapping[str, Any]) -> str | Non
     return status["message"] or f"{summary['failed']} of {summary['total']} examples failed"
 
 
-def _label(job: JobResult) -> str:
-    overrides = ", ".join(f"{key}={value}" for key, value in job.overrides.items())
-    return f"job {job.number} ({overrides})"
-
-
 def _read(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
@@ -159,18 +146,15 @@ def _metrics(jobs: Sequence[JobResult]) -> list[str]:
     return list(dict.fromkeys(name for name, value in entries if is_interval(value)))
 
 
-def _keys(jobs: Sequence[Overridden]) -> list[str]:
-    return list(dict.fromkeys(key for job in jobs for key in job.overrides))
-
-
-def varied(jobs: Sequence[Overridden]) -> list[str]:
-    """Return the overrides in which the jobs differ."""
-    return [key for key in _keys(jobs) if len({job.overrides.get(key) for job in jobs}) > 1]
+def varied(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the keys in which the overrides of jobs differ, in order."""
+    keys = dict.fromkeys(key for overrides in settings for key in overrides)
+    return [key for key in keys if len({overrides.get(key) for overrides in settings}) > 1]
 
 
 def sweep_table(title: str, jobs: Sequence[JobResult]) -> Table:
     """Return a row per job: the overrides in which the jobs differ, and the headline metrics."""
-    keys = varied(jobs)
+    keys = varied([job.overrides for job in jobs])
     present = _metrics(jobs)
     metrics = [name for name in HEADLINES if name in present] or present[: len(HEADLINES)]
     table = Table("job", *keys, *metrics, title=title, title_justify="left")
@@ -185,7 +169,8 @@ def write_csv(path: Path, jobs: Sequence[JobResult]) -> None:
     """Write a row per job: overrides, exit code, counts, each metric with its interval."""
     metrics = _metrics(jobs)
     ends = [name for metric in metrics for name in (metric, f"{metric}_ci95")]
-    header = ["job", *_keys(jobs), "exit_code", *COUNTS, *ends]
+    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
+    header = ["job", *keys, "exit_code", *COUNTS, *ends]
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, header, restval="")
         writer.writeheader()

@@ -89,7 +89,7 @@ def picture_columns(jobs: Sequence[JobResult]) -> list[PictureColumn]:
 
 def _titles(jobs: Sequence[JobResult]) -> Iterator[str]:
     """Yield for each job the overrides in which it differs from the others, a line each."""
-    keys = varied(jobs)
+    keys = varied([job.overrides for job in jobs])
     for job in jobs:
         settings = [(k.rpartition(".")[2], job.overrides[k]) for k in keys if k in job.overrides]
         yield "\n".join(f"{key} {value}" for key, value in settings) or f"job {job.number}"

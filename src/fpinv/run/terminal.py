@@ -10,34 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich import box
+from rich import box, progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from fpinv.run.folder import read_json
 
 HEADLINES = (
-    "psnr",
-    "gap",
-    "latent_psnr",
-    "edit_accuracy",
-    "truth_psnr",
-    "background_psnr",
-    "accuracy",
-    "accuracy_few",
-    "fid",
-    "nfe_calls",
-    "seconds_per_image",
-    "seconds_init",
-    "seconds_opt",
+    *("psnr", "gap", "latent_psnr"),  # of reconstructions
+    *("edit_accuracy", "truth_psnr", "background_psnr"),  # of edits
+    *("accuracy", "accuracy_few", "fid"),  # of generated images of a class
+    *("nfe_calls", "seconds_per_image", "seconds_init", "seconds_opt"),
 )
 """Metrics that a table over several runs shows; the files hold all."""
 
@@ -46,20 +29,20 @@ NAMED_FAILURES = 5  # failed examples that the terminal names; metrics.jsonl has
 SPEAKER = "FPINV_TERMINAL"  # variable with the number of the process that speaks
 
 COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeRemainingColumn(compact=True),
-    TextColumn("left"),
-    TextColumn("{task.fields[mean]}"),
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(),
+    progress.MofNCompleteColumn(),
+    progress.TimeRemainingColumn(compact=True),
+    progress.TextColumn("left"),
+    progress.TextColumn("{task.fields[mean]}"),
 )
 
 
 class Bar:
     """A progress bar with the running mean of the first headline metric."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
+    def __init__(self, display: progress.Progress, task: progress.TaskID) -> None:
+        self._display = display
         self._task = task
         self._values: dict[str, list[float]] = {}
 
@@ -68,7 +51,7 @@ class Bar:
         for name in HEADLINES:
             if (value := metrics.get(name)) is not None:
                 self._values.setdefault(name, []).append(value)
-        self._progress.update(self._task, advance=1, mean=self._mean())
+        self._display.update(self._task, advance=1, mean=self._mean())
 
     def _mean(self) -> str:
         name = next((name for name in HEADLINES if name in self._values), None)
@@ -100,11 +83,10 @@ def progress_bar(
     """
     console = Console(stderr=True)
     quiet = not (console.is_terminal and speaks())
-    columns = Progress(
+    with progress.Progress(
         *COLUMNS, console=console, transient=True, disable=quiet, refresh_per_second=2
-    )
-    with columns as progress:
-        bar = Bar(progress, progress.add_task(title, total=total, mean=""))
+    ) as display:
+        bar = Bar(display, display.add_task(title, total=total, mean=""))
         for metrics in earlier_rows:
             bar.advance(metrics)
         yield bar

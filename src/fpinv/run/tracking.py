@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpinv.errors import UserError
+from fpinv.metrics.intervals import mean_ci95
 from fpinv.run.folder import RunFolder, is_interval, write
 from fpinv.tasks.record import metrics_of
 
@@ -127,7 +128,8 @@ class Tracker:
         self._attempt(lambda run: [run.log(point) for point in _steps(folder.rows)])
         if self._settings.images:
             self._attempt(lambda run: run.log(_pictures(folder, self._settings.images)))
-        self._attempt(lambda run: run.summary.update(_scalars(summary) | means))
+        scalars = {k: v for k, v in summary.items() if isinstance(v, (str, int, float))}
+        self._attempt(lambda run: run.summary.update(scalars | means))
 
     def close(self, exit_code: int) -> None:
         """Finish the W&B run; without this the next job of a sweep would continue it."""
@@ -268,13 +270,8 @@ def _steps(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
             series.setdefault(name, []).append(values)
     for i in range(max((len(v) for lists in series.values() for v in lists), default=0)):
         at_step = {n: [v[i] for v in lists if i < len(v)] for n, lists in series.items()}
-        means = {f"step/{n}": _mean(values) for n, values in at_step.items()}
-        yield {"step/index": i + 1, **{n: v for n, v in means.items() if v is not None}}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    numbers = [value for value in values if value is not None]
-    return sum(numbers) / len(numbers) if numbers else None
+        means = {f"step/{n}": mean_ci95(values) for n, values in at_step.items()}
+        yield {"step/index": i + 1, **{n: v["mean"] for n, v in means.items() if v}}
 
 
 def _pictures(folder: RunFolder, limit: int) -> dict[str, Any]:
@@ -290,10 +287,6 @@ def _pictures(folder: RunFolder, limit: int) -> dict[str, Any]:
         pictures = [wandb.Image(files[name]) if name in files else None for name in names]
         table.add_data(row["id"], row["prompt"], *pictures, *(row.get(name) for name in metrics))
     return {PICTURES: table} if rows else {}
-
-
-def _scalars(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in summary.items() if isinstance(v, (str, int, float))}
 
 
 def _first_line(error: Exception) -> str:

@@ -68,7 +68,7 @@ class Section:
     @property
     def keys(self) -> list[str]:
         """Return the overrides in which the jobs differ."""
-        return varied(self.jobs)
+        return varied([job.overrides for job in self.jobs])
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -134,7 +134,7 @@ def _results(folder: Path, experiment: Path) -> Path:
 
 def overview(jobs: Sequence[Job]) -> Results:
     """Return the results of jobs without a script: varied settings and headline metrics."""
-    keys = varied(jobs)
+    keys = varied([job.overrides for job in jobs])
     measured = {k for job in jobs for k, value in job.summary.items() if is_interval(value)}
     metrics = [name for name in HEADLINES if name in measured] or sorted(measured)
     rows = [
