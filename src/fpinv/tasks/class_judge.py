@@ -20,55 +20,10 @@ from fpinv.metrics.frechet import Choice, Features, diversity, features_of, fid
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.models.model import Model
 from fpinv.tasks.loading import require_inversions
-from fpinv.tasks.seed_pipeline import Prompting, SeedPipeline, require_prompting
+from fpinv.tasks.seed_pipeline import Prompting, SeedPipeline
 from fpinv.tasks.task import Settings, whole_number
 
 ACCURACIES = ("accuracy", *(f"accuracy_{name}" for name in BINS))
-
-
-@dataclass(frozen=True)
-class ClassJudge:
-    """A pre-trained classifier and the features of the Frechet distance.
-
-    Arguments:
-        classifier: A classifier of images.
-        features: The features of the Frechet distance and the diversity.
-    """
-
-    classifier: Classifier
-    features: Features
-
-    def accuracy(self, images: Tensor, category: Category) -> dict[str, float | None]:
-        """Return the share of images that show the class, over all and in the bin of the class.
-
-        It is None where the classifier does not know the class, and for all other bins.
-        """
-        classes = list(self.classifier.classes)
-        if category.id not in classes:
-            return dict.fromkeys(ACCURACIES)
-        right = self.classifier.classify(images) == classes.index(category.id)
-        share = right.double().mean().item()
-        bins = {f"accuracy_{name}": share if name == category.bin else None for name in BINS}
-        return {"accuracy": share, **bins}
-
-    def arrays(self, generated: Tensor, real: Tensor, category: Category) -> dict[str, Tensor]:
-        """Return the arrays of one example that :meth:`pool` needs."""
-        # Arrays hold numbers alone: the class is told from others by 56 bits of a digest.
-        digest = sha256(category.id.encode()).digest()
-        return {
-            "generated": self.features(generated),
-            "real": self.features(real),
-            "class": torch.tensor(int.from_bytes(digest[:7], "big")),
-        }
-
-    def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Return the Frechet distance over all examples, and the diversity within classes."""
-        classes: dict[int, list[Tensor]] = defaultdict(list)
-        for example in arrays:
-            classes[int(example["class"])].append(example["generated"])
-        spreads = [diversity(torch.cat(features)) for features in classes.values()]
-        distance = fid([e["real"] for e in arrays], [e["generated"] for e in arrays])
-        return {"fid": distance, "diversity": mean_ci95(spreads), "features": self.features.name}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,18 +56,45 @@ class JudgedTask:
     def __post_init__(self) -> None:
         require_inversions(self.inversions)
         whole_number("task.real", self.real, at_least=0)
-        require_prompting(self.prompting)
-        self.judge  # noqa: B018 - refuses unknown features now rather than mid-run
+        self.extractor  # noqa: B018 - refuses unknown features now rather than mid-run
 
     @cached_property
-    def judge(self) -> ClassJudge:
-        """The classifier with the chosen features."""
-        return ClassJudge(self.classifier, features_of(self.features, self.classifier))
+    def extractor(self) -> Features:
+        """The features of the Frechet distance and the diversity."""
+        return features_of(self.features, self.classifier)
 
     def pipeline(self, model: Model, inverter: Inverter, settings: Settings) -> SeedPipeline:
         """Return the way from images to seeds and back, with the task's adjustment and prompts."""
         return SeedPipeline(model, inverter, self.adjustment, self.prompting, settings)
 
+    def accuracy(self, images: Tensor, category: Category) -> dict[str, float | None]:
+        """Return the share of images that show the class, over all and in the bin of the class.
+
+        It is None where the classifier does not know the class, and for all other bins.
+        """
+        classes = list(self.classifier.classes)
+        if category.id not in classes:
+            return dict.fromkeys(ACCURACIES)
+        right = self.classifier.classify(images) == classes.index(category.id)
+        share = right.double().mean().item()
+        bins = {f"accuracy_{name}": share if name == category.bin else None for name in BINS}
+        return {"accuracy": share, **bins}
+
+    def arrays(self, generated: Tensor, real: Tensor, category: Category) -> dict[str, Tensor]:
+        """Return the arrays of one example that :meth:`pool` needs."""
+        # Arrays hold numbers alone: the class is told from others by 56 bits of a digest.
+        digest = sha256(category.id.encode()).digest()
+        return {
+            "generated": self.extractor(generated),
+            "real": self.extractor(real),
+            "class": torch.tensor(int.from_bytes(digest[:7], "big")),
+        }
+
     def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Return the measures over all examples (:meth:`ClassJudge.pool`)."""
-        return self.judge.pool(arrays)
+        """Return the Frechet distance over all examples, and the diversity within classes."""
+        classes: dict[int, list[Tensor]] = defaultdict(list)
+        for example in arrays:
+            classes[int(example["class"])].append(example["generated"])
+        spreads = [diversity(torch.cat(features)) for features in classes.values()]
+        distance = fid([e["real"] for e in arrays], [e["generated"] for e in arrays])
+        return {"fid": distance, "diversity": mean_ci95(spreads), "features": self.extractor.name}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -13,7 +12,6 @@ from fpinv.images import to_pil
 from fpinv.metrics import pixels
 from fpinv.metrics.clip import CLIP, directional_similarity, similarity
 from fpinv.metrics.edit_accuracy import AttributeReader, accuracy
-from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.reporting.grid import strip
 from fpinv.tasks.edit_cases import EditedBatch
 from fpinv.tasks.loading import Column
@@ -64,47 +62,28 @@ def _where_available(
     return column
 
 
-@dataclass(frozen=True)
-class Readings:
-    """Metrics of edits by learned networks.
+def similarities(clip: CLIP | None, batch: EditedBatch) -> dict[str, Column]:
+    """Return the fit of edits to their prompts by a CLIP; nothing without one."""
+    if clip is None:
+        return {}
+    edits, originals = batch.edits, batch.originals
+    sources = [case.example.prompt for case in batch.cases]
+    targets = [case.case.edit.prompt for case in batch.cases]
+    direction = directional_similarity(clip, edits, originals, targets, sources)
+    return {clip.name: similarity(clip, edits, targets), f"{clip.name}_direction": direction}
 
-    Arguments:
-        similarity: A CLIP for the fit of edits to their prompts.
-        distances: Distances of edits to their originals.
-        reader: Reads attributes off scenes.
-    """
 
-    similarity: CLIP | None
-    distances: Sequence[PerceptualMetric]
-    reader: AttributeReader | None
-
-    def __call__(self, batch: EditedBatch) -> dict[str, Column]:
-        """Return the values of each metric."""
-        distances: dict[str, Column] = {
-            distance.name: distance(batch.edits, batch.originals) for distance in self.distances
-        }
-        return distances | self._similarities(batch) | self._accuracies(batch)
-
-    def _similarities(self, batch: EditedBatch) -> dict[str, Column]:
-        if (clip := self.similarity) is None:
-            return {}
-        edits, originals = batch.edits, batch.originals
-        sources = [case.example.prompt for case in batch.cases]
-        targets = [case.case.edit.prompt for case in batch.cases]
-        direction = directional_similarity(clip, edits, originals, targets, sources)
-        return {clip.name: similarity(clip, edits, targets), f"{clip.name}_direction": direction}
-
-    def _accuracies(self, batch: EditedBatch) -> dict[str, Column]:
-        """Return the share of edited and of unedited attributes that are right, where known."""
-        edited: list[float | None] = [None] * len(batch.cases)
-        unedited = list(edited)
-        rows = [k for k, case in enumerate(batch.cases) if case.case.attributes]
-        if self.reader and rows:
-            for k, read in zip(rows, self.reader(batch.edits[rows]), strict=True):
-                case = batch.cases[k]
-                score = accuracy(read, case.example.attributes, case.case.attributes or {})
-                edited[k], unedited[k] = score.edit, score.preserved
-        return {"edit_accuracy": edited, "kept_accuracy": unedited}
+def accuracies(reader: AttributeReader | None, batch: EditedBatch) -> dict[str, Column]:
+    """Return the share of edited and of unedited attributes that are right, where known."""
+    edited: list[float | None] = [None] * len(batch.cases)
+    unedited = list(edited)
+    rows = [k for k, case in enumerate(batch.cases) if case.case.attributes]
+    if reader and rows:
+        for k, read in zip(rows, reader(batch.edits[rows]), strict=True):
+            case = batch.cases[k]
+            score = accuracy(read, case.example.attributes, case.case.attributes or {})
+            edited[k], unedited[k] = score.edit, score.preserved
+    return {"edit_accuracy": edited, "kept_accuracy": unedited}
 
 
 def pictures(batch: EditedBatch, k: int) -> dict[str, Image.Image]:

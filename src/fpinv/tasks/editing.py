@@ -21,7 +21,7 @@ from fpinv.metrics.edit_accuracy import AttributeReader
 from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.seeding import normal
 from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source
-from fpinv.tasks.edit_measures import Readings, comparisons, cost, pictures
+from fpinv.tasks.edit_measures import accuracies, comparisons, cost, pictures, similarities
 from fpinv.tasks.loading import (
     by_example,
     decoding,
@@ -31,7 +31,7 @@ from fpinv.tasks.loading import (
 )
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import each, run_stages
-from fpinv.tasks.task import Settings
+from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
 
@@ -63,16 +63,9 @@ class Editing:
 
     metrics: ClassVar[tuple[str, ...]] = (
         "reconstruction_psnr",
-        "background_psnr",
-        "background_ssim",
-        "background_mse",
-        "truth_psnr",
-        "edit_accuracy",
-        "kept_accuracy",
-        "nfe_calls",
-        "nfe_rows",
-        "seconds_per_image",
-        "stored_numbers",
+        *("background_psnr", "background_ssim", "background_mse", "truth_psnr"),
+        *("edit_accuracy", "kept_accuracy"),
+        *COSTS,
     )
 
     adjustment: Adjustment = field(default_factory=Unadjusted)
@@ -216,14 +209,17 @@ class _EditingRun:
 
     def _records(self, batch: EditedBatch) -> Iterator[Record | UserError]:
         task = self.task
-        distances = [d for d in (task.perceptual, task.structure) if d is not None]
-        readings = Readings(task.similarity, distances, task.reader)
-        metrics = cost(batch) | comparisons(batch) | readings(batch)
-        columns = by_example(metrics, len(batch.cases))
+        distances = [distance for distance in (task.perceptual, task.structure) if distance]
+        columns = {
+            **cost(batch),
+            **comparisons(batch),
+            **{distance.name: distance(batch.edits, batch.originals) for distance in distances},
+            **similarities(task.similarity, batch),
+            **accuracies(task.reader, batch),
+        }
         sound = batch.edits.flatten(1).isfinite().all(1).tolist()
-        for k in range(len(batch.cases)):
-            values = {name: column[k] for name, column in columns.items()}
-            yield _record(batch, k, values) if sound[k] else diverged(self.model)
+        for k, metrics in enumerate(by_example(columns, len(batch.cases))):
+            yield _record(batch, k, metrics) if sound[k] else diverged(self.model)
 
 
 def _require_edit(example: Example) -> Example:
@@ -237,14 +233,14 @@ def _require_edit(example: Example) -> Example:
     return example
 
 
-def _record(batch: EditedBatch, k: int, values: Mapping[str, float | None]) -> Record:
+def _record(batch: EditedBatch, k: int, metrics: Mapping[str, float | None]) -> Record:
     case = batch.cases[k]
     kind = case.example.attributes.get("change")
     texts = {"target": case.case.edit.prompt} | ({} if kind is None else {"change": kind})
     return Record(
         case.example.id,
         case.example.prompt,
-        values,
+        metrics,
         images=pictures(batch, k),
         inversion=batch.sources[k].inversion,
         image=case.case.image,

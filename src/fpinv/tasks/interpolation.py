@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from PIL import Image
@@ -27,6 +27,7 @@ from fpinv.tasks.record import Record
 from fpinv.tasks.seed_pipeline import GroupSeeds, SeedPipeline, require_seed
 from fpinv.tasks.stages import each, run_stages
 from fpinv.tasks.task import Settings, whole_number
+from fpinv.tasks.timing import Stopwatch
 
 Mode = Literal["path", "centroid"]
 
@@ -78,12 +79,8 @@ class Interpolation(JudgedTask):
 
     metrics: ClassVar[tuple[str, ...]] = (
         *ACCURACIES,
-        "norm_ratio",
-        "residual",
-        "nfe_calls",
-        "seconds_invert",
-        "seconds_seeds",
-        "seconds_sample",
+        *("norm_ratio", "residual", "nfe_calls"),
+        *("seconds_invert", "seconds_seeds", "seconds_sample"),
     )
 
     mode: Mode = "path"
@@ -94,8 +91,6 @@ class Interpolation(JudgedTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mode not in get_args(Mode):
-            raise UserError(f"task.mode={self.mode} is unknown: choose path or centroid")
         whole_number("task.points", self.points, at_least=3)
         whole_number("task.size", self.size, at_least=1)
 
@@ -130,7 +125,7 @@ class Interpolation(JudgedTask):
     def _interpolants(
         self, pipeline: SeedPipeline, ends: Sequence[GroupSeeds]
     ) -> list[_Interpolant]:
-        watch = pipeline.stopwatch()
+        watch = Stopwatch(pipeline.model)
         with watch.running():
             search = self._seek(torch.stack([group.noise for group in ends]))
         seconds = watch.seconds / len(ends)
@@ -151,7 +146,7 @@ class Interpolation(JudgedTask):
         seeds = [interpolant.seeds for interpolant in interpolants]
         groups = [interpolant.ends.loaded.group for interpolant in interpolants]
         prompts = [[pipeline.prompt(group, group.members)] * len(seeds[0]) for group in groups]
-        watch = pipeline.stopwatch()
+        watch = Stopwatch(pipeline.model)
         with watch.running():
             sampled = pipeline.sample(seeds, prompts)
         seconds = watch.seconds / sum(map(len, seeds))
@@ -171,7 +166,7 @@ class Interpolation(JudgedTask):
             group.id,
             group.prompt,
             {
-                **self.judge.accuracy(images[inner], group.category),
+                **self.accuracy(images[inner], group.category),
                 "norm_ratio": pixels.norm_ratio(seeds[inner]).mean().item(),
                 **interpolant.ends.costs,
                 "seconds_seeds": interpolant.seconds,
@@ -181,7 +176,7 @@ class Interpolation(JudgedTask):
             {"strip": self._strip(loaded.members, images)},
             inversion=interpolant.ends.inversion,
             image=name,
-            arrays=self.judge.arrays(images[inner], loaded.real, group.category),
+            arrays=self.arrays(images[inner], loaded.real, group.category),
         )
 
     def _strip(self, members: Tensor, images: Tensor) -> Image.Image:

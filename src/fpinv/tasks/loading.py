@@ -92,8 +92,8 @@ def over_steps(values: Tensor | None) -> Tensor | None:
     return None if values is None else values.double().mean(0)
 
 
-def by_example(columns: Mapping[str, Column], count: int) -> dict[str, list[float | None]]:
-    """Return the ``count`` values of each metric as numbers.
+def by_example(columns: Mapping[str, Column], count: int) -> list[dict[str, float | None]]:
+    """Return the metrics of each of ``count`` examples as numbers.
 
     A tensor comes from the device in one piece, since each read of a GPU waits for its queue.
     """
@@ -103,4 +103,5 @@ def by_example(columns: Mapping[str, Column], count: int) -> dict[str, list[floa
             return column.double().tolist()
         return list(column) if isinstance(column, Sequence) else [column] * count
 
-    return {name: listed(column) for name, column in columns.items()}
+    rows = zip(*map(listed, columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -35,6 +35,7 @@ from fpinv.tasks.seed_pipeline import (
 )
 from fpinv.tasks.stages import each, past_errors, run_stages
 from fpinv.tasks.task import Settings, whole_number
+from fpinv.tasks.timing import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,8 @@ class RareConcept(JudgedTask):
 
     metrics: ClassVar[tuple[str, ...]] = (
         *ACCURACIES,
-        "seconds_init",
-        "seconds_opt",
-        "norm_ratio",
-        "loss_start",
-        "loss_end",
+        *("seconds_init", "seconds_opt"),
+        *("norm_ratio", "loss_start", "loss_end"),
     )
 
     centroid: Centroid | None = None
@@ -141,7 +139,7 @@ class RareConcept(JudgedTask):
         self, pipeline: SeedPipeline, loaded: Sequence[GroupImages]
     ) -> list[_Start | UserError]:
         """Return the seeds of each class with the time that they took."""
-        watch = pipeline.stopwatch()
+        watch = Stopwatch(pipeline.model)
         with watch.running():
             initial = self._initial(pipeline, loaded)
         seconds = watch.seconds / (len(loaded) * self.images)
@@ -155,12 +153,12 @@ class RareConcept(JudgedTask):
             return [_Start(item, self._random(pipeline, item.group)) for item in loaded]
         centroid, seed = self.centroid, pipeline.settings.seed
 
-        def centroids(groups: Sequence[GroupSeeds]) -> Iterator[_Start]:
-            for group in groups:
-                sets = self._sets(group.loaded.group, seed)
-                yield _Start(group.loaded, centroid(group.noise[sets]), group.inversion)
+        def start(group: GroupSeeds) -> _Start:
+            sets = self._sets(group.loaded.group, seed)
+            return _Start(group.loaded, centroid(group.noise[sets]), group.inversion)
 
-        return past_errors(list(pipeline.seeds(loaded, self.inversions)), centroids)
+        seeds = list(pipeline.seeds(loaded, self.inversions))
+        return past_errors(seeds, lambda groups: map(start, groups))
 
     def _random(self, pipeline: SeedPipeline, group: Group) -> SeedSearch:
         ids = [f"{group.id}/{k}" for k in range(self.images)]
@@ -185,7 +183,7 @@ class RareConcept(JudgedTask):
         self, pipeline: SeedPipeline, starts: Sequence[_Start]
     ) -> Iterator[Record | UserError]:
         prompts = [self._prompts(pipeline, start.loaded.group) for start in starts]
-        watch = pipeline.stopwatch()
+        watch = Stopwatch(pipeline.model)
         with watch.running():
             searches = self._optimised(pipeline, starts, prompts)
         seconds = watch.seconds / (len(starts) * self.images)
@@ -209,7 +207,7 @@ class RareConcept(JudgedTask):
             group.id,
             group.prompt,
             {
-                **self.judge.accuracy(images, group.category),
+                **self.accuracy(images, group.category),
                 "seconds_init": start.seconds,
                 "seconds_opt": seconds,
                 "norm_ratio": pixels.norm_ratio(search.seeds).mean().item(),
@@ -220,7 +218,7 @@ class RareConcept(JudgedTask):
             {"sheet": _sheet(references, images)},
             inversion=start.inversion,
             image=pipeline.name(group),
-            arrays=self.judge.arrays(images, start.loaded.real, group.category),
+            arrays=self.arrays(images, start.loaded.real, group.category),
         )
 
     def _optimised(

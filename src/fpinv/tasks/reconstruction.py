@@ -24,7 +24,7 @@ from fpinv.seeding import normal
 from fpinv.tasks.loading import Column, by_example, diverged, open_pixels, over_steps
 from fpinv.tasks.record import Record, finite
 from fpinv.tasks.stages import each, run_stages
-from fpinv.tasks.task import Settings
+from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
 DIFFERENCE_GAIN = 4
@@ -112,18 +112,9 @@ class Reconstruction:
     """
 
     metrics: ClassVar[tuple[str, ...]] = (
-        "psnr",
-        "ceiling_psnr",
-        "gap",
-        "ssim",
-        "mse",
-        "latent_mse",
-        "latent_psnr",
-        "residual",
-        "nfe_calls",
-        "nfe_rows",
-        "seconds_per_image",
-        "stored_numbers",
+        *("psnr", "ceiling_psnr", "gap", "ssim", "mse"),
+        *("latent_mse", "latent_psnr", "residual"),
+        *COSTS,
     )
 
     adjustment: Adjustment = field(default_factory=Unadjusted)
@@ -175,7 +166,7 @@ class _ReconstructionRun:
         batch = self._batch(loaded)
         trip = self._round_trip(batch)
         ceiling = self.model.decode(batch.encoded)
-        columns = by_example(self._columns(batch, trip, ceiling), len(batch.examples))
+        metrics = by_example(self._columns(batch, trip, ceiling), len(batch.examples))
         latents = torch.stack([trip.inversion.noise, trip.latents], 1)
         sound = latents.flatten(1).isfinite().all(1).tolist()
         for k, example in enumerate(batch.examples):
@@ -185,7 +176,7 @@ class _ReconstructionRun:
                 else Record(
                     example.id,
                     example.prompt,
-                    {name: column[k] for name, column in columns.items()},
+                    metrics[k],
                     _series(trip.inversion, k),
                     _pictures(batch.images[k], ceiling[k], trip.images[k]),
                     inversion=trip.inversion[slice(k, k + 1)],

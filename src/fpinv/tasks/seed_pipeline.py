@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import accumulate, chain, pairwise
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -97,10 +97,6 @@ class SeedPipeline:
     prompting: Prompting
     settings: Settings
 
-    def stopwatch(self) -> Stopwatch:
-        """Return a stopwatch at zero."""
-        return Stopwatch(self.model)
-
     def room(self, images: int) -> int:
         """Return how many groups of so many images each make a batch: at least one."""
         return max(1, self.settings.batch_size // images)
@@ -178,7 +174,7 @@ class SeedPipeline:
     ) -> tuple[Inversion, float]:
         """Return the inversion of images, and the time an image."""
         model, steps = self.model, self.settings.steps
-        condition, watch = self.condition(prompts), self.stopwatch()
+        condition, watch = self.condition(prompts), Stopwatch(model)
         # Drawn for each id before the batches are cut, so that results do not depend on them.
         noise = normal(model.latent_shape, self.settings.seed, ids, "adjustment", model.device)
         inversions = []
@@ -221,9 +217,3 @@ def require_seed(inverter: Inverter) -> None:
             "noise maps, embeddings), which has no meaning at a seed that is no image's own: use "
             "an inverter whose z_N is all, e.g. inverter=ddim, fpi, aidi or ife"
         )
-
-
-def require_prompting(prompting: str) -> None:
-    """Raise UserError for an unknown way of prompting."""
-    if prompting not in get_args(Prompting):
-        raise UserError(f"task.prompting={prompting} is unknown: choose class or own")

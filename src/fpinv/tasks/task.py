@@ -38,10 +38,15 @@ class Settings:
         whole_number("steps", self.steps, at_least=1)
         whole_number("seed", self.seed, at_least=0)
         whole_number("batch_size", self.batch_size, at_least=1)
-        if not _is_number(self.guidance) or not math.isfinite(self.guidance):
+        number = isinstance(self.guidance, (int, float)) and not isinstance(self.guidance, bool)
+        if not number or not math.isfinite(self.guidance):
             raise UserError(
                 f"guidance={self.guidance} is not possible: give a finite number, e.g. guidance=1"
             )
+
+
+COSTS = ("nfe_calls", "nfe_rows", "seconds_per_image", "stored_numbers")
+"""Metrics that say what an inversion costs, with its way back."""
 
 
 class Task(Protocol):
@@ -93,7 +98,3 @@ def whole_number(key: str, value: Any, at_least: int) -> None:  # noqa: ANN401
             f"{key}={value} is not possible: give a whole number of at least {at_least}, "
             f"e.g. {key}={max(at_least, 1)}"
         )
-
-
-def _is_number(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
