@@ -160,16 +160,12 @@ def load(folder: Path) -> Experiment | None:
 
 def in_order(folder: Path) -> dict[str, JobResult]:
     """Return the jobs of a folder by name: sweep by sweep, in the order of their numbers."""
-    jobs = {job.folder.relative_to(folder).as_posix(): job for job in read_jobs(folder)}
-    begun: dict[str, int] = {}  # number of the earliest job, by sweep
-    for name, job in jobs.items():
-        begun.setdefault(name.rpartition("/")[0], job.number)
-
-    def order(name: str) -> tuple[int, str, int]:
-        sweep = name.rpartition("/")[0]
-        return begun[sweep], sweep, jobs[name].number
-
-    return {name: jobs[name] for name in sorted(jobs, key=order)}
+    jobs = read_jobs(folder)
+    begun: dict[Path, int] = {}  # number of the earliest job, by sweep
+    for job in jobs:
+        begun.setdefault(job.folder.parent, job.number)
+    jobs.sort(key=lambda job: (begun[job.folder.parent], job.folder.parent, job.number))
+    return {job.folder.relative_to(folder).as_posix(): job for job in jobs}
 
 
 def _settings(folder: Path, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -257,8 +253,15 @@ def encoded(picture: Image.Image | Figure, name: str) -> bytes:
         UserError: No quality gets it under 300 KB.
     """
     image = picture if isinstance(picture, Image.Image) else as_picture(picture)
-    for data in _pngs(image) if name.endswith(".png") else _jpegs(image):
-        if len(data) < LARGEST:
+    colours = image.convert("RGB")
+    trials: list[tuple[Image.Image, dict[str, Any]]]
+    if name.endswith(".png"):
+        trials = [(image, {"format": "PNG"}), (colours.quantize(), {"format": "PNG"})]
+    else:
+        trials = [(colours, {"format": "JPEG", "quality": q}) for q in (92, 85, 75, 60)]
+    for version, options in trials:
+        version.save(file := io.BytesIO(), optimize=True, **options)
+        if len(data := file.getvalue()) < LARGEST:
             return data
     raise UserError(f"{name} does not get smaller than {LARGEST // 1000} KB: show less in it")
 
@@ -270,19 +273,3 @@ def as_picture(figure: Figure) -> Image.Image:
     file = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(file, format="png", dpi=DPI)
     return Image.open(file).convert("RGB")
-
-
-def _pngs(image: Image.Image) -> Iterator[bytes]:
-    yield _bytes(image, format="PNG", optimize=True)
-    yield _bytes(image.convert("RGB").quantize(), format="PNG", optimize=True)
-
-
-def _jpegs(image: Image.Image) -> Iterator[bytes]:
-    for quality in (92, 85, 75, 60):
-        yield _bytes(image.convert("RGB"), format="JPEG", quality=quality, optimize=True)
-
-
-def _bytes(image: Image.Image, **options: Any) -> bytes:  # noqa: ANN401
-    file = io.BytesIO()
-    image.save(file, **options)
-    return file.getvalue()

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +29,13 @@ from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.task import Grouping, Pooling, Settings, whole_number
 
 if TYPE_CHECKING:
-    from fpinv.datasets.example import Dataset, Example
+    from fpinv.datasets.example import Dataset
     from fpinv.inversion import Inverter
     from fpinv.models.model import Model
     from fpinv.tasks.record import Record
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-SWEEP_ID = "WANDB_SWEEP_ID"  # set by W&B's agent for the runs of its sweep
 
 
 def run_job(config: DictConfig) -> int:
@@ -153,9 +152,11 @@ class Run:
         made_with = {**self.header, "config": {key: config[key] for key in SCIENCE}}
         pictured = set(self.ids(self.total if self.config.images is None else self.config.images))
         earlier_rows = self.folder.rows[:: ranks().size]
+        finished = {row["id"] for row in self.folder.finished}
+        examples = (self.dataset[k] for k in share)
+        unfinished = (example for example in examples if example.id not in finished)
         with terminal.progress_bar(self.label or self.title, len(share), earlier_rows) as bar:
-            examples = self.unfinished(share)
-            for record in self.task(self.model, self.inverter, examples, self.settings):
+            for record in self.task(self.model, self.inverter, unfinished, self.settings):
                 row = self.folder.append(self.reduced(record, pictured), made_with)
                 self.tracker.example(len(self.folder.rows) - 1, row)
                 bar.advance(record.metrics)
@@ -185,12 +186,6 @@ class Run:
             terminal.show(terminal.run_table(title, {name: summary[name] for name in names}))
         terminal.print_failed(self.folder.failed, summary["total"])
         print(self.path)
-
-    def unfinished(self, share: range) -> Iterator[Example]:
-        """Return the examples with indices in ``share`` that are not done yet."""
-        finished = {row["id"] for row in self.folder.finished}
-        examples = (self.dataset[k] for k in share)
-        return (example for example in examples if example.id not in finished)
 
     def ids(self, count: int) -> list[str]:
         """Return the ids of the first ``count`` examples."""
@@ -222,14 +217,10 @@ class Run:
         """Return what W&B shows of the run: name, group, job type, tags, configuration."""
         task, *tags = (str(self.choices[key]) for key in ("task", "model", "dataset", "inverter"))
         name = "/".join([task, *tags[::-1], f"seed{self.config.seed}"])
-        return Identity(name, self.group, task, list(dict.fromkeys(tags)), resolved(self.config))
-
-    @property
-    def group(self) -> str | None:
-        """The experiment, or else the sweep (Hydra's or W&B's), that the run is part of."""
-        sweep = self.path.parent
-        name = sweep.name if (sweep / "multirun.yaml").exists() else os.environ.get(SWEEP_ID)
-        return self.choices.get("experiment") or name
+        folder, wandb_sweep = self.path.parent, os.environ.get("WANDB_SWEEP_ID")
+        sweep = folder.name if (folder / "multirun.yaml").exists() else wandb_sweep
+        group = self.choices.get("experiment") or sweep
+        return Identity(name, group, task, list(dict.fromkeys(tags)), resolved(self.config))
 
     @property
     def title(self) -> str:

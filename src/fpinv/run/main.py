@@ -31,19 +31,23 @@ def run(main: Callable[[], None]) -> int:
         os.environ.setdefault(name, value)
     if ranks().leads:
         take_terminal()
-    with command_result() as result:
-        try:
-            with _hydra_arguments():
-                main()
-        except KeyboardInterrupt:
-            return INTERRUPTED
-        except (*MENDABLE, ValueError) as error:
-            print(f"error: {explain(error)}", file=sys.stderr)
-            return MISUSED
-        except Exception as error:
-            if result.sweep is None:
-                raise
-            _abandon_sweep(result, error)
+    result = CommandResult()
+    command_result.set(result)
+    try:
+        with _hydra_arguments():
+            main()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (*MENDABLE, ValueError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return MISUSED
+    except Exception as error:
+        if result.sweep is None:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        # The launcher gave the sweep up: its jobs are gathered, and it counts as failed.
+        code = gather(result.sweep) if ranks().leads else FAILED
+        result.exit_code = max(result.exit_code, code, FAILED)
     return ranks().first(lambda: result.exit_code)
 
 
@@ -62,11 +66,3 @@ def _hydra_arguments() -> Iterator[None]:
             yield
         finally:
             sys.argv[1:] = arguments
-
-
-def _abandon_sweep(result: CommandResult, error: Exception) -> None:
-    """Gather the jobs of a sweep that its launcher gave up, and count it as failed."""
-    print(f"error: {explain(error)}", file=sys.stderr)
-    if result.sweep is not None and ranks().leads:
-        result.exit_code = gather(result.sweep)
-    result.exit_code = max(result.exit_code, FAILED)

@@ -115,14 +115,11 @@ def explain_failed_composition(error: ConfigCompositionException) -> str:
     if not text and cause is not None:
         return explain(cause)
     if "--multirun" in text:
-        return f"{_quoted_override(text)} has several values: add -m to run once with each"
+        quotation = re.search(r"'(.*?)'(?: requires|\n|$)", text)
+        override = quotation[1] if quotation else "an override"
+        return f"{override} has several values: add -m to run once with each"
     reason = f" ({explain(cause)})" if cause is not None else ""
     return " ".join(text.split()) + reason
-
-
-def _quoted_override(text: str) -> str:
-    quotation = re.search(r"'(.*?)'(?: requires|\n|$)", text)
-    return quotation[1] if quotation else "an override"
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:
@@ -133,12 +130,9 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     if elsewhere := [p for p in _paths(node._get_root()) if p.rpartition(".")[2] == key]:
         return f"{full_key}: no such key; did you mean {' or '.join(elsewhere)}?"
     prefix = full_key.removesuffix(key)
-    siblings = _public([str(name) for name in node]) + ([] if prefix else list(EMPTY_GROUPS))
+    names = [str(name) for name in node if name != "hydra" and not str(name).startswith("_")]
+    siblings = names if prefix else [*names, *EMPTY_GROUPS]
     return f"{full_key}: no such key{nearest(full_key, [prefix + name for name in siblings])}"
-
-
-def _public(names: Sequence[str]) -> list[str]:
-    return [name for name in names if not name.startswith("_") and name != "hydra"]
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401

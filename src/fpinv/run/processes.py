@@ -63,13 +63,8 @@ class Ranks:
 
     def first(self, stage: Callable[[], T]) -> T:
         """Return, or raise, in every process what ``stage`` does in the first one."""
-        if self.size == 1:
-            return stage()
-        value, error = _attempt(stage) if self.leads else (None, None)
-        value, error_elsewhere = self._gather((value, _portable(error, self.rank)))[0]
-        if failure := error or error_elsewhere:
-            raise failure
-        return value  # type: ignore[return-value]
+        value = self.each(lambda: stage() if self.leads else None)
+        return self._gather(value)[0]  # type: ignore[return-value]
 
     def each(self, stage: Callable[[], T]) -> T:
         """Return what ``stage`` returns in this process, once it has ended in all of them.
@@ -87,6 +82,8 @@ class Ranks:
 
     def _gather(self, value: T) -> list[T]:
         """Return the values of all processes, by rank."""
+        if self.size == 1:
+            return [value]
         import torch.distributed as dist
 
         values: list[T | None] = [None] * self.size

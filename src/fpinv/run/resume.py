@@ -72,20 +72,16 @@ def resume_overrides(arguments: Sequence[str]) -> list[str]:
     if name in ("null", ""):
         return []
     folder = Path(name.strip("'\"")).expanduser()
-    _check_folder(folder)
-    if {"-m", "--multirun"} & set(arguments):
-        raise UserError("resume continues one run and not a sweep: leave out -m")
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
-
-
-def _check_folder(folder: Path) -> None:
     if (folder / "multirun.yaml").exists():
         raise UserError(f"resume={folder} is a sweep: name the folder of one job, {folder}/0")
     if not folder.is_dir():
         raise UserError(f"resume={folder}: no such folder; runs are in outputs/<date>/<time>")
     if not (folder / CONFIG_FILE).exists():
         raise UserError(f"resume={folder} is no run's folder: it has no {CONFIG_FILE}")
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError("resume continues one run and not a sweep: leave out -m")
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
 
 
 def load_resumed(config: DictConfig, hydra: HydraConf, folder: Path) -> tuple[DictConfig, Choices]:

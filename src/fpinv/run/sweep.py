@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,28 +57,19 @@ class CommandResult:
     sweep: Path | None = None
 
 
-_result: ContextVar[CommandResult] = ContextVar("command result")
+command_result: ContextVar[CommandResult] = ContextVar("command result")
+"""The result that Hydra's callback fills in while a command runs.
 
-
-@contextmanager
-def command_result() -> Iterator[CommandResult]:
-    """Yield the result that Hydra's callback fills in while the command runs.
-
-    Hydra itself makes the callback, and returns nothing of a run: a context variable is the way
-    past it that belongs to one call, also where a process makes several.
-    """
-    token = _result.set(CommandResult())
-    try:
-        yield _result.get()
-    finally:
-        _result.reset(token)
+Hydra itself makes the callback, and returns nothing of a run: a context variable is the way past
+it, and each call of the command sets one of its own.
+"""
 
 
 class ResultCallback(Callback):
     """Hydra's callback at the end of a run or sweep: keeps the exit code, shows the table."""
 
     def __init__(self) -> None:
-        self._result = _result.get(CommandResult())
+        self._result = command_result.get(CommandResult())
 
     def on_run_end(self, config: DictConfig, **arguments: Any) -> None:  # noqa: ANN401
         """Keep the exit code that the one job returned."""

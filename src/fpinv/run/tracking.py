@@ -203,10 +203,9 @@ def _run_id(folder: Path) -> str:
 
 
 def _define(run: Run, axes: Sequence[str]) -> None:
-    run.define_metric("example/index", hidden=True)
-    run.define_metric("example/*", step_metric="example/index", summary="none")
-    run.define_metric("step/index", hidden=True)
-    run.define_metric("step/*", step_metric="step/index", summary="none")
+    for kind in ("example", "step"):
+        run.define_metric(f"{kind}/index", hidden=True)
+        run.define_metric(f"{kind}/*", step_metric=f"{kind}/index", summary="none")
     for name in map(_axis_name, axes):
         run.define_metric(name)
         run.define_metric(f"by_{name}/*", step_metric=name, summary="none")
@@ -262,7 +261,7 @@ def _select(config: Any, key: str) -> Any:  # noqa: ANN401
     return config
 
 
-def _steps(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
+def _steps(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float | None]]:
     """Yield the mean of each series over the examples, one point per step of the grid."""
     series: dict[str, list[Sequence[float]]] = {}
     for row in rows:

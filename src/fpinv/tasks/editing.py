@@ -209,7 +209,7 @@ class _EditingRun:
 
     def _records(self, batch: EditedBatch) -> Iterator[Record | UserError]:
         task = self.task
-        distances = [distance for distance in (task.perceptual, task.structure) if distance]
+        distances = [d for d in (task.perceptual, task.structure) if d is not None]
         columns = {
             **cost(batch),
             **comparisons(batch),

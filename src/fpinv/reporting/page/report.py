@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from fpinv.reporting.experiment import JOBS
@@ -29,7 +30,7 @@ def page(sections: Sequence[Section], folder: Path) -> str:
         sections=sections,
         notice=NOTICE,
         broad=broad,
-        link=_linking(folder),
+        link=partial(_link, folder),
         jobs_file=JOBS,
     )
 
@@ -39,13 +40,9 @@ def broad(text: str) -> bool:
     return "![" in text or any(line.count("|") > COLUMNS + 1 for line in text.split("\n"))
 
 
-def _linking(folder: Path) -> Callable[[Path], str]:
-    """Return a function that names a file as seen from a folder."""
-
-    def link(file: Path) -> str:
-        return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
-
-    return link
+def _link(folder: Path, file: Path) -> str:
+    """Return the name of a file as seen from a folder."""
+    return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
 
 
 def markdown(sections: Sequence[Section], folder: Path) -> str:
@@ -55,17 +52,17 @@ def markdown(sections: Sequence[Section], folder: Path) -> str:
         sections: The experiments, in order.
         folder: The folder that the file will lie in.
     """
-    texts = [_section(section, _linking(folder)) for section in sections]
+    texts = [_section(section, folder) for section in sections]
     return "\n\n".join(["# Report", *texts]) + "\n"
 
 
-def _section(section: Section, link: Callable[[Path], str]) -> str:
+def _section(section: Section, folder: Path) -> str:
     def linked(reference: re.Match[str]) -> str:
-        return f"{reference[1]}{link(section.results / reference[2])})"
+        return f"{reference[1]}{_link(folder, section.results / reference[2])})"
 
     lines = [f"## {section.title}", section.about, PICTURE.sub(linked, section.text.strip())]
     if section.paper is not None:
         lines += [f"**{NOTICE}.**", "\n".join(f"> {s}" for s in section.paper.strip().split("\n"))]
     lines.append("\n".join(f"- {key}: {value}" for key, value in section.facts.items()))
-    lines.append(f"Records: {link(section.results)}")
+    lines.append(f"Records: {_link(folder, section.results)}")
     return "\n\n".join(filter(None, lines))
