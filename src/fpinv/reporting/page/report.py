@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from fpinv.reporting.experiment import JOBS
+from fpinv.reporting.experiment import JOBS, blocks
 from fpinv.reporting.page.html import render
 from fpinv.reporting.page.section import Section
 
@@ -29,6 +29,7 @@ def page(sections: Sequence[Section], folder: Path) -> str:
         title="fpinv: report",
         sections=sections,
         notice=NOTICE,
+        blocks=blocks,
         broad=broad,
         link=partial(_link, folder),
         jobs_file=JOBS,

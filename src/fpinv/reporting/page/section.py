@@ -15,7 +15,6 @@ from fpinv.reporting.experiment import (
     Experiment,
     Job,
     Results,
-    blocks,
     folder_of,
     load,
     read_saved,
@@ -59,11 +58,6 @@ class Section:
     results: Path
     jobs: Sequence[Job]
     galleries: Sequence[Gallery]
-
-    @property
-    def blocks(self) -> list[str]:
-        """Return the text in blocks."""
-        return blocks(self.text)
 
     @property
     def keys(self) -> list[str]:
