@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from fpinv.metrics.intervals import mean_ci95
 from fpinv.models.model import Model
 from fpinv.tasks.loading import require_inversions
 from fpinv.tasks.seed_pipeline import Prompting, SeedPipeline
-from fpinv.tasks.task import Settings, whole_number
+from fpinv.tasks.task import Settings, option, whole_number
 
 ACCURACIES = ("accuracy", *(f"accuracy_{name}" for name in BINS))
 
@@ -56,6 +56,7 @@ class JudgedTask:
     def __post_init__(self) -> None:
         require_inversions(self.inversions)
         whole_number("task.real", self.real, at_least=0)
+        option("task.prompting", self.prompting, get_args(Prompting))
         self.extractor  # noqa: B018 - refuses unknown features now rather than mid-run
 
     @cached_property

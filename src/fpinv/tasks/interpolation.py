@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from PIL import Image
@@ -26,7 +26,7 @@ from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
 from fpinv.tasks.record import Record
 from fpinv.tasks.seed_pipeline import GroupSeeds, SeedPipeline, require_seed
 from fpinv.tasks.stages import each, run_stages
-from fpinv.tasks.task import Settings, whole_number
+from fpinv.tasks.task import Settings, option, whole_number
 from fpinv.tasks.timing import Stopwatch
 
 Mode = Literal["path", "centroid"]
@@ -91,6 +91,7 @@ class Interpolation(JudgedTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        option("task.mode", self.mode, get_args(Mode))
         whole_number("task.points", self.points, at_least=3)
         whole_number("task.size", self.size, at_least=1)
 

@@ -87,6 +87,16 @@ class Pooling(Protocol):
         ...
 
 
+def option(key: str, value: str, options: Sequence[str]) -> None:
+    """Check that a value is one of some options.
+
+    Raises:
+        UserError: it is not; the message names the key and the options.
+    """
+    if value not in options:
+        raise UserError(f"{key}={value} is unknown: choose {' or '.join(options)}")
+
+
 def whole_number(key: str, value: Any, at_least: int) -> None:  # noqa: ANN401
     """Check that a value is a whole number of at least ``at_least``.
 
