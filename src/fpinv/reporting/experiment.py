@@ -180,9 +180,10 @@ def _examples(folder: Path, selection: Selection) -> Iterator[dict[str, Any]]:
         if row["error"] is None:
             line = row | row["series"] | row.get("texts", {})
             if callable(selection):
-                yield {"id": row["id"], **selection(line)}
+                values = selection(line)
             else:
-                yield {"id": row["id"]} | {name: line[name] for name in selection if name in line}
+                values = {name: line[name] for name in selection if name in line}
+            yield {"id": row["id"], **values}
 
 
 def blocks(text: str) -> list[str]:
@@ -206,11 +207,13 @@ def rounded(value: Any) -> Any:  # noqa: ANN401
 
 
 def read_saved(folder: Path) -> list[Job]:
-    """Return the jobs of a folder's jobs.json.
+    """Return the jobs of a folder's jobs.json; none where there is no such file.
 
     Raises:
         UserError: A file cannot be read, or has another form.
     """
+    if not (folder / JOBS).is_file():
+        return []
     try:
         jobs = _read(folder / JOBS)
         examples = _read(folder / EXAMPLES) if (folder / EXAMPLES).exists() else {}

@@ -121,10 +121,7 @@ def label(job: Job, settings: Sequence[str] = ()) -> str:
 
 
 def block(
-    head: str,
-    jobs: Sequence[Job],
-    columns: Sequence[Column],
-    name: Callable[[Job], str] = label,
+    head: str, jobs: Sequence[Job], columns: Sequence[Column], name: Callable[[Job], str] = label
 ) -> str:
     """Return a line on what the jobs share, and their table: a row a job."""
     titles = ["inverter", *(column.heading(jobs) for column in columns)]

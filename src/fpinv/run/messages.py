@@ -10,19 +10,13 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra import errors
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fpinv.errors import UserError
 
-MENDABLE = (UserError, HydraException, OmegaConfBaseException)
+MENDABLE = (UserError, errors.HydraException, OmegaConfBaseException)
 """Errors that the user can mend."""
 
 EMPTY_GROUPS = ("experiment",)  # groups whose default is null have no key in the configuration
@@ -74,7 +68,7 @@ def explain_config_value(error: OmegaConfBaseException) -> str:
 
 
 @explain.register
-def explain_unreadable_override(error: OverrideParseException) -> str:
+def explain_unreadable_override(error: errors.OverrideParseException) -> str:
     """Name an argument that is not of the form key=value."""
     reason = error.message.split("\nSee ")[0]
     if "missing EQUAL" in reason:
@@ -83,7 +77,7 @@ def explain_unreadable_override(error: OverrideParseException) -> str:
 
 
 @explain.register
-def explain_missing_option(error: MissingConfigException) -> str:
+def explain_missing_option(error: errors.MissingConfigException) -> str:
     """Name the options of a group, or the package that a launcher is part of."""
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])
@@ -97,7 +91,7 @@ def explain_missing_option(error: MissingConfigException) -> str:
 
 
 @explain.register
-def explain_failed_construction(error: InstantiationException) -> str:
+def explain_failed_construction(error: errors.InstantiationException) -> str:
     """Return the key of an object that could not be built, and the reason."""
     key = re.search(r"full_key: (\S+)", str(error))
     cause = error.__cause__
@@ -106,7 +100,7 @@ def explain_failed_construction(error: InstantiationException) -> str:
 
 
 @explain.register
-def explain_failed_composition(error: ConfigCompositionException) -> str:
+def explain_failed_composition(error: errors.ConfigCompositionException) -> str:
     """Name the key that does not exist, or that has several values outside a sweep."""
     cause = error.__cause__
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):

@@ -22,13 +22,7 @@ from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.seeding import normal
 from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source
 from fpinv.tasks.edit_measures import accuracies, comparisons, cost, pictures, similarities
-from fpinv.tasks.loading import (
-    by_example,
-    decoding,
-    diverged,
-    require_inversions,
-    saved_inversion,
-)
+from fpinv.tasks.loading import by_example, decoding, diverged, require_inversions, saved_inversion
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import each, run_stages
 from fpinv.tasks.task import COSTS, Settings

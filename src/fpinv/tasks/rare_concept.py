@@ -26,13 +26,7 @@ from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.seedselect import Prototype, SeedSelect
 from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
 from fpinv.tasks.record import Record
-from fpinv.tasks.seed_pipeline import (
-    GroupImages,
-    GroupSeeds,
-    SeedPipeline,
-    require_seed,
-    rows_of,
-)
+from fpinv.tasks.seed_pipeline import GroupImages, GroupSeeds, SeedPipeline, require_seed, rows_of
 from fpinv.tasks.stages import each, past_errors, run_stages
 from fpinv.tasks.task import Settings, whole_number
 from fpinv.tasks.timing import Stopwatch

@@ -9,16 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fpinv.errors import UserError
-from fpinv.reporting.experiment import (
-    JOBS,
-    TEXT,
-    Experiment,
-    Job,
-    Results,
-    folder_of,
-    load,
-    read_saved,
-)
+from fpinv.reporting.experiment import TEXT, Experiment, Job, Results, folder_of, load, read_saved
 from fpinv.reporting.page.gallery import Gallery, galleries
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import is_interval
@@ -90,7 +81,7 @@ def collect(folder: Path, experiments: Path) -> Section:
         UserError: The folder is neither, or its runs are of several experiments.
     """
     if (folder / TEXT).is_file():
-        jobs = read_saved(folder) if (folder / JOBS).is_file() else []
+        jobs = read_saved(folder)
         name, results, pictures = folder.resolve().parent.name, folder, []
         if not folder_of(experiments, name).is_dir() and jobs:
             name = _experiment(jobs, folder) or name
