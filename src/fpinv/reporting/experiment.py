@@ -31,6 +31,7 @@ from PIL import Image
 from fpinv.errors import UserError, command
 from fpinv.run.folder import read_rows, replacing, write
 from fpinv.run.sweep import JobResult, read_jobs
+from fpinv.tasks.record import map_floats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,11 +200,7 @@ def blocks(text: str) -> list[str]:
 
 def rounded(value: Any) -> Any:  # noqa: ANN401
     """Return a value with eight significant digits, which suffice to make results.md again."""
-    if isinstance(value, Mapping):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(item) for item in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+    return map_floats(value, lambda number: float(f"{number:.{DIGITS}g}"))
 
 
 def read_saved(folder: Path) -> list[Job]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich import box, progress
@@ -51,13 +52,9 @@ class Bar:
         for name in HEADLINES:
             if (value := metrics.get(name)) is not None:
                 self._values.setdefault(name, []).append(value)
-        self._display.update(self._task, advance=1, mean=self._mean())
-
-    def _mean(self) -> str:
         name = next((name for name in HEADLINES if name in self._values), None)
-        if name is None:
-            return ""
-        return f"{name} {sum(self._values[name]) / len(self._values[name]):.2f}"
+        mean = f"{name} {fmean(self._values[name]):.2f}" if name else ""
+        self._display.update(self._task, advance=1, mean=mean)
 
 
 def take_terminal() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,11 +68,16 @@ def metrics_of(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 def finite(value: Any) -> Any:  # noqa: ANN401
     """Return a value with None for every number that JSON does not have (NaN, infinities)."""
+    return map_floats(value, lambda number: number if math.isfinite(number) else None)
+
+
+def map_floats(value: Any, change: Callable[[float], float | None]) -> Any:  # noqa: ANN401
+    """Return a value of JSON with ``change`` of every floating-point number in it."""
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: map_floats(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [map_floats(item, change) for item in value]
+    return change(value) if isinstance(value, float) else value
 
 
 def inversion_file(folder: Path, id: str) -> Path:
