@@ -52,8 +52,8 @@ class Bar:
         for name in HEADLINES:
             if (value := metrics.get(name)) is not None:
                 self._values.setdefault(name, []).append(value)
-        name = next((name for name in HEADLINES if name in self._values), None)
-        mean = f"{name} {fmean(self._values[name]):.2f}" if name else ""
+        headline = next((name for name in HEADLINES if name in self._values), None)
+        mean = f"{headline} {fmean(self._values[headline]):.2f}" if headline else ""
         self._display.update(self._task, advance=1, mean=mean)
 
 
