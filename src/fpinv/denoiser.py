@@ -9,12 +9,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fpinv.batch import PerSample, combine
 from fpinv.errors import UserError
 from fpinv.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(PerSample):
     """Output of a text encoder for a batch of prompts.
 
     Arguments:
@@ -30,37 +31,13 @@ class Embedding:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Embedding:
-        def mapped(state: Tensor | None) -> Tensor | None:
-            return None if state is None else function(state)
-
-        tokens = function(self.tokens)
-        return Embedding(tokens, mapped(self.pooled), mapped(self.time_ids))
-
-    def __getitem__(self, rows: Tensor | slice) -> Embedding:
-        """Return the embeddings of some rows."""
-        return self._map(lambda state: state[rows])
-
     def expand(self, batch: int) -> Embedding:
         """Return the one row repeated ``batch`` times, without a copy."""
-        return self._map(lambda state: state.expand(batch, *state.shape[1:]))
-
-    @staticmethod
-    def cat(a: Embedding, b: Embedding) -> Embedding:
-        """Return the rows of ``a``, then those of ``b``."""
-
-        def join(x: Tensor | None, y: Tensor | None) -> Tensor | None:
-            return None if x is None or y is None else torch.cat([x, y])
-
-        return Embedding(
-            torch.cat([a.tokens, b.tokens]),
-            join(a.pooled, b.pooled),
-            join(a.time_ids, b.time_ids),
-        )
+        return combine([self], lambda x, axis: x[0].expand(batch, *x[0].shape[1:]))
 
 
 @dataclass(frozen=True)
-class Condition:
+class Condition(PerSample):
     r"""Prompts and guidance of the samples of a batch.
 
     Guidance is data: to change it use ``dataclasses.replace``. At 1 the network sees the prompt
@@ -105,13 +82,7 @@ class Condition:
     def pair(self) -> Embedding:
         """Return the null rows, then the prompt rows, as diffusers orders them."""
         assert self.null is not None, "only guidance 1 does without the null prompt"
-        return Embedding.cat(self.null, self.prompt)
-
-    def __getitem__(self, rows: Tensor | slice) -> Condition:
-        """Return the condition of some samples of the batch."""
-        null = None if self.null is None else self.null[rows]
-        guidance = self.guidance[rows] if isinstance(self.guidance, Tensor) else self.guidance
-        return Condition(self.prompt[rows], null, guidance)
+        return Embedding.cat([self.null, self.prompt])
 
 
 Network = Callable[[Tensor, Tensor, Embedding], Tensor]
@@ -165,6 +136,10 @@ class Denoiser:
     def noise(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """Return the noise that the output at ``z`` and grid index ``i`` implies, as ``z``."""
         return self.schedule.noise(z, self(z, i, condition), i)
+
+    def ddim_step(self, z: Tensor, i: int, condition: Condition) -> Tensor:
+        """Return the latents at grid index i - 1 that DDIM makes of ``z`` at ``i``."""
+        return self.schedule.transfer(z, self(z, i, condition), i, i - 1)
 
     def evaluate(self, z: Tensor, i: int, embedding: Embedding) -> Tensor:
         """Return the network's output for every row of an embedding, from one call.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fpinv.batch import BATCH_LAST, PerSample
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 
@@ -21,11 +22,9 @@ OnStep = Callable[[Tensor, int], Tensor]
 """``on_step(z, i)``: called by a sampler with every latent ``z`` (B, C, H, W) that it comes to, at
 grid index ``i`` from N - 1 down to 0; the sampler goes on with what it returns."""
 
-BATCH_FIRST, BATCH_LAST = {"batch_axis": 0}, {"batch_axis": -1}
-
 
 @dataclass(frozen=True)
-class Inversion:
+class Inversion(PerSample):
     """Result of an inverter: the latents to sample the images back from, and their cost.
 
     Arguments:
@@ -46,27 +45,18 @@ class Inversion:
             an image was done with a step; None for methods that keep none.
     """
 
-    noise: Tensor = field(metadata=BATCH_FIRST)
-    calls: Tensor = field(metadata=BATCH_FIRST)
-    rows: Tensor = field(metadata=BATCH_FIRST)
+    noise: Tensor
+    calls: Tensor
+    rows: Tensor
     residual: Tensor | None = field(default=None, metadata=BATCH_LAST)
     iterations: Tensor | None = field(default=None, metadata=BATCH_LAST)
     converged: Tensor | None = field(default=None, metadata=BATCH_LAST)
-    state: Mapping[str, Tensor] = field(default_factory=dict, metadata=BATCH_FIRST)
-    source: Tensor | None = field(default=None, metadata=BATCH_FIRST)
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    source: Tensor | None = None
     trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
 
     def __len__(self) -> int:
         return len(self.noise)
-
-    def __getitem__(self, rows: Tensor | slice) -> Inversion:
-        """Return the inversion of some images of the batch."""
-        return _combine([self], lambda v, axis: v[0].movedim(axis, 0)[rows].movedim(0, axis))
-
-    @staticmethod
-    def cat(inversions: Sequence[Inversion]) -> Inversion:
-        """Return the images of several inversions by one method, in order, as one inversion."""
-        return _combine(inversions, torch.cat)
 
     @property
     def stored_numbers(self) -> int:
@@ -113,23 +103,6 @@ class Inversion:
         state = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}
         named = {n: t for n, t in tensors.items() if not n.startswith("state.")}
         return cls(**named, state=state), json.loads(metadata["config"])
-
-
-def _combine(
-    inversions: Sequence[Inversion], join: Callable[[list[Tensor], int], Tensor]
-) -> Inversion:
-    """Return the inversion with ``join(tensors, batch_axis)`` of the tensors of each field."""
-    changes: dict[str, Any] = {}
-    for f in fields(inversions[0]):
-        values, axis = (
-            [getattr(inversion, f.name) for inversion in inversions],
-            f.metadata["batch_axis"],
-        )
-        if isinstance(values[0], Mapping):
-            changes[f.name] = {k: join([value[k] for value in values], axis) for k in values[0]}
-        elif values[0] is not None:
-            changes[f.name] = join(values, axis)
-    return replace(inversions[0], **changes)
 
 
 def _digest(tensors: Mapping[str, Tensor], config: str) -> str:

@@ -14,6 +14,9 @@ from fpinv.inversion import Inversion, OnStep
 
 Latents = TypeVar("Latents", Tensor, tuple[Tensor, ...])
 
+Step = Callable[[Tensor, int], Tensor]
+"""``step(z_i, i)``: the latents z_{i-1}, shape (B, C, H, W)."""
+
 
 def walk_down(
     step: Callable[[Latents, int], Latents],
@@ -66,18 +69,17 @@ def sample(
         stop: Grid index to end at.
         on_step: Replaces each latent that the sampler comes to; None to replace none.
     """
-    schedule = denoiser.schedule
+    top = denoiser.schedule.steps if start is None else start
+    return walk_down(_ddim(denoiser, condition), noise, top, stop, on_step=on_step)
 
-    def step(z: Tensor, i: int) -> Tensor:
-        return schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
 
-    top = schedule.steps if start is None else start
-    return walk_down(step, noise, top, stop, on_step=on_step)
+def _ddim(denoiser: Denoiser, condition: Condition) -> Step:
+    return lambda z, i: denoiser.ddim_step(z, i, condition)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guided:
-    """The guidance of an inversion, which need not be that of the sampling.
+    """The guidance of an inversion, which need not be that of the sampling, and a way back.
 
     Arguments:
         inversion_guidance: Guidance of the inversion; None for that of the sampling, which a
@@ -92,12 +94,13 @@ class Guided:
             return condition
         return replace(condition, guidance=self.inversion_guidance)
 
+    def top(self, steps: int) -> int:
+        """Return the grid index of the noise: that of the last of the ``steps``."""
+        return steps
 
-class DDIMSampling(Guided):
-    """The way back of every method whose z_N the plain sampler understands.
-
-    Interpolation and rare concepts, which sample from seeds near z_N, take these methods alone.
-    """
+    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
+        """Return the step ``(z_i, i) -> z_{i-1}`` of the sampling: that of plain DDIM."""
+        return _ddim(denoiser, condition)
 
     @torch.no_grad()
     def sample(
@@ -107,8 +110,16 @@ class DDIMSampling(Guided):
         condition: Condition,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Sample from ``inversion.noise`` with :func:`sample`; NFE N."""
-        return sample(denoiser, inversion.noise, condition, on_step=on_step)
+        """Sample from ``inversion.noise`` by the steps of :meth:`way_back`."""
+        step, start = self.way_back(denoiser, inversion, condition), denoiser.schedule.steps
+        return walk_down(step, inversion.noise, self.top(start), on_step=on_step)
+
+
+class DDIMSampling(Guided):
+    """Base of the methods whose z_N the plain sampler understands.
+
+    Interpolation and rare concepts, which sample from seeds near z_N, take these methods alone.
+    """
 
 
 class Cost(TypedDict):

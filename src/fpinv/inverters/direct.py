@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion, OnStep
+from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import ddim_path
-from fpinv.sampling import Guided, spent, walk_down
+from fpinv.sampling import Guided, Step, spent
 from fpinv.solvers import per_sample
 
 
@@ -46,21 +46,14 @@ class Direct(Guided):
         cost = spent(condition, denoiser.schedule.steps)
         return Inversion(noise, **cost, state={"path": torch.stack(path, 1)})
 
-    @torch.no_grad()
-    def sample(
-        self,
-        denoiser: Denoiser,
-        inversion: Inversion,
-        condition: Condition,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Sample by DDIM, corrected in the rows that ``inversion.source`` names."""
-        schedule, path, source = denoiser.schedule, inversion.state["path"], inversion.source
+    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
+        """Return the step of DDIM, corrected in the rows that ``inversion.source`` names."""
+        ddim = super().way_back(denoiser, inversion, condition)
+        path, source = inversion.state["path"], inversion.source
         if source is None:
             source = torch.ones(len(path), dtype=torch.bool, device=path.device)
 
         def step(z: Tensor, i: int) -> Tensor:
-            z = schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
-            return torch.where(per_sample(source, z), path[:, i - 1], z)
+            return torch.where(per_sample(source, z), path[:, i - 1], ddim(z, i))
 
-        return walk_down(step, inversion.noise, schedule.steps, on_step=on_step)
+        return step

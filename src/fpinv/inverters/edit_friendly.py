@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion, OnStep
-from fpinv.sampling import Guided, spent, walk_down
+from fpinv.inversion import Inversion
+from fpinv.sampling import Guided, Step, spent
 from fpinv.seeding import generator
 
 
@@ -72,29 +72,22 @@ class EditFriendly(Guided):
                 "not have: set set_alpha_to_one to False"
             )
         condition, z, maps = self.inverting(condition), z0, []
-        for i in range(1, self._top(denoiser) + 1):
+        for i in range(1, self.top(denoiser.schedule.steps) + 1):
             before, z = z, self._noised(denoiser, z0, i)
             mean, spread = self._step(denoiser, z, i, condition)
             maps.append((before - mean) / spread)
         cost = spent(condition, len(maps))
         return Inversion(z, **cost, state={"maps": torch.stack(maps, 1)})
 
-    @torch.no_grad()
-    def sample(
-        self,
-        denoiser: Denoiser,
-        inversion: Inversion,
-        condition: Condition,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Sample by the stochastic DDIM step, fed with the stored maps."""
+    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
+        """Return the stochastic DDIM step, fed with the stored maps."""
         condition = self._returning(condition, inversion.source)
 
         def step(z: Tensor, i: int) -> Tensor:
             mean, spread = self._step(denoiser, z, i, condition)
             return mean + spread * inversion.state["maps"][:, i - 1]
 
-        return walk_down(step, inversion.noise, self._top(denoiser), on_step=on_step)
+        return step
 
     def _returning(self, condition: Condition, source: Tensor | None) -> Condition:
         """Return the condition with the inversion's guidance in the rows ``source``."""
@@ -106,9 +99,9 @@ class EditFriendly(Guided):
         )
         return replace(condition, guidance=torch.where(source.cpu(), back, edited))
 
-    def _top(self, denoiser: Denoiser) -> int:
-        """Return the index n that sampling starts from."""
-        return denoiser.schedule.steps - int(self.skip * denoiser.schedule.steps)
+    def top(self, steps: int) -> int:
+        """Return the index n that sampling starts from, below the ``steps``."""
+        return steps - int(self.skip * steps)
 
     def _noised(self, denoiser: Denoiser, z0: Tensor, i: int) -> Tensor:
         draw = torch.randn(z0.shape[1:], generator=generator(self.seed, "edit_friendly", str(i)))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion
 from fpinv.sampling import spent
@@ -30,9 +31,8 @@ def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equ
         condition: Prompts and guidance of the inversion.
     """
 
-    def g(x: Tensor, rows: Tensor | None) -> Tensor:
-        below, prompts = (z, condition) if rows is None else (z[rows], condition[rows])
-        return denoiser.schedule.move(below, denoiser.noise(x, i, prompts), i - 1, i)
+    def g(x: Tensor, rows: Rows) -> Tensor:
+        return denoiser.schedule.move(z[rows], denoiser.noise(x, i, condition[rows]), i - 1, i)
 
     return g
 

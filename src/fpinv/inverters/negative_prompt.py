@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
-from fpinv.inversion import Inversion, OnStep
+from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import DDIM
-from fpinv.sampling import Guided, sample
+from fpinv.sampling import Guided, Step
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,7 @@ class NegativePrompt(Guided):
         state = {name: x for name, x in vars(condition.prompt).items() if isinstance(x, Tensor)}
         return replace(ddim.invert(denoiser, z0, condition), state=state)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        denoiser: Denoiser,
-        inversion: Inversion,
-        condition: Condition,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Sample by DDIM with the stored embedding as the null prompt."""
+    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
+        """Return the step of DDIM with the stored embedding as the null prompt."""
         null = Embedding(**inversion.state)
-        return sample(denoiser, inversion.noise, replace(condition, null=null), on_step=on_step)
+        return super().way_back(denoiser, inversion, replace(condition, null=null))

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion
 from fpinv.inverters.implicit import ascend, equation
 from fpinv.sampling import DDIMSampling
-from fpinv.solvers import (
-    Equation,
-    FixedPointIteration,
-    PerSample,
-    Solution,
-    Trial,
-    per_sample,
-    rms,
-    search,
-)
+from fpinv.solvers import Equation, FixedPointIteration, Solution, Trial, per_sample, rms, search
 
 
 @dataclass(frozen=True)
@@ -83,23 +75,22 @@ class Newton(DDIMSampling):
 
     def _solve(self, g: Equation, z: Tensor, ratio: float) -> Solution:
         """Minimise F for the step from ``z``, whose signal scale falls by ``ratio``."""
-        mean = ratio * z
+        mean, scale = ratio * z, rms(z)
 
-        def step(k: int, at: _Newton, rows: Tensor | None) -> tuple[_Newton, Trial]:
+        def step(k: int, x: Tensor, rows: Rows) -> tuple[Tensor, Trial]:
             # The last point is evaluated, but no step is made from it.
             moving = k + 1 < self.iterations
             with torch.set_grad_enabled(moving):
-                x = at.x.detach().requires_grad_(moving)
+                x = x.detach().requires_grad_(moving)
                 gx = g(x, rows)
-                objective = self._objective(x, gx, at.mean, ratio)
-            if moving:
-                (slope,) = torch.autograd.grad(objective, x, torch.ones_like(objective))
-                at = replace(at, x=self._moved(x.detach(), objective.detach(), slope))
-            x, gx, objective = x.detach(), gx.detach(), objective.detach()
-            return at, Trial(gx, objective, rms(x - gx) / at.scale)
+                objective = self._objective(x, gx, mean[rows], ratio)
+            trial = Trial(gx.detach(), objective.detach(), rms(x - gx) / scale[rows])
+            if not moving:
+                return x, trial
+            (slope,) = torch.autograd.grad(objective, x, torch.ones_like(objective))
+            return self._moved(x.detach(), trial.rank, slope), trial
 
-        state = _Newton(z, mean, rms(z))
-        return search(step, state, z, self.iterations, self.tolerance)
+        return search(step, z, z, self.iterations, self.tolerance)
 
     def _objective(self, x: Tensor, gx: Tensor, mean: Tensor, ratio: float) -> Tensor:
         """Return F of each sample, (B,)."""
@@ -109,18 +100,3 @@ class Newton(DDIMSampling):
     def _moved(self, x: Tensor, objective: Tensor, slope: Tensor) -> Tensor:
         """Return the points after the Newton step from ``x`` (B, ...), where F has ``slope``."""
         return x - per_sample(objective, x) / (x[0].numel() * (slope + self.eta))
-
-
-@dataclass(frozen=True)
-class _Newton(PerSample):
-    """The points of a step's minimisation, and what their objectives are measured by.
-
-    Arguments:
-        x: The points to evaluate next, shape (R, ...).
-        mean: Means of the forward process from index i - 1, as ``x``.
-        scale: Unit of the residual, shape (R,).
-    """
-
-    x: Tensor
-    mean: Tensor
-    scale: Tensor

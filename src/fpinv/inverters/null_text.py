@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion, OnStep
+from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import ddim_path
-from fpinv.sampling import Guided, spent, walk_down
-from fpinv.solvers import Adam, Trial, search
+from fpinv.sampling import Guided, Step, spent
+from fpinv.solvers import Adam, Equation, Trial, search
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,14 @@ class NullText(Guided):
             nulls.append(tokens)
         return Inversion(pivots[-1], **cost, state={"null": torch.stack(nulls[::-1], 1)})
 
-    @torch.no_grad()
-    def sample(
-        self,
-        denoiser: Denoiser,
-        inversion: Inversion,
-        condition: Condition,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Sample by DDIM with the null embedding of each step."""
-        schedule = denoiser.schedule
+    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
+        """Return the step of DDIM with the null embedding of that step."""
 
         def step(z: Tensor, i: int) -> Tensor:
             optimised = _with_null(condition, inversion.state["null"][:, i - 1])
-            return schedule.transfer(z, denoiser(z, i, optimised), i, i - 1)
+            return denoiser.ddim_step(z, i, optimised)
 
-        return walk_down(step, inversion.noise, schedule.steps, on_step=on_step)
+        return step
 
     def _step(
         self,
@@ -111,13 +103,13 @@ class NullText(Guided):
         """Return the null tokens of step i, the latents that they lead to, and the calls (B,)."""
         prompted = denoiser(z, i, replace(condition, guidance=1.0))
 
-        def guided(tokens: Tensor, rows: Tensor | slice) -> Tensor:
+        def guided(tokens: Tensor, rows: Rows) -> Tensor:
             alone = replace(_with_null(condition[rows], tokens), guidance=0.0)
             null = denoiser(z[rows], i, alone)
             m = null + condition.guidance * (prompted[rows] - null)
             return denoiser.schedule.transfer(z[rows], m, i, i - 1)
 
-        def losses(tokens: Tensor, rows: Tensor | slice) -> Tensor:
+        def losses(tokens: Tensor, rows: Rows) -> Tensor:
             return (guided(tokens, rows) - pivot[rows]).square().flatten(1).mean(1)
 
         steps, k = denoiser.schedule.steps, denoiser.schedule.steps - i
@@ -128,7 +120,7 @@ class NullText(Guided):
 
 
 def _minimise(
-    losses: Callable[[Tensor, Tensor | slice], Tensor],
+    losses: Equation,
     start: Tensor,
     rate: float,
     tolerance: float,
@@ -140,10 +132,10 @@ def _minimise(
     authors' code.
     """
 
-    def step(k: int, adam: Adam, rows: Tensor | None) -> tuple[Adam, Trial]:
+    def step(k: int, adam: Adam, rows: Rows) -> tuple[Adam, Trial]:
         with torch.enable_grad():
             x = adam.x.detach().requires_grad_()
-            loss = losses(x, slice(None) if rows is None else rows)
+            loss = losses(x, rows)
             (slope,) = torch.autograd.grad(loss.sum(), x)
         adam, loss = adam.moved(slope, rate, k), loss.detach()
         # The latest point is the result, whatever the losses before it.

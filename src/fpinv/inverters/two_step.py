@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion, OnStep
-from fpinv.sampling import Guided, spent, walk_down
+from fpinv.inversion import Inversion
+from fpinv.sampling import Guided, Step, spent
 from fpinv.schedule import Schedule
 
 
@@ -34,15 +34,8 @@ class TwoStep(Guided, ABC):
             before, z = z, (before - q * z - r * denoiser.noise(z, i, condition)) / p
         return Inversion(z, **spent(condition, schedule.steps), state={"before": before})
 
-    @torch.no_grad()
-    def sample(
-        self,
-        denoiser: Denoiser,
-        inversion: Inversion,
-        condition: Condition,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        r"""Run the recursion down from the pair :math:`(z_N, z_{N-1})`."""
+    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
+        r"""Return the recursion down from the pair :math:`(z_N, z_{N-1})`."""
         schedule, recent = denoiser.schedule, deque[Tensor](maxlen=2)
 
         def step(z: Tensor, i: int) -> Tensor:
@@ -52,4 +45,4 @@ class TwoStep(Guided, ABC):
             p, q, r = self.recursion(schedule, i)
             return p * recent[0] + q * z + r * denoiser.noise(z, i, condition)
 
-        return walk_down(step, inversion.noise, schedule.steps, on_step=on_step)
+        return step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -175,7 +175,7 @@ class StableDiffusion:
         Prompts are encoded one at a time and remembered. A prompt that is too long for the text
         encoder is cut, with a warning.
         """
-        return reduce(Embedding.cat, map(self._prompt, prompts))
+        return Embedding.cat([self._prompt(prompt) for prompt in prompts])
 
     def condition(self, prompts: list[str], guidance: float) -> Condition:
         """Return the condition of B prompts at a guidance, with B rows of the null prompt.

@@ -47,9 +47,6 @@ class SeedSearch:
         )
 
 
-Found = SeedSearch
-
-
 @dataclass(frozen=True)
 class Minimum:
     """The end of a descent.

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from fpinv.batch import PerSample, Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.metrics.clip import ImageEncoder
 from fpinv.models.model import Model
-from fpinv.seeds.optimisation import Found
+from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.prior import NormPrior
-from fpinv.solvers import Adam, PerSample, Trial, search
+from fpinv.solvers import Adam, Trial, search
 
 
 @dataclass(frozen=True)
-class Prototype:
+class Prototype(PerSample):
     """References of B seeds, as their means.
 
     Arguments:
@@ -31,16 +32,6 @@ class Prototype:
 
     embedding: Tensor
     latent: Tensor
-
-    def __getitem__(self, rows: Tensor | slice) -> Prototype:
-        """Return the prototypes of some seeds."""
-        return Prototype(self.embedding[rows], self.latent[rows])
-
-    @staticmethod
-    def cat(prototypes: Sequence[Prototype]) -> Prototype:
-        """Return the prototypes of several batches, in order, as one batch."""
-        embedding = torch.cat([prototype.embedding for prototype in prototypes])
-        return Prototype(embedding, torch.cat([prototype.latent for prototype in prototypes]))
 
 
 @dataclass(frozen=True)
@@ -118,19 +109,19 @@ class SeedSelect:
         seeds: Tensor,
         condition: Condition,
         target: Prototype,
-    ) -> Found:
+    ) -> SeedSearch:
         """Return the best of the seeds met on the way from ``seeds`` (B, C, h, w).
 
         The losses have an entry more than there were iterations: that of the final seed.
         """
         prior = NormPrior(seeds[0].numel())
 
-        def step(k: int, at: _Search, rows: Tensor | None) -> tuple[_Search, Trial]:
+        def step(k: int, at: _Search, rows: Rows) -> tuple[_Search, Trial]:
             # The last seed is evaluated, but no step is made from it.
             moving = k < self.iterations
             with torch.set_grad_enabled(moving):
                 z = at.adam.x.detach().requires_grad_(moving)
-                loss = self.loss(model, denoiser, z, at.condition, at.target)
+                loss = self.loss(model, denoiser, z, condition[rows], target[rows])
             at = replace(at, losses=[*at.losses, loss.detach()])
             if moving:
                 (slope,) = torch.autograd.grad(loss.sum(), z)
@@ -140,14 +131,15 @@ class SeedSelect:
             stalled = torch.tensor([self._stalled(curve) for curve in curves], device=z.device)
             return at, Trial(z.detach(), loss.detach(), loss.detach(), hopeful=~stalled)
 
-        start, every = prior.project(seeds.detach()), torch.arange(len(seeds), device=seeds.device)
-        state = _Search(Adam.at(start), condition[every], target[every])
+        start = prior.project(seeds.detach())
         # No loss is low enough to end the search: a seed goes on until its loss has stalled.
-        solution = search(step, state, start, self.iterations + 1, -math.inf, traced=True)
+        solution = search(
+            step, _Search(Adam.at(start)), start, self.iterations + 1, -math.inf, traced=True
+        )
         assert solution.trace is not None
         traces = zip(solution.trace.T, solution.steps.tolist(), strict=True)
         losses = [trace[:steps].tolist() for trace, steps in traces]
-        return Found(solution.value, losses, [self._stalled(curve) for curve in losses])
+        return SeedSearch(solution.value, losses, [self._stalled(curve) for curve in losses])
 
     def loss(
         self, model: Model, denoiser: Denoiser, z: Tensor, condition: Condition, target: Prototype
@@ -167,13 +159,9 @@ class SeedSelect:
 
     def _trajectory(self, denoiser: Denoiser, z: Tensor, condition: Condition) -> list[Tensor]:
         """Return the latents z_N, ..., z_0 of the plain sampler."""
-        schedule, trajectory = denoiser.schedule, [z]
-
-        def step(z: Tensor, i: int) -> Tensor:
-            return schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
-
-        for i in range(schedule.steps, 0, -1):
-            trajectory.append(self._run(step, trajectory[-1], i))
+        trajectory = [z]
+        for i in range(denoiser.schedule.steps, 0, -1):
+            trajectory.append(self._run(denoiser.ddim_step, trajectory[-1], i, condition))
         return trajectory
 
     def _run(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:  # noqa: ANN401
@@ -197,12 +185,8 @@ class _Search(PerSample):
 
     Arguments:
         adam: The seeds and their moments.
-        condition: Their prompts.
-        target: Their targets.
         losses: The losses of all evaluations so far, shape (R,) each.
     """
 
     adam: Adam
-    condition: Condition
-    target: Prototype
     losses: list[Tensor] = field(default_factory=list)

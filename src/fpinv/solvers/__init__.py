@@ -17,10 +17,8 @@ from fpinv.solvers.fixed_point import FixedPointIteration as FixedPointIteration
 from fpinv.solvers.fixed_point import History as History
 from fpinv.solvers.least_squares import LeastSquares as LeastSquares
 from fpinv.solvers.search import Equation as Equation
-from fpinv.solvers.search import PerSample as PerSample
 from fpinv.solvers.search import Solution as Solution
 from fpinv.solvers.search import Trial as Trial
 from fpinv.solvers.search import per_sample as per_sample
 from fpinv.solvers.search import rms as rms
 from fpinv.solvers.search import search as search
-from fpinv.solvers.search import within as within

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -32,14 +32,11 @@ class Plain:
     """
 
     damping: float = 0.0
+    memory: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.damping < 1:
             raise UserError(f"damping={self.damping} is not possible: choose 0 <= damping < 1")
-
-    @property
-    def memory(self) -> int:
-        return 1
 
     def __call__(self, xs: list[Tensor], gs: list[Tensor]) -> Tensor:
         return torch.lerp(gs[-1], xs[-1], self.damping) if self.damping else gs[-1]
@@ -56,9 +53,7 @@ class Averaged:
         | (Pan et al., 2023), https://arxiv.org/abs/2309.04907
     """
 
-    @property
-    def memory(self) -> int:
-        return 2
+    memory: ClassVar[int] = 2
 
     def __call__(self, xs: list[Tensor], gs: list[Tensor]) -> Tensor:
         return (gs[0] + gs[-1]) / 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fpinv.solvers.search import PerSample
+from fpinv.batch import PerSample
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fpinv.batch import PerSample, Rows
 from fpinv.errors import UserError
 from fpinv.solvers.accelerations import Acceleration, Plain
-from fpinv.solvers.search import Equation, PerSample, Solution, Trial, per_sample, rms, search
+from fpinv.solvers.search import Equation, Solution, Trial, per_sample, rms, search
 
 
 @dataclass(frozen=True)
@@ -19,31 +20,32 @@ class History(PerSample):
 
     Arguments:
         x: The point, shape (R, ...).
-        scale: Unit of the residual, shape (R,).
         xs: The last evaluated points, oldest first.
         gs: Their images under g.
     """
 
     x: Tensor
-    scale: Tensor
     xs: list[Tensor] = field(default_factory=list)
     gs: list[Tensor] = field(default_factory=list)
 
-    def advance(self, gx: Tensor, acceleration: Acceleration) -> tuple[History, Tensor, Tensor]:
+    def advance(
+        self, gx: Tensor, acceleration: Acceleration, scale: Tensor | float = 1.0
+    ) -> tuple[History, Tensor, Tensor]:
         """Return the history after ``gx`` = g(x), the next iterate, and the residual of x.
 
+        The unit of the residual is ``scale``, a number or shape (R,).
         The residual is infinite where it or the iterate is not finite, and x stays there.
         """
         xs, gs = [*self.xs, self.x], [*self.gs, gx]
         memory = acceleration.memory
         following = acceleration(xs[-memory:], gs[-memory:])
-        residual = rms(self.x - gx) / self.scale
+        residual = rms(self.x - gx) / scale
         sound = residual.isfinite() & rms(following).isfinite()
         x = torch.where(per_sample(sound, following), following, self.x)
         residual = torch.where(sound, residual, math.inf)
         # Two pairs at least, for callers that compare successive points.
         memory = max(memory, 2)
-        return History(x, self.scale, xs[-memory:], gs[-memory:]), following, residual
+        return History(x, xs[-memory:], gs[-memory:]), following, residual
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,12 @@ class FixedPointIteration:
     def __call__(self, g: Equation, start: Tensor, scale: Tensor) -> Solution:
         """Solve ``x = g(x)`` from ``start`` (B, ...); the residual's unit is ``scale`` (B,)."""
 
-        def step(k: int, history: History, rows: Tensor | None) -> tuple[History, Trial]:
-            history, following, residual = history.advance(g(history.x, rows), self.acceleration)
+        def step(k: int, history: History, rows: Rows) -> tuple[History, Trial]:
+            gx = g(history.x, rows)
+            history, following, residual = history.advance(gx, self.acceleration, scale[rows])
             # Without a tolerance every finite iterate replaces the one before, better or not.
             latest = torch.where(residual.isfinite(), -float(k), residual)
             rank = latest if self.tolerance is None else residual
             return history, Trial(following, rank, residual)
 
-        state = History(start, scale)
-        return search(step, state, start, self.iterations, self.tolerance, traced=True)
+        return search(step, History(start), start, self.iterations, self.tolerance, traced=True)

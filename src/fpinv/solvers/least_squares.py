@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from fpinv.batch import PerSample, Rows
 from fpinv.errors import UserError
-from fpinv.solvers.search import Equation, PerSample, Solution, Trial, per_sample, rms, search
+from fpinv.solvers.search import Equation, Solution, Trial, per_sample, rms, search
 
 SHORTEST = 0.01
 """Length of a step at which a sample no longer moves: a full step after four reductions."""
@@ -56,18 +56,21 @@ class LeastSquares:
         ``tolerance`` (B,).
         """
 
-        def step(k: int, at: _Position, rows: Tensor | None) -> tuple[_Position, Trial]:
+        def step(k: int, at: _Position, rows: Rows) -> tuple[_Position, Trial]:
             x = at.trial()
             half, slope = _half_square(f, x, rows)
             at = at.advance(x, half, slope, self.memory) if k else at.measured(half, slope)
             residual = (2 * at.half / start[0].numel()).sqrt()
             return at, Trial(at.x, at.half, residual, hopeful=at.length > SHORTEST)
 
-        state = _Position.resting(start, self.first_length)
+        # The first trial is the start itself: without a slope there is no step.
+        zero = start.new_zeros(len(start))
+        length = torch.full_like(zero, self.first_length)
+        state = _Position(start, zero, torch.zeros_like(start), zero, length)
         return search(step, state, start, self.iterations, tolerance)
 
 
-def _half_square(f: Equation, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+def _half_square(f: Equation, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """Return half the squared residual of each sample, (B,), and its gradient."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -105,13 +108,6 @@ class _Position(PerSample):
     length: Tensor
     moves: list[Tensor] = field(default_factory=list)
     bends: list[Tensor] = field(default_factory=list)
-
-    @classmethod
-    def resting(cls, start: Tensor, length: float) -> _Position:
-        """Return the position before any evaluation, whose first trial is the start itself."""
-        half = start.new_full((len(start),), math.inf)
-        zero = torch.zeros_like(half)
-        return cls(start, half, torch.zeros_like(start), zero, torch.full_like(half, length))
 
     def measured(self, half: Tensor, slope: Tensor) -> _Position:
         """Return the position with the first evaluation of its point."""

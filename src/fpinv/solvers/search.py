@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-Equation = Callable[[Tensor, Tensor | None], Tensor]
-"""``g(x, rows)``: x holds the samples ``rows`` (indices, shape (R,)) of the batch; None is all."""
+from fpinv.batch import BATCH_LAST, PerSample, Rows
+
+Equation = Callable[[Tensor, Rows], Tensor]
+"""``g(x, rows)``: x holds the samples ``rows`` of the batch."""
 
 
 def rms(x: Tensor) -> Tensor:
@@ -24,34 +26,17 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
-def within(residual: Tensor, tolerance: Tensor | float) -> Tensor:
-    """Return which residuals (B,) are finite and no larger than their tolerance, (B,)."""
-    return residual.isfinite() & (residual <= tolerance)
+class Sliceable(Protocol):
+    """State of a method, of which the rows of some samples can be taken."""
+
+    def __getitem__(self, rows: Tensor, /) -> Self: ...
+
+
+State = TypeVar("State", bound=Sliceable)
 
 
 @dataclass(frozen=True)
-class PerSample:
-    """Base of records whose fields are tensors with one row a sample, or lists of such tensors."""
-
-    def __getitem__(self: Record, rows: Tensor) -> Record:
-        """Return the record of the samples ``rows``."""
-
-        def take(value: Any) -> Any:  # noqa: ANN401 - whatever has rows
-            return [take(x) for x in value] if isinstance(value, list) else value[rows]
-
-        return type(self)(*(take(getattr(self, field.name)) for field in fields(self)))
-
-    def put(self: Record, rows: Tensor, record: Record) -> Record:
-        """Return this record of tensors with its samples ``rows`` replaced by ``record``."""
-        pairs = ((getattr(self, f.name), getattr(record, f.name)) for f in fields(self))
-        return type(self)(*(x.index_copy(0, rows, y) for x, y in pairs))
-
-
-Record = TypeVar("Record", bound=PerSample)
-
-
-@dataclass(frozen=True)
-class Solution:
+class Solution(PerSample):
     """Result of a solver, sample by sample.
 
     Arguments:
@@ -68,7 +53,7 @@ class Solution:
     residual: Tensor
     steps: Tensor
     converged: Tensor
-    trace: Tensor | None = None
+    trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
 
 
 @dataclass(frozen=True)
@@ -89,13 +74,13 @@ class Trial:
     hopeful: Tensor | None = None
 
 
-Step = Callable[[int, Record, Tensor | None], tuple[Record, Trial]]
+Step = Callable[[int, State, Rows], tuple[State, Trial]]
 """``step(k, state, rows)``: evaluation k of the samples ``rows`` and their state after it."""
 
 
 def search(
-    step: Step[Record],
-    state: Record,
+    step: Step[State],
+    state: State,
     start: Tensor,
     iterations: int,
     tolerance: Tensor | float | None = None,
@@ -118,10 +103,9 @@ def search(
     """
     best, batch = _Best(start), len(start)
     trace = start.new_full((iterations, batch), math.nan)
-    rows: Tensor | None = None
-    active: Tensor | slice = slice(None)
+    active: Rows = slice(None)
     for k in range(iterations):
-        state, trial = step(k, state, rows)
+        state, trial = step(k, state, active)
         best.offer(active, trial)
         trace[k, active] = trial.residual
         if tolerance is None:
@@ -132,11 +116,14 @@ def search(
             going = going & trial.hopeful
         if not going.all():
             keep = going.nonzero().squeeze(1)
-            rows = active = keep if rows is None else rows[keep]
-            if not len(rows):
+            active = keep if isinstance(active, slice) else active[keep]
+            if not len(keep):
                 break
             state = state[keep]
-    return best.solution(tolerance, trace if traced else None)
+    sound, residual = best.sound, best.residual
+    # Without a tolerance a sample counts as converged whose iterates were all finite.
+    converged = sound if tolerance is None else residual.isfinite() & (residual <= tolerance)
+    return Solution(best.value, residual, best.steps, converged, trace if traced else None)
 
 
 class _Best:
@@ -148,7 +135,7 @@ class _Best:
         self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
         self.sound = torch.ones_like(self.steps, dtype=torch.bool)
 
-    def offer(self, active: Tensor | slice, trial: Trial) -> None:
+    def offer(self, active: Rows, trial: Trial) -> None:
         """Take a trial of the samples ``active`` into account."""
         better = trial.rank < self.rank[active]
         # Chosen by where: an index made of a mask has a length that the host must wait for.
@@ -158,8 +145,3 @@ class _Best:
         self.residual[active] = torch.where(better, trial.residual, self.residual[active])
         self.sound[active] &= trial.residual.isfinite()
         self.steps[active] += 1
-
-    def solution(self, tolerance: Tensor | float | None, trace: Tensor | None) -> Solution:
-        """Return the best values: converged within the tolerance, or without one always finite."""
-        converged = self.sound if tolerance is None else within(self.residual, tolerance)
-        return Solution(self.value, self.residual, self.steps, converged, trace)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
@@ -118,13 +119,14 @@ class Auto(DDIMSampling):
         """Walk the grid upwards from ``z0`` (B, C, H, W), then check what may have failed."""
         condition, accepted = self.inverting(condition), 10 ** (-self.accuracy / 20) * rms(z0)
 
-        def climb(rows: Tensor | slice, aim: float) -> tuple[Inversion, Tensor]:
+        def climb(rows: Rows, aim: float) -> tuple[Inversion, Tensor]:
             walk = Climb(self, denoiser, z0[rows], condition[rows], accepted[rows], aim)
             return ascend(denoiser, walk.z0, walk.condition, walk.step), walk.error
 
         return check(denoiser, z0, condition, accepted, climb)
 
 
+@dataclass
 class Climb:
     """One walk up the grid: each step iterated, and descended where that does not solve it.
 
@@ -140,23 +142,21 @@ class Climb:
         error: The error at z_0 to be expected of the last latent, rms, (B,).
     """
 
-    def __init__(
-        self,
-        auto: Auto,
-        denoiser: Denoiser,
-        z0: Tensor,
-        condition: Condition,
-        accepted: Tensor,
-        aim: float,
-    ) -> None:
-        self.z0, self.condition, self.accepted = z0, condition, accepted
+    auto: Auto
+    denoiser: Denoiser
+    z0: Tensor
+    condition: Condition
+    accepted: Tensor
+    aim: float
+
+    def __post_init__(self) -> None:
         # Errors of steps add up like independent ones, by their squares.
-        share = accepted / math.sqrt(denoiser.schedule.steps)
+        share, auto = self.accepted / math.sqrt(self.denoiser.schedule.steps), self.auto
         self.iteration = Iteration(
-            denoiser, condition, share, auto.iterations, auto.acceleration, aim
+            self.denoiser, self.condition, share, auto.iterations, auto.acceleration, self.aim
         )
-        self.descent = StepDescent(denoiser, auto.descents, aim)
-        self.error = torch.zeros_like(accepted)
+        self.descent = StepDescent(self.denoiser, auto.descents, self.aim)
+        self.error = torch.zeros_like(self.accepted)
 
     def step(self, before: Tensor, z: Tensor, i: int) -> Solution:
         """Solve the step from ``z`` at index i - 1, which was reached from ``before``."""
@@ -175,14 +175,12 @@ class Climb:
                 accepted=self.accepted,
             )[rows]
             descended = self.descent(unsolved, i)
-            a = self.iteration.schedule.alpha[i] / self.iteration.schedule.alpha[i - 1]
             error = error.index_copy(0, rows, descended.error)
-            solution = Solution(
-                solution.value.index_copy(0, rows, descended.value),
-                # The step holds its noise, so that x - g(x) is a times what its DDIM step misses.
-                solution.residual.index_copy(0, rows, a * descended.miss / rms(unsolved.below)),
-                solution.steps.index_add(0, rows, descended.calls),
-                solution.converged.index_copy(0, rows, descended.error <= unsolved.limit),
-            )
+            # The step holds its noise, so that x - g(x) is a times what its DDIM step misses.
+            a = self.denoiser.schedule.alpha[i] / self.denoiser.schedule.alpha[i - 1]
+            residual = a * descended.miss / rms(unsolved.below)
+            steps = solution.steps[rows] + descended.calls
+            solved = descended.error <= unsolved.limit
+            solution = solution.put(rows, Solution(descended.value, residual, steps, solved))
         self.error = error
         return solution

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion
 from fpinv.inverters.fixed_point import FixedPoint
@@ -32,7 +33,7 @@ STRICT = 0.01
 DOUBT = 10.0
 """Error at z_0, over the accepted one, from which on DDIM inversion may come back closer."""
 
-Climb = Callable[[Tensor | slice, float], tuple[Inversion, Tensor]]
+Climb = Callable[[Rows, float], tuple[Inversion, Tensor]]
 """``climb(rows, aim)``: the inversion of some samples, and its expected errors at z_0, rms."""
 
 
@@ -56,20 +57,16 @@ def check(
     """
     inversion, expected = climb(slice(None), 1.0)
     unsure = ~(expected <= accepted) | (condition.rows_per_sample > 1)
-    rows = unsure.nonzero().squeeze(1)
-    if not len(rows):
-        return inversion
-    best = _Closest(denoiser, z0[rows], condition[rows], inversion[rows])
-    accepted, expected = accepted[rows], expected[rows]
-    assert best.inversion.converged is not None, "every climb says which steps it solved"
-    unforeseen = best.inversion.converged.all(0) | (best.error > FORESEEN * expected)
-    again = ((best.error > accepted) & unforeseen).nonzero().squeeze(1)
-    if len(again):
-        best.offer(again, climb(rows[again], STRICT)[0])
-    doubtful = (best.error > DOUBT * accepted).nonzero().squeeze(1)
-    if len(doubtful):
-        best.offer(doubtful, _ddim(denoiser, best.z0[doubtful], best.condition[doubtful]))
-    return _put(inversion, rows, best.inversion)
+    error, calls = torch.where(unsure, math.inf, expected), inversion.calls.where(~unsure, 0)
+    best = _Closest(denoiser, z0, condition, inversion, error, calls)
+    best.offer(unsure, lambda rows: inversion[rows])
+    assert inversion.converged is not None, "every climb says which steps it solved"
+    unforeseen = inversion.converged.all(0) | (best.error > FORESEEN * expected)
+    best.offer((best.error > accepted) & unforeseen, lambda rows: climb(rows, STRICT)[0])
+    best.offer(
+        best.error > DOUBT * accepted, lambda rows: _ddim(denoiser, z0[rows], condition[rows])
+    )
+    return replace(best.inversion, **spent(condition, best.calls))
 
 
 def _ddim(denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
@@ -79,50 +76,35 @@ def _ddim(denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
     return replace(inversion, converged=torch.zeros_like(inversion.converged), trace=None)
 
 
-def _put(inversion: Inversion, rows: Tensor, rival: Inversion) -> Inversion:
-    """Return the inversion with its samples ``rows`` replaced by those of ``rival``."""
-    index = torch.arange(len(inversion), device=rows.device)
-    index[rows] = torch.arange(len(rival), device=rows.device) + len(inversion)
-    return Inversion.cat([inversion, rival])[index]
-
-
+@dataclass
 class _Closest:
-    """The inversion of each sample that comes back closest, with the cost of all that were made.
+    """The inversion of each sample that comes back closest.
 
-    Attributes:
+    Arguments:
+        denoiser: The network.
+        z0: The image latents, shape (B, C, H, W).
+        condition: The prompts, at the guidance of the inversion.
         inversion: The inversions.
         error: Their distances from z_0 once sampled back, rms, (B,); inf where not finite.
+        calls: Network calls of all inversions that were made of a sample, (B,).
     """
 
-    def __init__(
-        self, denoiser: Denoiser, z0: Tensor, condition: Condition, inversion: Inversion
-    ) -> None:
-        self.denoiser, self.z0, self.condition = denoiser, z0, condition
-        self.inversion = inversion
-        every = torch.arange(len(z0), device=z0.device)
-        self.error = self._error(every, inversion.noise)
+    denoiser: Denoiser
+    z0: Tensor
+    condition: Condition
+    inversion: Inversion
+    error: Tensor
+    calls: Tensor
 
-    def offer(self, rows: Tensor, rival: Inversion) -> None:
-        """Take the samples of ``rival``, which are those of ``rows``, that come back closer."""
-        error = self._error(rows, rival.noise)
-        self._charge(rows, rival.calls, rival.rows)
+    def offer(self, mask: Tensor, invert: Callable[[Tensor], Inversion]) -> None:
+        """Invert the samples of the mask (B,) by ``invert(rows)``, and take what comes closer."""
+        rows = mask.nonzero().squeeze(1)
+        if not len(rows):
+            return
+        rival = invert(rows)
+        off = sample(self.denoiser, rival.noise, self.condition[rows]) - self.z0[rows]
+        error = rms(off).nan_to_num(math.inf, math.inf)
+        self.calls[rows] += rival.calls + self.denoiser.schedule.steps
         closer = (error < self.error[rows]).nonzero().squeeze(1)
-        index, rival = rows[closer], rival[closer]
-        self.error = self.error.index_copy(0, index, error[closer])
-        # The cost of a sample is that of all inversions that were made of it.
-        calls, network_rows = self.inversion.calls[index], self.inversion.rows[index]
-        rival = replace(rival, calls=calls, rows=network_rows)
-        self.inversion = _put(self.inversion, index, rival)
-
-    def _error(self, index: Tensor, noise: Tensor) -> Tensor:
-        """Return the errors at z_0 of the samples ``index``, sampled back from ``noise``."""
-        condition = self.condition[index]
-        self._charge(index, **spent(condition, self.denoiser.schedule.steps))
-        off = sample(self.denoiser, noise, condition) - self.z0[index]
-        return rms(off).nan_to_num(math.inf, math.inf)
-
-    def _charge(self, index: Tensor, calls: Tensor, rows: Tensor) -> None:
-        """Add calls and network rows to the cost of the samples ``index``."""
-        calls = self.inversion.calls.index_add(0, index, calls)
-        rows = self.inversion.rows.index_add(0, index, rows)
-        self.inversion = replace(self.inversion, calls=calls, rows=rows)
+        self.error[rows[closer]] = error[closer]
+        self.inversion = self.inversion.put(rows[closer], rival[closer])

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fpinv.batch import PerSample, Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.sampling import sample
-from fpinv.solvers import Equation, LeastSquares, PerSample, rms
+from fpinv.solvers import Equation, LeastSquares, rms
 
 # Half of the square leaves room for the solved steps, whose shares add up to the whole of it.
 PART = math.sqrt(0.5)
@@ -128,17 +129,14 @@ class StepDescent:
         """Descend from ``start`` towards the images, j = 0, of which the residual is the error."""
         solver = LeastSquares(max(1, JOINT * self.gradients // i), first_length=CAREFUL)
         x = solver(self._miss(unsolved, unsolved.image, i, 0), start, unsolved.limit)
-        miss = rms(self._miss(unsolved, unsolved.below, i, i - 1)(x.value, None))
+        miss = rms(self._miss(unsolved, unsolved.below, i, i - 1)(x.value, slice(None)))
         return Descended(x.value, miss, x.residual, i * x.steps + 1)
 
     def _miss(self, unsolved: Unsolved, goal: Tensor, i: int, j: int) -> Equation:
         """Return how far latents at index i come from ``goal`` at index j by sampling."""
 
-        def miss(x: Tensor, rows: Tensor | None) -> Tensor:
-            condition = unsolved.condition if rows is None else unsolved.condition[rows]
-            return sample(self.denoiser, x, condition, i, j) - (
-                goal if rows is None else goal[rows]
-            )
+        def miss(x: Tensor, rows: Rows) -> Tensor:
+            return sample(self.denoiser, x, unsolved.condition[rows], i, j) - goal[rows]
 
         return miss
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.inverters.implicit import equation
 from fpinv.solvers import Acceleration, History, Solution, Trial, rms, search
@@ -24,6 +25,7 @@ LEAST = 0.05
 """Ratio of residuals below which none is trusted."""
 
 
+@dataclass
 class Iteration:
     r"""The iteration of each step, and the forecasts that one step makes for the next.
 
@@ -50,23 +52,18 @@ class Iteration:
         below: The gain of the latent that it began from.
     """
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        condition: Condition,
-        share: Tensor,
-        iterations: int,
-        acceleration: Acceleration,
-        aim: float,
-    ) -> None:
-        self.denoiser, self.condition, self.schedule = denoiser, condition, denoiser.schedule
-        self.share, self.iterations, self.acceleration = share, iterations, acceleration
-        self.aim = aim
-        self.ratio, self.gain = torch.ones_like(share), torch.ones_like(share)
-        self.slope = torch.zeros_like(share)
+    denoiser: Denoiser
+    condition: Condition
+    share: Tensor
+    iterations: int
+    acceleration: Acceleration
+    aim: float
+
+    def __post_init__(self) -> None:
+        self.schedule = self.denoiser.schedule
+        self.ratio, self.gain = torch.ones_like(self.share), torch.ones_like(self.share)
+        self.slope = torch.zeros_like(self.share)
         self.clean: list[Tensor] = []
-        self.start: Tensor
-        self.error, self.below = torch.zeros_like(share), self.gain
 
     def __call__(self, before: Tensor, z: Tensor, i: int) -> Solution:
         """Iterate the step from ``z`` at index i - 1, which was reached from ``before``."""
@@ -80,32 +77,29 @@ class Iteration:
         if i <= EARLY:
             self.ratio = torch.ones_like(self.ratio)
 
-        def error(residual: Tensor, rows: Tensor | slice) -> Tensor:
+        def error(residual: Tensor, rows: Rows) -> Tensor:
             """Return the error at z_0 to be expected where the next iterate is taken."""
             gain = (self.gain * stretch)[rows].clamp_min(1)
             return self.ratio[rows] * residual * gain / a
 
-        def step(k: int, history: History, rows: Tensor | None) -> tuple[History, Trial]:
-            active = slice(None) if rows is None else rows
+        def step(k: int, history: History, rows: Rows) -> tuple[History, Trial]:
             history, following, residual = history.advance(g(history.x, rows), self.acceleration)
             if k:
                 (x0, x), (g0, gx) = history.xs[-2:], history.gs[-2:]
-                ratio = (residual / rms(x0 - g0)).nan_to_num(1.0).clamp(LEAST, 1.0)
-                self.ratio[active] = ratio
+                self.ratio[rows] = (residual / rms(x0 - g0)).nan_to_num(1.0).clamp(LEAST, 1.0)
             if k == 1:
                 # Two points tell the slope of the noise and with it the stretch, along the one
                 # direction between them. Later pairs lie along directions that converge fast.
                 dx, dg, sound = x - x0, gx - g0, residual.isfinite()
                 length = rms(dx).clamp_min(torch.finfo(dx.dtype).tiny)
                 slope = (dg * dx).flatten(1).mean(1) / length**2 / weight
-                self.slope[active] = torch.where(sound, slope, self.slope[active])
+                self.slope[rows] = torch.where(sound, slope, self.slope[rows])
                 seen = rms(dx - dg) / length / a
-                stretch[active] = torch.where(sound, seen, stretch[active])
-            solved = error(residual, active) <= self.aim * self.share[active]
+                stretch[rows] = torch.where(sound, seen, stretch[rows])
+            solved = error(residual, rows) <= self.aim * self.share[rows]
             return history, Trial(following, residual, residual, ~solved)
 
-        state = History(self.start, torch.ones_like(self.share))
-        solution = search(step, state, self.start, self.iterations, tolerance=0.0)
+        solution = search(step, History(self.start), self.start, self.iterations, tolerance=0.0)
         self.error = error(solution.residual, slice(None))
         self.below, self.gain = self.gain, (self.gain * stretch).clamp_min(1)
         solved, residual = self.error <= self.share, solution.residual / rms(z)
