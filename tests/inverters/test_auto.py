@@ -10,6 +10,7 @@ import toy
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
 from fpinv.inverters.auto.auto import Auto, Climb
+from fpinv.inverters.auto.goal import Goal
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.implicit import ascend
@@ -172,7 +173,7 @@ def test_a_last_step_that_any_latent_solves_is_descended_to_the_image():
 def test_an_evaluation_that_overflows_spoils_its_own_step_alone():
     d, z, c = toy.denoiser(10, scale=0.3), toy.latents(), toy.condition()
     settings, accepted = Auto(descents=0), 1e-5 * rms(z)
-    whole = ascend(d, z, c, Climb(settings, d, z, c, accepted, 1.0).step)
+    whole = ascend(d, z, c, Climb(settings, Goal(d, z, c, accepted)).step)
     calls, network = iter(range(1000)), d.network
     second_of_step_4 = int(whole.iterations.amax(1)[:3].sum()) + 1
 
@@ -181,7 +182,7 @@ def test_an_evaluation_that_overflows_spoils_its_own_step_alone():
         return torch.full_like(out, math.inf) if next(calls) == second_of_step_4 else out
 
     d.network = eps
-    inversion = ascend(d, z, c, Climb(settings, d, z, c, accepted, 1.0).step)
+    inversion = ascend(d, z, c, Climb(settings, Goal(d, z, c, accepted)).step)
     assert whole.converged.all() and (whole.iterations[3] > 1).all()
     assert torch.equal(inversion.converged.all(1), torch.arange(10) != 3)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.inverters.auto.check import check
 from fpinv.inverters.auto.descent import StepDescent, Unsolved
+from fpinv.inverters.auto.goal import Goal
 from fpinv.inverters.auto.iteration import Iteration
 from fpinv.inverters.implicit import ascend
 from fpinv.sampling import DDIMSampling
@@ -119,11 +119,11 @@ class Auto(DDIMSampling):
         """Walk the grid upwards from ``z0`` (B, C, H, W), then check what may have failed."""
         condition, accepted = self.inverting(condition), 10 ** (-self.accuracy / 20) * rms(z0)
 
-        def climb(rows: Rows, aim: float) -> tuple[Inversion, Tensor]:
-            walk = Climb(self, denoiser, z0[rows], condition[rows], accepted[rows], aim)
-            return ascend(denoiser, walk.z0, walk.condition, walk.step), walk.error
+        def climb(goal: Goal) -> tuple[Inversion, Tensor]:
+            walk = Climb(self, goal)
+            return ascend(denoiser, goal.z0, goal.condition, walk.step), walk.error
 
-        return check(denoiser, z0, condition, accepted, climb)
+        return check(Goal(denoiser, z0, condition, accepted), climb)
 
 
 @dataclass
@@ -132,31 +132,19 @@ class Climb:
 
     Arguments:
         auto: The settings.
-        denoiser: The network.
-        z0: The image latents, shape (B, C, H, W).
-        condition: The prompts, at the guidance of the inversion.
-        accepted: Error at z_0 that is acceptable, rms, shape (B,).
-        aim: The part of its tolerance that a step goes on to; it is solved at the whole.
+        goal: The images.
 
     Attributes:
         error: The error at z_0 to be expected of the last latent, rms, (B,).
     """
 
     auto: Auto
-    denoiser: Denoiser
-    z0: Tensor
-    condition: Condition
-    accepted: Tensor
-    aim: float
+    goal: Goal
 
     def __post_init__(self) -> None:
-        # Errors of steps add up like independent ones, by their squares.
-        share, auto = self.accepted / math.sqrt(self.denoiser.schedule.steps), self.auto
-        self.iteration = Iteration(
-            self.denoiser, self.condition, share, auto.iterations, auto.acceleration, self.aim
-        )
-        self.descent = StepDescent(self.denoiser, auto.descents, self.aim)
-        self.error = torch.zeros_like(self.accepted)
+        self.iteration = Iteration(self.goal, self.auto.iterations, self.auto.acceleration)
+        self.descent = StepDescent(self.auto.descents)
+        self.error = torch.zeros_like(self.goal.accepted)
 
     def step(self, before: Tensor, z: Tensor, i: int) -> Solution:
         """Solve the step from ``z`` at index i - 1, which was reached from ``before``."""
@@ -164,20 +152,12 @@ class Climb:
         error = torch.hypot(self.error, self.iteration.error)
         rows = (~solution.converged).nonzero().squeeze(1)
         if self.descent.gradients and len(rows):
-            unsolved = Unsolved(
-                iterate=solution.value,
-                start=self.iteration.start,
-                below=z,
-                image=self.z0,
-                condition=self.condition,
-                gain=self.iteration.below,
-                error=self.error,
-                accepted=self.accepted,
-            )[rows]
-            descended = self.descent(unsolved, i)
+            start, gain = self.iteration.start, self.iteration.below
+            unsolved = Unsolved(self.goal, start, z, gain, self.error)[rows]
+            descended = self.descent(unsolved, solution.value[rows], i)
             error = error.index_copy(0, rows, descended.error)
             # The step holds its noise, so that x - g(x) is a times what its DDIM step misses.
-            a = self.denoiser.schedule.alpha[i] / self.denoiser.schedule.alpha[i - 1]
+            a = self.iteration.schedule.alpha[i] / self.iteration.schedule.alpha[i - 1]
             residual = a * descended.miss / rms(unsolved.below)
             steps = solution.steps[rows] + descended.calls
             solved = descended.error <= unsolved.limit

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fpinv.batch import Rows
-from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion
+from fpinv.inverters.auto.goal import Goal
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.sampling import sample, spent
 from fpinv.solvers import rms
@@ -33,13 +32,11 @@ STRICT = 0.01
 DOUBT = 10.0
 """Error at z_0, over the accepted one, from which on DDIM inversion may come back closer."""
 
-Climb = Callable[[Rows, float], tuple[Inversion, Tensor]]
-"""``climb(rows, aim)``: the inversion of some samples, and its expected errors at z_0, rms."""
+Climb = Callable[[Goal], tuple[Inversion, Tensor]]
+"""``climb(goal)``: an inversion of the images, and its expected errors at z_0, rms."""
 
 
-def check(
-    denoiser: Denoiser, z0: Tensor, condition: Condition, accepted: Tensor, climb: Climb
-) -> Inversion:
+def check(goal: Goal, climb: Climb) -> Inversion:
     """Return the climb's inversion, or another one for samples that do not come back.
 
     Expected errors follow one direction, and guidance may magnify another a hundred times more.
@@ -47,33 +44,25 @@ def check(
     is above the accepted one. A sample whose error is above it too, although all its steps were
     solved or the error is not the expected one, climbs a second time, stricter; where the error is
     more than ``DOUBT`` times the accepted one all the same, DDIM inversion is tried.
-
-    Arguments:
-        denoiser: The network.
-        z0: The image latents, shape (B, C, H, W).
-        condition: The prompts, at the guidance of the inversion.
-        accepted: Error at z_0 that is acceptable, rms, shape (B,).
-        climb: The inversion to check.
     """
-    inversion, expected = climb(slice(None), 1.0)
-    unsure = ~(expected <= accepted) | (condition.rows_per_sample > 1)
-    error, calls = torch.where(unsure, math.inf, expected), inversion.calls.where(~unsure, 0)
-    best = _Closest(denoiser, z0, condition, inversion, error, calls)
-    best.offer(unsure, lambda rows: inversion[rows])
+    inversion, expected = climb(goal)
     assert inversion.converged is not None, "every climb says which steps it solved"
+    unsure = ~(expected <= goal.accepted) | (goal.condition.rows_per_sample > 1)
+    error, calls = torch.where(unsure, math.inf, expected), inversion.calls.where(~unsure, 0)
+    best = _Closest(goal, inversion, error, calls)
+    best.offer(unsure, lambda rows: inversion[rows])
     unforeseen = inversion.converged.all(0) | (best.error > FORESEEN * expected)
-    best.offer((best.error > accepted) & unforeseen, lambda rows: climb(rows, STRICT)[0])
-    best.offer(
-        best.error > DOUBT * accepted, lambda rows: _ddim(denoiser, z0[rows], condition[rows])
-    )
-    return replace(best.inversion, **spent(condition, best.calls))
+    strict = replace(goal, aim=STRICT)
+    best.offer((best.error > goal.accepted) & unforeseen, lambda rows: climb(strict[rows])[0])
+    best.offer(best.error > DOUBT * goal.accepted, lambda rows: _ddim(goal[rows]))
+    return replace(best.inversion, **spent(goal.condition, best.calls))
 
 
-def _ddim(denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
+def _ddim(goal: Goal) -> Inversion:
     """Return DDIM inversion, with a record of its residuals: none of its steps is solved."""
-    inversion = FixedPoint(iterations=1).invert(denoiser, z0, condition)
+    inversion = FixedPoint(iterations=1).invert(goal.denoiser, goal.z0, goal.condition)
     assert inversion.converged is not None
-    return replace(inversion, converged=torch.zeros_like(inversion.converged), trace=None)
+    return replace(inversion, converged=torch.zeros_like(inversion.converged))
 
 
 @dataclass
@@ -81,17 +70,13 @@ class _Closest:
     """The inversion of each sample that comes back closest.
 
     Arguments:
-        denoiser: The network.
-        z0: The image latents, shape (B, C, H, W).
-        condition: The prompts, at the guidance of the inversion.
-        inversion: The inversions.
+        goal: The images.
+        inversion: Their inversions.
         error: Their distances from z_0 once sampled back, rms, (B,); inf where not finite.
         calls: Network calls of all inversions that were made of a sample, (B,).
     """
 
-    denoiser: Denoiser
-    z0: Tensor
-    condition: Condition
+    goal: Goal
     inversion: Inversion
     error: Tensor
     calls: Tensor
@@ -101,10 +86,10 @@ class _Closest:
         rows = mask.nonzero().squeeze(1)
         if not len(rows):
             return
-        rival = invert(rows)
-        off = sample(self.denoiser, rival.noise, self.condition[rows]) - self.z0[rows]
+        rival, goal = invert(rows), self.goal[rows]
+        off = sample(goal.denoiser, rival.noise, goal.condition) - goal.z0
         error = rms(off).nan_to_num(math.inf, math.inf)
-        self.calls[rows] += rival.calls + self.denoiser.schedule.steps
+        self.calls[rows] += rival.calls + goal.denoiser.schedule.steps
         closer = (error < self.error[rows]).nonzero().squeeze(1)
         self.error[rows[closer]] = error[closer]
         self.inversion = self.inversion.put(rows[closer], rival[closer])

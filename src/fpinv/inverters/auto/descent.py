@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fpinv.batch import PerSample, Rows
-from fpinv.denoiser import Condition, Denoiser
+from fpinv.batch import PerSample
+from fpinv.inverters.auto.goal import Goal
 from fpinv.sampling import sample
 from fpinv.solvers import Equation, LeastSquares, rms
 
@@ -35,29 +35,23 @@ class Unsolved(PerSample):
     """The samples of a batch whose step i the iteration did not solve.
 
     Arguments:
-        iterate: The iteration's best points, shape (R, C, H, W).
-        start: The points that it began at, as ``iterate``.
-        below: The latents :math:`z_{i-1}`, as ``iterate``.
-        image: The image latents z_0, as ``iterate``.
-        condition: The prompts of the inversion.
+        goal: Their images.
+        start: The points that the iteration began at, shape (R, C, H, W).
+        below: The latents :math:`z_{i-1}`, as ``start``.
         gain: Growth of an error at :math:`z_{i-1}` on the way down to z_0, shape (R,).
         error: The error at z_0 to be expected of :math:`z_{i-1}`, rms, shape (R,).
-        accepted: The error at z_0 that is acceptable, rms, shape (R,).
     """
 
-    iterate: Tensor
+    goal: Goal
     start: Tensor
     below: Tensor
-    image: Tensor
-    condition: Condition
     gain: Tensor
     error: Tensor
-    accepted: Tensor
 
     @property
     def allowance(self) -> Tensor:
         """Return the error at z_0 that a descent may add, rms, shape (R,)."""
-        return PART * self.accepted
+        return PART * self.goal.accepted
 
     @property
     def limit(self) -> Tensor:
@@ -88,25 +82,23 @@ class StepDescent:
     r"""Minimisation of :math:`|D_{i \to j}(x) - z_j|^2` with D the sampler, by gradients.
 
     Arguments:
-        denoiser: The network.
         gradients: Gradients of a descent to :math:`z_{i-1}` at most.
-        aim: The part of its allowance that such a descent goes on to.
     """
 
-    denoiser: Denoiser
     gradients: int
-    aim: float
 
-    def __call__(self, unsolved: Unsolved, i: int) -> Descended:
-        """Return the best points that one or two descents of each sample reach for step i."""
-        best = self._to_latent(unsolved, unsolved.iterate, i, length=1.0)
-        failed = best.error > unsolved.limit
+    def __call__(self, unsolved: Unsolved, iterate: Tensor, i: int) -> Descended:
+        """Return the best points that one or two descents of each sample reach for step i.
+
+        The first begins at ``iterate``, the iteration's best points, shape (R, C, H, W).
+        """
+        best = self._to_latent(unsolved, iterate, i, length=1.0)
+        failed, steps = best.error > unsolved.limit, unsolved.goal.denoiser.schedule.steps
         # A latent that comes back as exactly as solved steps leave it is as good an aim as the
         # image, for one evaluation a gradient instead of i: another start may then lead to a
         # better minimum. Where it does not come back, only the image can tell what to mend.
-        sound = (
-            unsolved.error <= math.sqrt((i - 1) / self.denoiser.schedule.steps) * unsolved.accepted
-        )
+        solved_steps_leave = math.sqrt((i - 1) / steps) * unsolved.goal.accepted
+        sound = unsolved.error <= solved_steps_leave
         again, astray = (mask.nonzero().squeeze(1) for mask in (failed & sound, failed & ~sound))
         if len(again):
             rival = self._to_latent(unsolved[again], unsolved.start[again], i, CAREFUL)
@@ -120,25 +112,22 @@ class StepDescent:
     def _to_latent(self, unsolved: Unsolved, start: Tensor, i: int, length: float) -> Descended:
         """Descend from ``start`` towards the latents below, j = i - 1."""
         solver = LeastSquares(self.gradients, first_length=length)
-        tolerance = self.aim * unsolved.allowance / unsolved.gain
-        x = solver(self._miss(unsolved, unsolved.below, i, i - 1), start, tolerance)
+        tolerance = unsolved.goal.aim * unsolved.allowance / unsolved.gain
+        x = solver(_miss(unsolved.goal, unsolved.below, i, i - 1), start, tolerance)
         error = torch.hypot(unsolved.error, unsolved.gain * x.residual)
         return Descended(x.value, x.residual, error, x.steps)
 
     def _to_image(self, unsolved: Unsolved, start: Tensor, i: int) -> Descended:
         """Descend from ``start`` towards the images, j = 0, of which the residual is the error."""
         solver = LeastSquares(max(1, JOINT * self.gradients // i), first_length=CAREFUL)
-        x = solver(self._miss(unsolved, unsolved.image, i, 0), start, unsolved.limit)
-        miss = rms(self._miss(unsolved, unsolved.below, i, i - 1)(x.value, slice(None)))
+        x = solver(_miss(unsolved.goal, unsolved.goal.z0, i, 0), start, unsolved.limit)
+        miss = rms(_miss(unsolved.goal, unsolved.below, i, i - 1)(x.value, slice(None)))
         return Descended(x.value, miss, x.residual, i * x.steps + 1)
 
-    def _miss(self, unsolved: Unsolved, goal: Tensor, i: int, j: int) -> Equation:
-        """Return how far latents at index i come from ``goal`` at index j by sampling."""
 
-        def miss(x: Tensor, rows: Rows) -> Tensor:
-            return sample(self.denoiser, x, unsolved.condition[rows], i, j) - goal[rows]
-
-        return miss
+def _miss(goal: Goal, latents: Tensor, i: int, j: int) -> Equation:
+    """Return the equation of how far points at index i come from ``latents`` at j by sampling."""
+    return lambda x, rows: sample(goal.denoiser, x, goal.condition[rows], i, j) - latents[rows]
 
 
 def _merged(best: Descended, rows: Tensor, rival: Descended, better: Tensor) -> Descended:

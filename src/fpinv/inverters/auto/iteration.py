@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fpinv.batch import Rows
-from fpinv.denoiser import Condition, Denoiser
+from fpinv.inverters.auto.goal import Goal
 from fpinv.inverters.implicit import equation
 from fpinv.solvers import Acceleration, History, Solution, Trial, rms, search
 
@@ -34,12 +34,9 @@ class Iteration:
     share of the accepted error.
 
     Arguments:
-        denoiser: The network.
-        condition: The prompts of the inversion.
-        share: Error at z_0, rms, that a step may leave, shape (B,).
+        goal: The images.
         iterations: Evaluations of a step at most.
         acceleration: The rule that makes the next iterate.
-        aim: The part of its share that a step goes on to.
 
     Attributes:
         ratio: Ratio :math:`\rho` of successive residuals, (B,).
@@ -52,15 +49,12 @@ class Iteration:
         below: The gain of the latent that it began from.
     """
 
-    denoiser: Denoiser
-    condition: Condition
-    share: Tensor
+    goal: Goal
     iterations: int
     acceleration: Acceleration
-    aim: float
 
     def __post_init__(self) -> None:
-        self.schedule = self.denoiser.schedule
+        self.share, self.schedule = self.goal.share, self.goal.denoiser.schedule
         self.ratio, self.gain = torch.ones_like(self.share), torch.ones_like(self.share)
         self.slope = torch.zeros_like(self.share)
         self.clean: list[Tensor] = []
@@ -70,7 +64,7 @@ class Iteration:
         a = self.schedule.alpha[i] / self.schedule.alpha[i - 1]
         # g(x) is linear in the noise, with this many times sigma_i as its factor.
         weight = 1 - a * self.schedule.sigma[i - 1] / self.schedule.sigma[i]
-        g = equation(self.denoiser, z, i, self.condition)
+        g = equation(self.goal.denoiser, z, i, self.goal.condition)
         self.start = self._start(before, z, i)
         # By how much the DDIM step stretches a difference: at first from the step before.
         stretch = (1 - weight * self.slope).abs() / a
@@ -96,7 +90,7 @@ class Iteration:
                 self.slope[rows] = torch.where(sound, slope, self.slope[rows])
                 seen = rms(dx - dg) / length / a
                 stretch[rows] = torch.where(sound, seen, stretch[rows])
-            solved = error(residual, rows) <= self.aim * self.share[rows]
+            solved = error(residual, rows) <= self.goal.aim * self.share[rows]
             return history, Trial(following, residual, residual, ~solved)
 
         solution = search(step, History(self.start), self.start, self.iterations, tolerance=0.0)
@@ -113,8 +107,8 @@ class Iteration:
         self.clean = [*self.clean, schedule.aimed_at(before, z, i - 1)][-2:]
         clean = self.clean[-1]
         if len(self.clean) == 2 and schedule.alpha[i] > 0:
-            low, mid, high = (
-                math.log(schedule.alpha[j] / schedule.sigma[j]) for j in (i - 2, i - 1, i)
-            )
+            three = slice(i - 2, i + 1)
+            scales = zip(schedule.alpha[three], schedule.sigma[three], strict=True)
+            low, mid, high = (math.log(alpha / sigma) for alpha, sigma in scales)
             clean = clean + (high - mid) / (mid - low) * (clean - self.clean[0])
         return schedule.aim(z, clean, i - 1, i)

@@ -1,0 +1,36 @@
+"""The images that an inversion is to bring back, and how exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fpinv.batch import PerSample
+from fpinv.denoiser import Condition, Denoiser
+
+
+@dataclass(frozen=True)
+class Goal(PerSample):
+    """Images of a batch with the error at z_0 that is acceptable.
+
+    Arguments:
+        denoiser: The network.
+        z0: The image latents, shape (B, C, H, W).
+        condition: The prompts, at the guidance of the inversion.
+        accepted: Error at z_0 that is acceptable, rms, shape (B,).
+        aim: The part of its tolerance that a step goes on to; it is solved at the whole.
+    """
+
+    denoiser: Denoiser
+    z0: Tensor
+    condition: Condition
+    accepted: Tensor
+    aim: float = 1.0
+
+    @property
+    def share(self) -> Tensor:
+        """Return the error at z_0, rms, that a step may leave, shape (B,)."""
+        # Errors of steps add up like independent ones, by their squares.
+        return self.accepted / math.sqrt(self.denoiser.schedule.steps)
