@@ -63,17 +63,15 @@ class Inversion(PerSample):
         """Return how many numbers per image sampling back needs beyond z_N."""
         return sum(value[0].numel() for value in self.state.values())
 
-    def _tensors(self) -> dict[str, Tensor]:
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "state"}
-        named |= {f"state.{name}": value for name, value in self.state.items()}
-        return {k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}
-
     def save(self, path: Path, config: Mapping[str, Any]) -> str:
         """Write a safetensors file whose metadata holds ``config``, and return the content hash.
 
         The hash covers tensors and config, so that a file altered since is refused by ``load``.
         """
-        tensors, text = self._tensors(), json.dumps(dict(config), sort_keys=True)
+        text = json.dumps(dict(config), sort_keys=True)
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "state"}
+        named |= {f"state.{name}": value for name, value in self.state.items()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}
         digest = _digest(tensors, text)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata={"config": text, "sha256": digest})

@@ -4,8 +4,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0, SlicedAttnProcessor
+from torch.nn.functional import scaled_dot_product_attention
 
-from fpinv.editing.attention import Layer, attend, coarse_level, controlled, find_layers
+from fpinv.editing.attention import Layer, coarse_level, controlled, find_layers
 from fpinv.errors import UserError
 
 
@@ -37,7 +38,7 @@ class Watching:
         return self.attending
 
     def attention(self, layer, query, key, value):
-        return attend(query, key, value)
+        return scaled_dot_product_attention(query, key, value)
 
 
 @torch.no_grad()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from fpinv.errors import UserError
 
@@ -20,19 +19,8 @@ COARSE = 2  # halvings after which a grid's side is a quarter of the latent's
 BLOCK = re.compile(r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\..*\.processor$")
 
 
-class Processor(Protocol):
-    """An attention processor of diffusers, as a UNet's transformer blocks call it."""
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None,
-        attention_mask: Tensor | None,
-        temb: Tensor | None,
-        /,
-    ) -> Tensor:
-        """Return the output of the attention layer ``attn``."""
+Processor = Callable[..., Tensor]
+"""An attention processor of diffusers, as :class:`_ControlledProcessor` is one."""
 
 
 class UNet(Protocol):
@@ -116,11 +104,6 @@ class _ControlledProcessor:
         return dropout(project(output.transpose(1, 2).flatten(2)))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return softmax(q k' / sqrt(width)) v by a fused kernel, which hides the probabilities."""
-    return scaled_dot_product_attention(query, key, value)
-
-
 def probabilities(query: Tensor, key: Tensor) -> Tensor:
     """Return softmax(q k' / sqrt(width)) in float32, shape (rows, heads, queries, keys)."""
     scores = query.float() @ key.float().transpose(-1, -2)
@@ -173,16 +156,13 @@ def controlled(unet: UNet, control: Control) -> Iterator[None]:
     replaced: dict[str, Processor] = {
         name: _ControlledProcessor(layer, before[name], control) for name, layer in layers.items()
     }
+    # Compilation would bake one step's control into the network.
+    compiled = unet._compiled_call_impl is not None
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     # set_attn_processor empties the dictionary that it is given, hence the copies.
     try:
         unet.set_attn_processor(before | replaced)
-        with _eager(unet):
+        with eager:
             yield
     finally:
         unet.set_attn_processor(dict(before))
-
-
-def _eager(unet: UNet) -> AbstractContextManager[None]:
-    """Set compilation aside, which would bake one step's control into the network."""
-    compiled = unet._compiled_call_impl is not None
-    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fpinv.batch import PerSample
 from fpinv.editing.controllers import Controller, Moment, Plan
 from fpinv.editing.tokens import Tokens
 
@@ -64,7 +65,7 @@ class Branches:
 
 
 @dataclass(frozen=True)
-class Plans:
+class Plans(PerSample):
     """The plans (:class:`~fpinv.editing.controllers.Plan`) of all T targets at one moment.
 
     Arguments:

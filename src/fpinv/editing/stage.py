@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import scaled_dot_product_attention as attend
 
-from fpinv.editing.attention import Layer, attend, coarse_level, probabilities
-from fpinv.editing.branches import Branches, Plans
+from fpinv.batch import combine
+from fpinv.editing.attention import Layer, coarse_level, probabilities
+from fpinv.editing.branches import Branches
 from fpinv.editing.controllers import Moment
 from fpinv.errors import UserError
 
@@ -64,8 +65,7 @@ class Stage:
         # Read while the plans are on the CPU: a read from a GPU waits for its queue.
         self._changes, self._gathers = plans.changes_prompt, plans.gathers
         self._borrows, self._blending = bool(plans.self_attention.any()), bool(plans.blended.any())
-        moved = {f.name: getattr(plans, f.name).to(self._device) for f in fields(Plans)}
-        self._plans = Plans(**moved)
+        self._plans = combine([plans], lambda x, axis: x[0].to(self._device))
 
     def enter(self, number: int, size: Size, null_rows: int) -> None:
         """Announce a network call.

@@ -52,7 +52,7 @@ class Tokens:
 
     def find(self, phrase: str) -> list[int]:
         """Return the token positions of all occurrences of a word or phrase."""
-        query = tuple(word for word in _units(phrase) if word[0].isalnum())
+        query = tuple(word.lower() for word in UNIT.findall(phrase) if word[0].isalnum())
         starts = range(len(self.words) - len(query) + 1) if query else ()
         matches = [k for k in starts if self.words[k : k + len(query)] == query]
         spans = (self.spans[k + n] for k in matches for n in range(len(query)))
@@ -99,10 +99,6 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Tokens:
         raise UserError(f"the prompt '{prompt}' is empty: say what the image should show")
     words, spans = zip(*spelt, strict=True)
     return Tokens(prompt, words, spans, longest)
-
-
-def _units(text: str) -> list[str]:
-    return [unit.group().lower() for unit in UNIT.finditer(text)]
 
 
 def _span(letters: Span, offsets: Sequence[Span]) -> Span:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,9 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, OnStep
 from fpinv.sampling import Guided, spent, walk_down
+
+Pair = tuple[Tensor, ...]
+"""The two latents, shape (B, C, H, W) each."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ class EDICT(Guided):
         for i in range(1, steps + 1):
             y = (y - (1 - p) * x) / p
             x = (x - (1 - p) * y) / p
-            order = reversed(self._order(i, steps))
-            x, y = _coupled(denoiser, (x, y), order, i - 1, i, condition)
+            x, y = self._coupled(denoiser, (x, y), i - 1, i, condition)
         return Inversion(x, **spent(condition, 2 * steps), state={"coupled": y})
 
     @torch.no_grad()
@@ -73,8 +74,8 @@ class EDICT(Guided):
         """Walk both latents back down; x is the image's."""
         steps, p = denoiser.schedule.steps, self.p
 
-        def step(pair: tuple[Tensor, ...], i: int) -> tuple[Tensor, ...]:
-            x, y = _coupled(denoiser, pair, self._order(i, steps), i, i - 1, condition)
+        def step(pair: Pair, i: int) -> Pair:
+            x, y = self._coupled(denoiser, pair, i, i - 1, condition)
             x = p * x + (1 - p) * y
             y = p * y + (1 - p) * x
             return x, y
@@ -82,22 +83,13 @@ class EDICT(Guided):
         pair = inversion.noise, inversion.state["coupled"]
         return walk_down(step, pair, steps, on_step=on_step)[0]
 
-    def _order(self, i: int, steps: int) -> tuple[int, int]:
-        """Return the order of the two latents, 0 being x, when step i is sampled."""
-        return (1, 0) if self.leapfrog and (steps - i) % 2 else (0, 1)
-
-
-def _coupled(
-    denoiser: Denoiser,
-    pair: tuple[Tensor, ...],
-    order: Iterable[int],
-    start: int,
-    end: int,
-    condition: Condition,
-) -> tuple[Tensor, Tensor]:
-    """Move the two latents in turn, each with the noise read at its partner."""
-    latents, label = list(pair), max(start, end)
-    for k in order:
-        eps = denoiser.noise(latents[1 - k], label, condition)
-        latents[k] = denoiser.schedule.move(latents[k], eps, start, end)
-    return latents[0], latents[1]
+    def _coupled(
+        self, denoiser: Denoiser, pair: Pair, start: int, end: int, condition: Condition
+    ) -> Pair:
+        """Return the two latents, moved in turn, each with the noise read at its partner."""
+        latents, i, steps = list(pair), max(start, end), denoiser.schedule.steps
+        order = (1, 0) if self.leapfrog and (steps - i) % 2 else (0, 1)
+        for k in order if end < start else reversed(order):
+            eps = denoiser.noise(latents[1 - k], i, condition)
+            latents[k] = denoiser.schedule.move(latents[k], eps, start, end)
+        return tuple(latents)

@@ -20,7 +20,6 @@ class Centroid(Protocol):
 
     def __call__(self, seeds: Tensor) -> SeedSearch:
         """Return seeds (B, ...) for sets (B, K, ...); that of identical seeds is that seed."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ class Path(Protocol):
 
     def __call__(self, start: Tensor, end: Tensor, points: int) -> SeedSearch:
         """Return seeds (B, points, ...) from ``start`` to ``end`` (B, ...), both included."""
-        ...
 
 
 @dataclass(frozen=True)
