@@ -3,8 +3,9 @@
 import pytest
 import torch
 from pipelines import tokenizer
+from torch.nn.functional import scaled_dot_product_attention as attend
 
-from fpinv.editing.attention import Layer, attend, probabilities
+from fpinv.editing.attention import Layer, probabilities
 from fpinv.editing.branches import Branches, TargetBranch
 from fpinv.editing.controllers import LocalBlend, Moment, Refine, Replace, Reweight, SelfReplace
 from fpinv.editing.stage import Stage
