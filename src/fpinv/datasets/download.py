@@ -11,22 +11,15 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import requests
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-    track,
-)
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn, track
 
 from fpinv.datasets.coco import first_captions
 from fpinv.errors import UserError
+from fpinv.run.folder import replacing
 
 # Plain http: the certificate of this host is its storage provider's and does not name it. Every
 # archive is checked against the digests below.
@@ -46,7 +39,7 @@ class Archive:
     @property
     def name(self) -> str:
         """File name of the archive."""
-        return PurePosixPath(self.path).name
+        return self.path.rpartition("/")[2]
 
 
 # Sizes and digests as commonly published by others; COCO itself publishes none. A file that
@@ -104,8 +97,8 @@ def fetch(archive: Archive, folder: Path, mirror: str) -> Path:
     if file.is_file():
         _check(file, archive)
         return file
+    partial = folder / f"{archive.name}.part"
     folder.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".part")
     _download(archive, partial, f"{mirror.rstrip('/')}/{archive.path}")
     _check(partial, archive)
     return partial.replace(file)
@@ -120,27 +113,20 @@ def unpack(archive: Path, root: Path, prefix: str) -> None:
         UserError: a name in the archive leads out of ``root``.
     """
     with zipfile.ZipFile(archive) as content:
-        members = [
-            m for m in content.infolist() if not m.is_dir() and m.filename.startswith(prefix)
-        ]
-        for member in track(members, f"unpack {archive.name}", console=Console(stderr=True)):
-            target = root / member.filename
+        names = [n for n in content.namelist() if n.startswith(prefix) and not n.endswith("/")]
+        for name in track(names, f"unpack {archive.name}", console=Console(stderr=True)):
+            target = root / name
             if not target.resolve().is_relative_to(root.resolve()):
-                raise UserError(f"{archive}: refused, because {member.filename!r} leads out of it")
+                raise UserError(f"{archive}: refused, because {name!r} leads out of it")
             if not target.is_file():
-                _extract(content, member, target)
-
-
-def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".part")
-    partial.write_bytes(content.read(member))  # the largest is a caption file of 92 MB
-    partial.replace(target)
+                with replacing(target) as partial:
+                    partial.write_bytes(content.read(name))  # at most a caption file of 92 MB
 
 
 def _download(archive: Archive, partial: Path, url: str) -> None:
     """Fill a partial file up to the archive's size, in several requests while each adds to it."""
-    with _progress() as progress:
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(archive.name, total=archive.size, completed=_size(partial))
         while (size := _size(partial)) < archive.size:
             reason = "the server closed the connection"
@@ -161,8 +147,14 @@ def _receive(archive: Archive, partial: Path, url: str, report: Callable[[int], 
     headers = {"Range": f"bytes={size}-", "Accept-Encoding": "identity"}
     with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as response:
         response.raise_for_status()
-        start = _start(response, size)
-        _check_announced(archive, url, response, start)
+        # a server that ignores ranges sends the file from its beginning
+        start = size if response.status_code == requests.codes.partial_content else 0
+        length = start + int(response.headers.get("Content-Length", archive.size - start))
+        if length != archive.size:
+            raise UserError(
+                f"{url}: the server offers {length} bytes, but the published file has "
+                f"{archive.size}; try another address with --mirror"
+            )
         with partial.open("r+b" if start else "wb") as file:
             file.seek(start)
             for chunk in response.iter_content(CHUNK):
@@ -170,29 +162,12 @@ def _receive(archive: Archive, partial: Path, url: str, report: Callable[[int], 
                 report(file.tell())
 
 
-def _start(response: requests.Response, size: int) -> int:
-    """Return the place of the body in the file: 0 when the server ignores ranges."""
-    return size if response.status_code == requests.codes.partial_content else 0
-
-
-def _check_announced(archive: Archive, url: str, response: requests.Response, start: int) -> None:
-    """Refuse a file of another size before it is downloaded."""
-    length = response.headers.get("Content-Length")
-    if length is not None and start + int(length) != archive.size:
-        raise UserError(
-            f"{url}: the server offers {start + int(length)} bytes, but the published file has "
-            f"{archive.size}; try another address with --mirror"
-        )
-
-
 def _check(file: Path, archive: Archive) -> None:
-    md5 = hashlib.md5(usedforsecurity=False)
     with file.open("rb") as content:
-        while chunk := content.read(CHUNK):
-            md5.update(chunk)
-    if md5.hexdigest() != archive.md5:
+        md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if md5 != archive.md5:
         raise UserError(
-            f"{file}: its MD5 is {md5.hexdigest()}, but the published file has {archive.md5}; "
+            f"{file}: its MD5 is {md5}, but the published file has {archive.md5}; "
             "delete it and run the same command again, or unpack it by hand if you trust it"
         )
 
@@ -209,48 +184,35 @@ def _reason(error: requests.RequestException) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return 0, or 2 after one line with the reason."""
     options = _parser().parse_args(arguments)
     root = options.root.expanduser()
     try:
         archives = coco(root, options.split, options.mirror)
-    except UserError as error:
-        return _fail(str(error))
-    except (OSError, zipfile.BadZipFile) as error:
-        return _fail(f"{root}: {error}")
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to go on")
+    except (UserError, OSError, zipfile.BadZipFile, KeyboardInterrupt) as error:
+        print(_message(error, root), file=sys.stderr)
+        return 2
     print(f"{root}: complete; use it with dataset=coco dataset.root={root}")
     if archives:
         print(f"no longer needed: {', '.join(map(str, archives))}")
     return 0
 
 
+def _message(error: BaseException, root: Path) -> str:
+    """Return the line that tells the user why nothing more was fetched."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; run the same command again to go on"
+    return str(error) if isinstance(error, UserError) else f"{root}: {error}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fpinv.datasets.download")
-    dataset = parser.add_subparsers(dest="dataset", required=True, metavar="dataset")
-    options = dataset.add_parser("coco", help="COCO 2017: images and captions")
-    options.add_argument("--root", type=Path, required=True, help="folder to put it in")
-    options.add_argument("--split", choices=sorted(IMAGES), default="val2017")
-    options.add_argument("--mirror", default=MIRROR, help="where to fetch it from (%(default)s)")
+    parser.add_argument("dataset", choices=["coco"], help="COCO 2017: images and captions")
+    parser.add_argument("--root", type=Path, required=True, help="folder to put it in")
+    parser.add_argument("--split", choices=sorted(IMAGES), default="val2017")
+    parser.add_argument("--mirror", default=MIRROR, help="where to fetch it from (%(default)s)")
     return parser
-
-
-def _fail(message: str) -> int:
-    print(message, file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":
