@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -118,21 +118,18 @@ def _edit(scene: Scene, kind: str, draw: torch.Generator) -> SceneEdit:
 
 def _change(scene: Scene, kind: str, draw: torch.Generator) -> Change:
     """Draw a change of the background or of one object."""
-
-    def pick(values: Iterable[str], excluded: Iterable[str]) -> str:
-        options = [value for value in values if value not in excluded]
-        return options[int(torch.randint(len(options), (), generator=draw))]
-
     number = int(torch.randint(len(scene.objects), (), generator=draw))
     item = scene.objects[number]
-    match kind:
-        case "background":
-            return Change(kind, pick(BACKGROUNDS, [scene.background]))
-        case "colour":
-            return Change(kind, pick(COLOURS, [thing.colour for thing in scene.objects]), number)
-        case "shape":
-            return Change(kind, pick(SHAPES["many"], [item.shape]), number)
-    return Change(kind, pick(TEXTURES, [item.texture]), number)
+    values: Mapping[str, tuple[Iterable[str], list[str]]] = {
+        "background": (BACKGROUNDS, [scene.background]),
+        "colour": (COLOURS, [thing.colour for thing in scene.objects]),
+        "shape": (SHAPES["many"], [item.shape]),
+        "texture": (TEXTURES, [item.texture]),
+    }
+    candidates, excluded = values[kind]
+    options = [value for value in candidates if value not in excluded]
+    value = options[int(torch.randint(len(options), (), generator=draw))]
+    return Change(kind, value, 0 if kind == "background" else number)
 
 
 def _words(scene: Scene, change: Change) -> tuple[str, ...]:

@@ -169,12 +169,9 @@ def _with_look(scene: Scene, change: Change) -> Scene:
     if not 0 <= change.object < len(scene.objects):
         raise UserError(f"the scene has {len(scene.objects)} objects, none is {change.object}")
     objects = list(scene.objects)
-    objects[change.object] = _changed(objects[change.object], change.attribute, change.value)
+    item = objects[change.object]
+    looks: dict[str, Any] = {change.attribute: change.value}
+    if change.attribute == "size":
+        looks["radius"] = item.radius * SIZES[change.value] / SIZES[item.size]
+    objects[change.object] = replace(item, **looks)
     return replace(scene, objects=tuple(objects))
-
-
-def _changed(item: Object, look: str, value: str) -> Object:
-    looks: dict[str, Any] = {look: value}
-    if look == "size":
-        looks["radius"] = item.radius * SIZES[value] / SIZES[item.size]
-    return replace(item, **looks)

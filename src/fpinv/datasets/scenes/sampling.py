@@ -107,29 +107,16 @@ def _sample_objects(
     draws: _Draws, places: Sequence[Place], weights: Mapping[str, float]
 ) -> tuple[Object, ...]:
     """Draw an object of its own colour at each place."""
-    colours = list(COLOURS)
-    things = []
-    for place in places:
-        colour = draws.choice(colours)
+    colours, scale = list(COLOURS), 1.25 if len(places) == 1 else 1.0
+    objects = []
+    for x, y in places:
+        colour, size = draws.choice(colours), draws.choice(list(SIZES))
         colours.remove(colour)
-        things.append(_sample_object(draws, colour, place, weights, alone=len(places) == 1))
-    return tuple(things)
-
-
-def _sample_object(
-    draws: _Draws, colour: str, place: Place, weights: Mapping[str, float], alone: bool
-) -> Object:
-    size = draws.choice(list(SIZES))
-    return Object(
-        shape=draws.weighted(weights),
-        colour=colour,
-        texture=draws.choice(TEXTURES),
-        size=size,
-        x=place[0],
-        y=place[1],
-        radius=SIZES[size] * (1.25 if alone else 1.0) * draws.uniform(0.95, 1.05),
-        angle=draws.uniform(-0.3, 0.3),
-    )
+        shape, texture = draws.weighted(weights), draws.choice(TEXTURES)
+        radius = SIZES[size] * scale * draws.uniform(0.95, 1.05)
+        angle = draws.uniform(-0.3, 0.3)
+        objects.append(Object(shape, colour, texture, size, x, y, radius, angle))
+    return tuple(objects)
 
 
 def _layout(draws: _Draws, count: int) -> tuple[tuple[str, ...], list[Place]]:

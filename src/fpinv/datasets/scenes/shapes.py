@@ -27,13 +27,13 @@ def _box(x: Array, y: Array, wide: float, high: float) -> Array:
     return outside + np.minimum(np.maximum(dx, dy), 0)
 
 
-def _polygon(points: Sequence[tuple[float, float]]) -> Distance:
-    """Return the exact distance to a polygon.
+def _polygon(xs: Sequence[float], ys: Sequence[float], rounding: float = 0.0) -> Distance:
+    """Return the exact distance to a polygon with corners (x, y), grown by ``rounding``.
 
     The distance is that to the nearest edge; a point is inside if a ray from it crosses the
     edges an odd number of times.
     """
-    corners = np.array(points, np.float32)
+    corners = np.array([xs, ys], np.float32).T
     edges = np.roll(corners, 1, axis=0) - corners
     lengths = (edges**2).sum(1)
     ends = np.roll(corners, 1, axis=0)
@@ -47,19 +47,18 @@ def _polygon(points: Sequence[tuple[float, float]]) -> Distance:
         below = y[..., None] < ends[:, 1]
         side = edges[:, 0] * wy > edges[:, 1] * wx
         crossings = ((above & below & side) | (~above & ~below & ~side)).sum(-1)
-        return np.where(crossings % 2 == 1, -1, 1).astype(np.float32) * np.sqrt(squared)
+        sign = np.where(crossings % 2 == 1, -1, 1).astype(np.float32)
+        return sign * np.sqrt(squared) - rounding
 
     return distance
 
 
-def _wheel(count: int, radii: Sequence[float], turn: float = 0.0) -> list[tuple[float, float]]:
-    """Return corners at ``count * len(radii)`` equal angles from the top, radii in turn."""
-    total = count * len(radii)
-    angles = [2 * math.pi * k / total + turn for k in range(total)]
-    return [
-        (radii[k % len(radii)] * math.sin(a), -radii[k % len(radii)] * math.cos(a))
-        for k, a in enumerate(angles)
-    ]
+def _polar(
+    radii: Sequence[float], angles: Sequence[float]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the corners x and y at these radii and angles, clockwise from the top."""
+    pairs = list(zip(radii, angles, strict=True))
+    return [r * math.sin(a) for r, a in pairs], [-r * math.cos(a) for r, a in pairs]
 
 
 def _heart(x: Array, y: Array) -> Array:
@@ -110,67 +109,52 @@ def _fish(x: Array, y: Array) -> Array:
     return np.minimum(body, _TAIL(x, y))
 
 
-_TAIL = _polygon([(-0.45, 0), (-1, -0.56), (-0.86, 0), (-1, 0.56)])
-_STAR = _wheel(5, (1.0, 0.44))
-_GEAR = [
-    (radius * math.sin(tooth + turn), -radius * math.cos(tooth + turn))
-    for tooth in (k * math.pi / 4 for k in range(8))
-    for turn, radius in zip((-0.24, -0.16, 0.16, 0.24), (0.7, 0.98, 0.98, 0.7), strict=True)
-]
+_TAIL = _polygon((-0.45, -1, -0.86, -1), (0, -0.56, 0, 0.56))
+_TEETH = [k * math.pi / 4 + turn for k in range(8) for turn in (-0.24, -0.16, 0.16, 0.24)]
+_WHEEL = _polygon(*_polar((0.7, 0.98, 0.98, 0.7) * 8, _TEETH))
 
 
 def _gear(x: Array, y: Array) -> Array:
     return np.maximum(_WHEEL(x, y), 0.3 - np.hypot(x, y))
 
 
-_WHEEL = _polygon(_GEAR)
-
-
-def _rounded(distance: Distance, by: float) -> Distance:
-    return lambda x, y: distance(x, y) - by
-
-
 DISTANCES: Mapping[str, Distance] = {
     "circle": lambda x, y: np.hypot(x, y) - 0.9,
     "square": lambda x, y: _box(x, y, 0.68, 0.68) - 0.08,
-    "triangle": _rounded(_polygon([(0, -0.9), (0.88, 0.66), (-0.88, 0.66)]), 0.07),
-    "star": _rounded(_polygon(_STAR), 0.04),
+    "triangle": _polygon((0, 0.88, -0.88), (-0.9, 0.66, 0.66), rounding=0.07),
+    "star": _polygon(
+        *_polar((1.0, 0.44) * 5, [2 * math.pi * k / 10 for k in range(10)]), rounding=0.04
+    ),
     "heart": _heart,
     "cross": _cross,
     "ring": _ring,
     "moon": _moon,
-    "diamond": _rounded(_polygon([(0, -0.98), (0.6, 0), (0, 0.98), (-0.6, 0)]), 0.04),
+    "diamond": _polygon((0, 0.6, 0, -0.6), (-0.98, 0, 0.98, 0), rounding=0.04),
     "drop": _drop,
     "flower": _flower,
-    "hexagon": _rounded(_polygon(_wheel(6, (0.9,), math.pi / 6)), 0.05),
-    "arrow": _rounded(
-        _polygon(
-            [(-0.92, -0.24), (0.02, -0.24), (0.02, -0.72), (0.94, 0), (0.02, 0.72), (0.02, 0.24)]
-            + [(-0.92, 0.24)]
-        ),
-        0.04,
+    "hexagon": _polygon(
+        *_polar((0.9,) * 6, [2 * math.pi * k / 6 + math.pi / 6 for k in range(6)]), rounding=0.05
     ),
-    "crown": _rounded(
-        _polygon(
-            [(-0.8, 0.66), (-0.92, -0.6), (-0.42, 0.02), (0, -0.8), (0.42, 0.02), (0.92, -0.6)]
-            + [(0.8, 0.66)]
-        ),
-        0.04,
+    "arrow": _polygon(
+        (-0.92, 0.02, 0.02, 0.94, 0.02, 0.02, -0.92),
+        (-0.24, -0.24, -0.72, 0, 0.72, 0.24, 0.24),
+        rounding=0.04,
     ),
-    "bolt": _rounded(
-        _polygon(
-            [(0.3, -0.98), (-0.62, 0.14), (-0.06, 0.14), (-0.34, 0.98), (0.64, -0.22)]
-            + [(0.08, -0.22)]
-        ),
-        0.03,
+    "crown": _polygon(
+        (-0.8, -0.92, -0.42, 0, 0.42, 0.92, 0.8),
+        (0.66, -0.6, 0.02, -0.8, 0.02, -0.6, 0.66),
+        rounding=0.04,
+    ),
+    "bolt": _polygon(
+        (0.3, -0.62, -0.06, -0.34, 0.64, 0.08),
+        (-0.98, 0.14, 0.14, 0.98, -0.22, -0.22),
+        rounding=0.03,
     ),
     "fish": _fish,
-    "house": _rounded(
-        _polygon(
-            [(0, -0.94), (0.94, -0.12), (0.66, -0.12), (0.66, 0.8), (-0.66, 0.8), (-0.66, -0.12)]
-            + [(-0.94, -0.12)]
-        ),
-        0.03,
+    "house": _polygon(
+        (0, 0.94, 0.66, 0.66, -0.66, -0.66, -0.94),
+        (-0.94, -0.12, -0.12, 0.8, 0.8, -0.12, -0.12),
+        rounding=0.03,
     ),
     "gear": _gear,
 }
