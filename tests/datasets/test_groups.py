@@ -8,7 +8,8 @@ from judges import Shades
 from fpinv.datasets.classes import Classes
 from fpinv.datasets.folder import Folder
 from fpinv.datasets.groups import Groups, subsets
-from fpinv.datasets.scenes import SHAPES, Scenes
+from fpinv.datasets.scenes import Scenes
+from fpinv.datasets.scenes.world import SHAPES
 from fpinv.errors import UserError
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fpinv import square
-from fpinv.datasets.scenes import BACKGROUNDS, Change, caption, edit, render, sample_scene
+from fpinv.datasets.scenes import Change, caption, edit, render, sample_scene
+from fpinv.datasets.scenes.world import BACKGROUNDS
 from fpinv.errors import UserError
 from fpinv.metrics.clip import OpenCLIP, ScenesCLIP, directional_similarity, similarity
 

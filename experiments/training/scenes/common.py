@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,15 +19,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from diffusers import AutoencoderKL
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from fpinv.datasets.scenes import SHAPES, Scene, render_array, sample_scene
+from fpinv.datasets.scenes import Scene, render_array, sample_scene
+from fpinv.datasets.scenes.world import SHAPE_NAMES
+from fpinv.run.folder import replacing, write
 
 Net = TypeVar("Net", bound=nn.Module)
-
-ALL_SHAPES = tuple(shape for group in SHAPES.values() for shape in group)
 
 
 def prepare(cfg: DictConfig) -> torch.device:
@@ -65,7 +66,7 @@ def first_rank_first() -> Iterator[None]:
 
 def scene_at(index: int, data: DictConfig) -> Scene:
     """Return a scene of a training set; with `data.even` every second one has even shapes."""
-    shapes = ALL_SHAPES if data.even and index % 2 else None
+    shapes = SHAPE_NAMES if data.even and index % 2 else None
     return sample_scene(data.seed, index, data.split, shapes=shapes)
 
 
@@ -74,8 +75,8 @@ def scenes(data: DictConfig) -> list[Scene]:
     return [scene_at(index, data) for index in range(data.count)]
 
 
-def _rendered(span: tuple[int, int], data: DictConfig) -> NDArray[np.uint8]:
-    return np.stack([render_array(scene_at(k, data), data.size) for k in range(*span)])
+def _rendered(index: int, data: DictConfig) -> NDArray[np.uint8]:
+    return render_array(scene_at(index, data), data.size)
 
 
 def pictures(data: DictConfig) -> NDArray[np.uint8]:
@@ -83,13 +84,12 @@ def pictures(data: DictConfig) -> NDArray[np.uint8]:
     name = f"{data.split}-{data.seed}-{data.size}-{data.count}-{'even' if data.even else 'tail'}"
     path = Path(data.cache) / f"{name}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        spans = [(k, min(k + 500, data.count)) for k in range(0, data.count, 500)]
-        with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-            blocks = list(pool.map(partial(_rendered, data=data), spans))
-        partial_file = path.with_suffix(".part.npy")
-        np.save(partial_file, np.concatenate(blocks))
-        partial_file.rename(path)
+        with ProcessPoolExecutor() as pool:
+            images = list(
+                pool.map(partial(_rendered, data=data), range(data.count), chunksize=500)
+            )
+        with replacing(path) as partial_file, partial_file.open("wb") as file:
+            np.save(file, np.stack(images))
     loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return loaded
 
@@ -112,31 +112,28 @@ def autoencoder(folder: str, device: torch.device) -> AutoencoderKL:
     return vae.to(device, memory_format=torch.channels_last)
 
 
+@torch.no_grad()
+def reconstructed(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Return pictures (B, 3, H, W) in [-1, 1] after an autoencoder."""
+    batches = [vae.decode(vae.encode(x).latent_dist.mode()).sample for x in images.split(50)]
+    return torch.cat(batches).clamp(-1, 1)
+
+
 def batch_indices(step: int, count: int, batch: int, seed: int) -> NDArray[np.int64]:
     """Return the indices of this rank's share of the batch, from epochs of a seeded shuffle.
 
     They depend on the step alone, so that a resumed run sees what an uninterrupted one sees.
     """
     rank, world = ranks()
-    start = step * batch
-    order = [
-        _shuffled(epoch, count, seed) for epoch in {start // count, (start + batch - 1) // count}
-    ]
-    epochs = np.concatenate(order) if len(order) > 1 else order[0]
-    offset = start % count
-    return epochs[offset : offset + batch][rank::world]
+    epoch, offset = divmod(step * batch, count)
+    epochs = range(epoch, epoch + 1 + (offset + batch - 1) // count)
+    order = np.concatenate([_shuffled(epoch, count, seed) for epoch in epochs])
+    return order[offset : offset + batch][rank::world]
 
 
-_orders: dict[tuple[int, int, int], NDArray[np.int64]] = {}
-
-
+@lru_cache(maxsize=2)
 def _shuffled(epoch: int, count: int, seed: int) -> NDArray[np.int64]:
-    key = (epoch, count, seed)
-    if key not in _orders:
-        for old in [k for k in _orders if k[0] < epoch - 1]:
-            del _orders[old]
-        _orders[key] = np.random.default_rng([seed, epoch]).permutation(count)
-    return _orders[key]
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 # --- the loop -------------------------------------------------------------------------------
@@ -153,30 +150,25 @@ class Run:
     step: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
 
+    @property
+    def stateful(self) -> dict[str, Any]:
+        """Return what has a state of its own, by its name in the checkpoint."""
+        return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+
     def save(self) -> None:
         """Write `checkpoint.pt`, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "losses": self.losses,
-        }
-        partial_file = self.folder / "checkpoint.part"
-        torch.save(state, partial_file)
-        partial_file.rename(self.folder / "checkpoint.pt")
+        states = {name: owner.state_dict() for name, owner in self.stateful.items()}
+        with replacing(self.folder / "checkpoint.pt") as partial_file:
+            torch.save(states | {"step": self.step, "losses": self.losses}, partial_file)
 
     def load(self) -> None:
         """Go on from `checkpoint.pt` if there is one."""
         path = self.folder / "checkpoint.pt"
         if path.exists():
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            if state["optimizer"] is not None:
-                self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.losses = state["step"], state["losses"]
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            for name, owner in self.stateful.items():
+                owner.load_state_dict(checkpoint[name])
+            self.step, self.losses = checkpoint["step"], checkpoint["losses"]
 
 
 def start(model: nn.Module, cfg: DictConfig, device: torch.device) -> Run:
@@ -215,11 +207,6 @@ def _share_gradients(model: nn.Module) -> None:
             gradient.copy_(mean.view_as(gradient))
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(_numbers(average), _numbers(model), 1 - decay)
-
-
 def _numbers(model: nn.Module) -> list[Tensor]:
     """Return the parameters, and the statistics of batch norms."""
     return [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
@@ -240,18 +227,7 @@ def train(
     saved = exported = logged = time.monotonic()
     recent: list[float] = []
     while run.step < cfg.steps:
-        for group in run.optimizer.param_groups:
-            group["lr"] = rate(run.step, cfg)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
-            value = loss(run.step)
-        run.optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        _share_gradients(run.model)
-        nn.utils.clip_grad_norm_(run.model.parameters(), cfg.clip)
-        run.optimizer.step()
-        run.step += 1
-        _follow(run.average, run.model, min(cfg.ema, (1 + run.step) / (10 + run.step)))
-        recent.append(value.item())
+        recent.append(_advance(run, loss, cfg, device))
         if rank > 0:
             continue
         now = time.monotonic()
@@ -273,25 +249,39 @@ def train(
     plot(run.losses, run.folder / "loss.png", cfg.name)
 
 
+def _advance(
+    run: Run, loss: Callable[[int], Tensor], cfg: DictConfig, device: torch.device
+) -> float:
+    """Take one step of the optimiser and of the average; return the loss."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate(run.step, cfg)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
+        value = loss(run.step)
+    run.optimizer.zero_grad()
+    value.backward()
+    _share_gradients(run.model)
+    nn.utils.clip_grad_norm_(run.model.parameters(), cfg.clip)
+    run.optimizer.step()
+    run.step += 1
+    decay = min(cfg.ema, (1 + run.step) / (10 + run.step))
+    with torch.no_grad():
+        torch._foreach_lerp_(_numbers(run.average), _numbers(run.model), 1 - decay)
+    return value.item()
+
+
 def plot(losses: Sequence[tuple[int, float]], path: Path, title: str) -> None:
     """Draw the loss curve into a file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
     axes.plot(*zip(*losses, strict=True)) if losses else None
     axes.set(xlabel="step", ylabel="loss", title=title, yscale="log")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def write_json(path: Path, content: object) -> None:
     """Write indented JSON with a final newline."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write(path, json.dumps(content, indent=2) + "\n")
 
 
 def as_half(model: Net) -> Net:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fpinv.datasets.classes import BINS
+from fpinv.reporting.tables import markdown
+
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 ATTRIBUTES = ("shape", "colour", "texture", "size", "background", "relation", "bound", "all")
 
@@ -14,20 +17,9 @@ def percent(value: Mapping[str, float]) -> str:
     return f"{100 * value['mean']:.1f} ({100 * value['low']:.1f}-{100 * value['high']:.1f})"
 
 
-def counted(value: Mapping[str, float]) -> str:
-    """Return a share as `97.0 (95.1-98.3), n = 64`."""
-    return f"{percent(value)}, n = {value['n']}"
-
-
 def mean(value: Mapping[str, float], unit: str = "") -> str:
     """Return a mean as `28.9 ± 0.1 dB`."""
     return f"{value['mean']:.4g} ± {value['ci95']:.2g}{unit}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def parts(card: Mapping[str, Any]) -> str:
@@ -41,7 +33,7 @@ def parts(card: Mapping[str, Any]) -> str:
         ["loading", f"{card['load_seconds']} s", ""],
         ["forward of the denoiser, batch 8, a sample", f"{card['forward_ms_per_sample']} ms", ""],
     ]
-    return table(["what", "value (95 % interval)", "n"], rows)
+    return markdown(["what", "value (95 % interval)", "n"], rows)
 
 
 def attributes(groups: Mapping[str, Mapping[str, Any]]) -> str:
@@ -51,20 +43,22 @@ def attributes(groups: Mapping[str, Mapping[str, Any]]) -> str:
         for name, group in groups.items()
         if "all" in group
     ]
-    return table(["", *ATTRIBUTES, "n"], rows)
+    return markdown(["", *ATTRIBUTES, "n"], rows)
 
 
 def bins(groups: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the shape accuracy in each prevalence bin, a row a group."""
-    names = ("many", "med", "few")
-    rows = [[key, *(counted(group["bins"][b]) for b in names)] for key, group in groups.items()]
-    return table(["", *names], rows)
+    rows = [
+        [key, *(f"{percent(share)}, n = {share['n']}" for share in group["bins"].values())]
+        for key, group in groups.items()
+    ]
+    return markdown(["", *BINS], rows)
 
 
 def misread(rows: list[Mapping[str, Any]]) -> str:
     """Return the table of the pictures that do not follow their captions."""
     lines = [[str(row["picture"]), row["caption"], ", ".join(row["wrong"])] for row in rows]
-    return table(["picture", "caption", "seen"], lines) if rows else "None."
+    return markdown(["picture", "caption", "seen"], lines, words=3) if rows else "None."
 
 
 def tables(card: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from common import write_json
@@ -21,11 +22,7 @@ def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
     spelled = {word: (*word[:-1], word[-1] + "</w>") for word in sorted(set(words))}
     merges = []
     while any(len(symbols) > 1 for symbols in spelled.values()):
-        pairs = Counter(
-            pair
-            for symbols in spelled.values()
-            for pair in zip(symbols, symbols[1:], strict=False)
-        )
+        pairs = Counter(pair for symbols in spelled.values() for pair in pairwise(symbols))
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         spelled = {word: _merged(symbols, best) for word, symbols in spelled.items()}
@@ -34,11 +31,11 @@ def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
 
 def _merged(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     merged: list[str] = []
-    k = 0
-    while k < len(symbols):
-        both = symbols[k : k + 2] == pair
-        merged.append("".join(pair) if both else symbols[k])
-        k += 2 if both else 1
+    for symbol in symbols:
+        if (*merged[-1:], symbol) == pair:
+            merged[-1] += symbol
+        else:
+            merged.append(symbol)
     return tuple(merged)
 
 

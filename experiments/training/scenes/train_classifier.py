@@ -30,14 +30,13 @@ def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
     return x + 1.6 * share * (blur - x) + noise.to(x.device)
 
 
-@torch.no_grad()
 def decoded(folder: str, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8]:
     """Return pictures (count, size, size, 3) after the autoencoder in ``folder``."""
     vae = common.autoencoder(folder, device)
     batches = []
     for k in range(0, len(images), 50):
         x = common.to_tensor(images[k : k + 50], device)
-        batches.append(common.to_bytes(vae.decode(vae.encode(x).latent_dist.mode()).sample))
+        batches.append(common.to_bytes(common.reconstructed(vae, x)))
     return np.concatenate(batches)
 
 

@@ -23,18 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from fpinv.datasets.scenes import (
-    BACKGROUNDS,
-    COLOURS,
-    PHRASINGS,
-    SIZES,
-    TEXTURES,
-    Change,
-    Scene,
-    caption,
-    edit,
-    vocabulary,
-)
+from fpinv.datasets.scenes import Change, Scene, caption, edit
+from fpinv.datasets.scenes.captions import PHRASINGS, vocabulary
+from fpinv.datasets.scenes.edits import LOOKS
+from fpinv.datasets.scenes.world import BACKGROUNDS
 from fpinv.metrics.classifiers.scene_network import AttributeHead
 
 
@@ -92,10 +84,8 @@ def near_miss(scene: Scene, rng: np.random.Generator) -> Scene:
         key = rng.choice(["colour", "shape", "texture", "size"])
         value_a, value_b = getattr(items[a], key), getattr(items[b], key)
         if value_a != value_b:
-            items[a], items[b] = (
-                replace(items[a], **{key: value_b}),
-                replace(items[b], **{key: value_a}),
-            )
+            items[a] = replace(items[a], **{key: value_b})
+            items[b] = replace(items[b], **{key: value_a})
             return replace(scene, objects=tuple(items))
     key, values = _CHANGES[rng.integers(len(_CHANGES))]
     index = int(rng.integers(len(scene.objects)))
@@ -104,13 +94,7 @@ def near_miss(scene: Scene, rng: np.random.Generator) -> Scene:
     return edit(scene, Change(key, str(value), index)).target
 
 
-_CHANGES: list[tuple[str, Sequence[str]]] = [
-    ("shape", common.ALL_SHAPES),
-    ("colour", list(COLOURS)),
-    ("texture", TEXTURES),
-    ("size", list(SIZES)),
-    ("background", list(BACKGROUNDS)),
-]
+_CHANGES: list[tuple[str, Sequence[str]]] = [*LOOKS.items(), ("background", list(BACKGROUNDS))]
 
 
 def rephrased(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -118,13 +102,11 @@ def rephrased(scene: Scene, rng: np.random.Generator) -> Scene:
     return replace(scene, phrasing=int(rng.integers(PHRASINGS)))
 
 
-def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], length: int = LENGTH) -> Tensor:
-    """Return token ids (B, length), padded as the pipeline pads them."""
-    out = tokenizer(
-        list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    )
-    ids: Tensor = out.input_ids
-    return ids
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Return token ids (B, 48), padded as the pipeline pads them."""
+    return tokenizer(
+        list(texts), padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
 
 
 def contrast(images: Tensor, texts: Tensor, hard: Tensor, scale: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from train_clip import rephrased, tokenize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from fpinv.datasets.scenes import caption
+from fpinv.run.folder import replacing
 
 
 def build(cfg: DictConfig) -> UNet2DConditionModel:
@@ -67,19 +68,16 @@ def latents(cfg: DictConfig, images: NDArray[np.uint8], device: torch.device) ->
     """Return scaled latents (count, 4, h, w) of the pictures, stored beside the checkpoint."""
     weights = Path(cfg.parts) / "vae" / "diffusion_pytorch_model.safetensors"
     path = Path(cfg.folder) / f"latents-{len(images)}-{weights.stat().st_mtime_ns}.pt"
-    if path.exists():
-        stored: Tensor = torch.load(path, weights_only=True)
-        return stored.to(device)
-    vae = common.autoencoder(cfg.parts, device)
-    batches = []
-    for k in range(0, len(images), 100):
-        x = common.to_tensor(images[k : k + 100], device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
-            z = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mode()
-        batches.append((z.float() * vae.config.scaling_factor).cpu())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(torch.cat(batches), path)
-    return torch.cat(batches).to(device)
+    if not path.exists():
+        vae, batches = common.autoencoder(cfg.parts, device), []
+        for k in range(0, len(images), 100):
+            x = common.to_tensor(images[k : k + 100], device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
+                z = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mode()
+            batches.append((z.float() * vae.config.scaling_factor).cpu())
+        with replacing(path) as partial:
+            torch.save(torch.cat(batches), partial)
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def sum_of_scales(error: Tensor, scales: Mapping[int, float]) -> Tensor:

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fpinv.metrics.pixels import psnr
+
 
 def build(cfg: DictConfig) -> AutoencoderKL:
     """Return a fresh autoencoder, or the shipped one to go on with."""
@@ -72,20 +74,20 @@ def flipped(images: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     return images[:, :, ::-1] if step % 2 else images
 
 
+@torch.no_grad()
 def standardise(model: AutoencoderKL, images: Tensor) -> None:
     """Give the latents mean 0 and deviation 1 per channel, inside the two 1x1 convolutions.
 
     A change of coordinates of the latent: the pictures that the model decodes stay the same.
     """
-    with torch.no_grad():
-        z = torch.cat([model.encode(batch).latent_dist.mode() for batch in images.split(64)])
-        mean, deviation = z.mean((0, 2, 3)), z.std((0, 2, 3))
-        into, out, half = model.quant_conv, model.post_quant_conv, len(mean)
-        into.weight[:half] /= deviation[:, None, None, None]
-        into.bias[:half] = (into.bias[:half] - mean) / deviation
-        into.bias[half:] -= 2 * deviation.log()
-        out.bias += (out.weight[:, :, 0, 0] * mean).sum(1)
-        out.weight *= deviation[None, :, None, None]
+    z = torch.cat([model.encode(batch).latent_dist.mode() for batch in images.split(64)])
+    mean, deviation = z.mean((0, 2, 3)), z.std((0, 2, 3))
+    into, out, half = model.quant_conv, model.post_quant_conv, len(mean)
+    into.weight[:half] /= deviation[:, None, None, None]
+    into.bias[:half] = (into.bias[:half] - mean) / deviation
+    into.bias[half:] -= 2 * deviation.log()
+    out.bias += (out.weight[:, :, 0, 0] * mean).sum(1)
+    out.weight *= deviation[None, :, None, None]
 
 
 def export(average: nn.Module, cfg: DictConfig, images: Tensor) -> None:
@@ -94,18 +96,9 @@ def export(average: nn.Module, cfg: DictConfig, images: Tensor) -> None:
     del model.thumbnail
     if not cfg.decoder_only:
         standardise(model, images)
-    print("held-out PSNR", round(psnr(model, images), 2), "dB, n =", len(images), flush=True)
+    mean = psnr(common.reconstructed(model, images), images).mean().item()
+    print(f"held-out PSNR {mean:.2f} dB, n = {len(images)}", flush=True)
     model.half().save_pretrained(Path(cfg.export) / "vae")
-
-
-@torch.no_grad()
-def psnr(model: AutoencoderKL, images: Tensor) -> float:
-    """Return the mean PSNR of encode and decode, pictures in [0, 1]."""
-    values = []
-    for batch in images.split(64):
-        x = model.decode(model.encode(batch).latent_dist.mode()).sample.clamp(-1, 1)
-        values.append(10 * torch.log10(4 / (x - batch).square().mean((1, 2, 3))))
-    return float(torch.cat(values).mean())
 
 
 @hydra.main(config_path="conf", config_name="vae", version_base="1.3")

@@ -77,12 +77,12 @@ def _ssim_map(images: Tensor, reference: Tensor) -> Tensor:
         reduction="none",
         return_full_image=True,
     )
-    return _double(values)
+    return values.double()
 
 
 def latent_mse(z: Tensor, reference: Tensor) -> Tensor:
     """Return the mean squared error of latents (B, C, H, W): (B,), float64; nothing is clamped."""
-    return _mean_square(_difference(_double(z), _double(reference)))
+    return _mean_square(_difference(z.double(), reference.double()))
 
 
 def latent_psnr(z: Tensor, reference: Tensor) -> Tensor:
@@ -93,27 +93,22 @@ def latent_psnr(z: Tensor, reference: Tensor) -> Tensor:
 
     .. math:: 10 \log_{10} (\operatorname{mean}(z_{ref}^2) / \operatorname{mean}((z - z_{ref})^2))
     """
-    return 10 * (_mean_square(_double(reference)) / latent_mse(z, reference)).log10()
+    return 10 * (_mean_square(reference.double()) / latent_mse(z, reference)).log10()
 
 
 def seed_error(z: Tensor, reference: Tensor) -> Tensor:
     """Return the error ``|z - z_N| / |z_N|`` of recovered noise z against the true z_N: (B,)."""
-    return (latent_mse(z, reference) / _mean_square(_double(reference))).sqrt()
+    return (latent_mse(z, reference) / _mean_square(reference.double())).sqrt()
 
 
 def norm_ratio(z: Tensor) -> Tensor:
     """Return ``|z| / sqrt(d)`` (B,) of noise latents of d numbers; it is 1 for Gaussian noise."""
-    return _mean_square(_double(z)).sqrt()
-
-
-def _double(x: Tensor) -> Tensor:
-    """Return a float64 copy, so that sums of many small numbers stay exact."""
-    return x.double()
+    return _mean_square(z.double()).sqrt()
 
 
 def _unit(images: Tensor) -> Tensor:
     """Return images from [-1, 1] on the scale [0, 1], clamped."""
-    return (_double(images) + 1).div(2).clamp(0, 1)
+    return (images.double() + 1).div(2).clamp(0, 1)
 
 
 def _difference(x: Tensor, reference: Tensor) -> Tensor:

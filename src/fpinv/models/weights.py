@@ -86,21 +86,15 @@ def bounded_wait(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _libraries() -> tuple[Any, ...]:
-    """Return the modules that set the verbosity of diffusers and transformers."""
-    # here, because both take seconds to import
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    return diffusers_logging, transformers_logging
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep diffusers and transformers from writing to the terminal, but for bars of downloads."""
+    # here, because they take seconds to import
+    from diffusers.utils import logging as diffusers_logging
     from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils import logging as transformers_logging
 
-    libraries = _libraries()
+    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
     before = [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fpinv.datasets.scenes import Scene, caption, sample_scene, vocabulary
-from fpinv.datasets.scenes.captions import SIZE_WORDS
+from fpinv.datasets.scenes import Scene, caption, sample_scene
+from fpinv.datasets.scenes.captions import SIZE_WORDS, vocabulary
 from fpinv.datasets.scenes.world import OPPOSITE
 
 

@@ -2,20 +2,15 @@
 
 import pytest
 
-from fpinv.datasets.scenes import (
+from fpinv.datasets.scenes import Change, Scene, caption, edit, render_array, sample_scene
+from fpinv.datasets.scenes.world import (
     BACKGROUNDS,
     COLOURS,
+    OPPOSITE,
     SHAPE_NAMES,
     SIZES,
     TEXTURES,
-    Change,
-    Scene,
-    caption,
-    edit,
-    render_array,
-    sample_scene,
 )
-from fpinv.datasets.scenes.world import OPPOSITE
 from fpinv.errors import UserError
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fpinv.datasets.scenes import SHAPE_NAMES, Scene, render_array, sample_scene
+from fpinv.datasets.scenes import Scene, render_array, sample_scene
+from fpinv.datasets.scenes.world import SHAPE_NAMES
 
 
 def world(count: int, **limits: int) -> list[Scene]:

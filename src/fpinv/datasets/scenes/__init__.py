@@ -21,31 +21,14 @@ The modules in reading order: ``world``, ``captions``, ``sampling``, ``shapes``,
 ``edits``, and the data sets ``dataset`` and ``edit_cases``.
 """
 
-from fpinv.datasets.scenes.captions import PHRASINGS, caption, vocabulary
+from fpinv.datasets.scenes.captions import caption
 from fpinv.datasets.scenes.dataset import Scenes
 from fpinv.datasets.scenes.edits import Change, SceneEdit, edit
 from fpinv.datasets.scenes.render import render, render_array
 from fpinv.datasets.scenes.sampling import sample_scene
-from fpinv.datasets.scenes.world import (
-    BACKGROUNDS,
-    COLOURS,
-    COUNTS,
-    SHAPE_NAMES,
-    SHAPES,
-    SIZES,
-    TEXTURES,
-    Scene,
-)
+from fpinv.datasets.scenes.world import Scene
 
 __all__ = [
-    "BACKGROUNDS",
-    "COLOURS",
-    "COUNTS",
-    "PHRASINGS",
-    "SHAPES",
-    "SHAPE_NAMES",
-    "SIZES",
-    "TEXTURES",
     "Change",
     "Scene",
     "SceneEdit",
@@ -55,5 +38,4 @@ __all__ = [
     "render",
     "render_array",
     "sample_scene",
-    "vocabulary",
 ]

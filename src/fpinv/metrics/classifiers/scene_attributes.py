@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fpinv.datasets.scenes import BACKGROUNDS, COLOURS, COUNTS, SHAPE_NAMES, SIZES, TEXTURES
+from fpinv.datasets.scenes.world import BACKGROUNDS, COLOURS, COUNTS, SHAPE_NAMES, SIZES, TEXTURES
 
 NONE = "none"
 SLOTS = max(COUNTS)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fpinv.datasets.scenes import SHAPE_NAMES
+from fpinv.datasets.scenes.world import SHAPE_NAMES
 from fpinv.metrics.classifiers.scene_network import BUNDLED, SceneClassifier, load_classifier
 
 
