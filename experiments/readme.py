@@ -19,7 +19,7 @@ from os.path import relpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, command
 from fpinv.reporting.experiment import JOBS, LARGEST, TEXT, blocks, folder_of, load
 from fpinv.run.folder import write
 
@@ -29,21 +29,18 @@ LINK = re.compile(r"(!?\[[^\]]*\]\()([^):#]+)\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 
 
+@command
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Fill the pages, or check them; return the exit code, 1 where --check finds stale results."""
     parser = argparse.ArgumentParser(description="Fills the pages with the committed results.")
     parser.add_argument("--check", action="store_true", help="only say what is stale")
     options = parser.parse_args(arguments)
-    try:
-        if options.check:
-            problems = list(stale(root))
-            print("\n".join(problems) or "nothing is stale")
-            return int(bool(problems))
-        for page in pages(root):
-            write(page, filled(page, root))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if options.check:
+        problems = list(stale(root))
+        print("\n".join(problems) or "nothing is stale")
+        return int(bool(problems))
+    for page in pages(root):
+        write(page, filled(page, root))
     return 0
 
 

@@ -16,7 +16,7 @@ from fpinv.run.messages import explain
 from fpinv.run.tracking import CHARTS, LINES, PICTURES, chart_key
 
 if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import Report, Runset
+    from wandb_workspaces.reports.v2 import Report
 
 STEPS = ("residual", "iterations")
 MEANS = ("psnr", "gap", "latent_psnr", "residual", "nfe_calls", "seconds_per_image")
@@ -75,14 +75,16 @@ def report(entity: str, project: str, group: str | None) -> Report:
         group: The experiment or sweep; None for all runs of the project.
     """
     wr = _library()
+    name, filters = (group, f"Group = '{group}'") if group else (project, "")
 
-    def grid(panels: Sequence[Any]) -> Any:  # noqa: ANN401
-        return wr.PanelGrid(runsets=[_runs(entity, project, group)], panels=list(panels))
+    def grid(panels: list[Any]) -> Any:  # noqa: ANN401
+        runs = wr.Runset(entity=entity, project=project, name=name, filters=filters)
+        return wr.PanelGrid(runsets=[runs], panels=panels)
 
     return wr.Report(
         project=project,
         entity=entity,
-        title=f"Inversion: {group or project}",
+        title=f"Inversion: {name}",
         description="Accuracy against iterations, guidance and time, and what came back.",
         width="fluid",
         blocks=[
@@ -93,12 +95,6 @@ def report(entity: str, project: str, group: str | None) -> Report:
             wr.WeaveBlockSummaryTable(entity, project, PICTURES),
         ],
     )
-
-
-def _runs(entity: str, project: str, group: str | None) -> Runset:
-    wr = _library()
-    filters = f"Group = '{group}'" if group else ""
-    return wr.Runset(entity=entity, project=project, name=group or project, filters=filters)
 
 
 @command

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import hydra
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Embedding, Network
@@ -29,8 +26,10 @@ from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
 from fpinv.models.model import Model
+from fpinv.reporting.tables import markdown
 from fpinv.run import main as command_line
 from fpinv.run.build import build
+from fpinv.tasks.timing import clock
 
 REPEATS = 5
 INVERTERS = {"ddim": DDIM(), "ife": IFE(), "fpi": FixedPoint()}
@@ -38,12 +37,9 @@ INVERTERS = {"ddim": DDIM(), "ife": IFE(), "fpi": FixedPoint()}
 
 def seconds(model: Model, work: Callable[[], object]) -> float:
     """Return the wall time of ``work``, with the device's queue done before and after."""
-    wait = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
-    wait()
-    began = time.perf_counter()
+    began = clock(model)
     work()
-    wait()
-    return time.perf_counter() - began
+    return clock(model) - began
 
 
 class Shadowed:
@@ -91,17 +87,16 @@ def ratios(model: Model, steps: int, guidance: float, batch: int) -> dict[str, l
 def main(config: DictConfig) -> None:
     model = build(config, "model")
     times = ratios(model, config.steps, config.guidance, config.batch_size)
-    table = Table(
-        title=f"time / (rows x bare network time per row), {REPEATS} interleaved repeats: "
+    rows = [
+        [name, *(f"{summary(values):.3f}" for summary in (statistics.median, min, max))]
+        for name, values in times.items()
+    ]
+    print(
+        f"time / (rows x bare network time per row), {REPEATS} interleaved repeats: "
         f"{model.name}, {model.device}, batch {config.batch_size}, steps {config.steps}, "
-        f"guidance {config.guidance:g}"
+        f"guidance {config.guidance:g}\n"
     )
-    for heading in ("inverter", "median", "least", "most"):
-        table.add_column(heading, justify="left" if heading == "inverter" else "right")
-    for name, values in times.items():
-        numbers = (statistics.median(values), min(values), max(values))
-        table.add_row(name, *(f"{value:.3f}" for value in numbers))
-    Console(width=110).print(table)
+    print(markdown(("inverter", "median", "least", "most"), rows))
 
 
 if __name__ == "__main__":

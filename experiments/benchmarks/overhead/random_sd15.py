@@ -3,7 +3,8 @@
     python experiments/benchmarks/overhead/random_sd15.py outputs/random_sd15
     python experiments/benchmarks/overhead/benchmark.py model=sd15 model.path=outputs/random_sd15
 
-Sizes are those of the published configuration (860 M parameters in the UNet). Images are noise,
+Sizes are those of the published configuration (860 M parameters in the UNet); where none is given
+here, it is the default of diffusers or transformers. Images are noise,
 and the tokenizer is the bundled one, so that only seconds and bytes mean anything.
 """
 
@@ -22,13 +23,7 @@ from fpinv.models.weights import SCENES, local_folder
 
 def unet() -> UNet2DConditionModel:
     """Return the denoiser; its output has a standard deviation of about 1, as noise has."""
-    network = UNet2DConditionModel(
-        sample_size=64,
-        block_out_channels=(320, 640, 1280, 1280),
-        layers_per_block=2,
-        attention_head_dim=8,
-        cross_attention_dim=768,
-    )
+    network = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
     with torch.no_grad():
         z, states = torch.randn(1, 4, 64, 64), torch.randn(1, 77, 768)
         output = network(z, torch.tensor(500), states).sample
@@ -44,24 +39,14 @@ def autoencoder() -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * len(widths),
         block_out_channels=widths,
         layers_per_block=2,
-        latent_channels=4,
         sample_size=512,
     )
 
 
 def text_encoder() -> CLIPTextModel:
     """Return the text tower of CLIP ViT-L/14."""
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=49408,
-            hidden_size=768,
-            intermediate_size=3072,
-            projection_dim=768,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            max_position_embeddings=77,
-        )
-    )
+    size = {"hidden_size": 768, "intermediate_size": 3072, "projection_dim": 768}
+    return CLIPTextModel(CLIPTextConfig(**size, num_attention_heads=12))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -31,17 +31,12 @@ def sources(job: Job) -> list[list[Mapping[str, Any]]]:
 
 def row(columns: Sequence[PictureColumn], edits: Sequence[Mapping[str, Any]]) -> list[Tile]:
     """Return the source, its reconstruction and its edits."""
-
-    def tile(column: PictureColumn, id: str, caption: str) -> Tile:
-        return Tile(read_picture(column.file(id)), caption)
-
     source, reconstruction, edit = columns
-    id = edits[0]["id"]
-    return [
-        tile(source, id, ""),
-        tile(reconstruction, id, reconstruction.caption(id)),
-        *(tile(edit, e["id"], new_words(e["target"], e["prompt"])) for e in edits[:MOST]),
-    ]
+    id, edits = edits[0]["id"], edits[:MOST]
+    words = [new_words(row["target"], row["prompt"]) for row in edits]
+    files = [source.file(id), reconstruction.file(id), *(edit.file(row["id"]) for row in edits)]
+    captions = ["", reconstruction.caption(id), *words]
+    return list(map(Tile, map(read_picture, files), captions))
 
 
 def draw(job: Job) -> Image.Image:
@@ -56,11 +51,9 @@ def draw(job: Job) -> Image.Image:
 
 def line(job: Job) -> str:
     """Return a line on what was run, and on the edits that came from each inversion."""
-    images = sources(job)
-    return (
-        f"{job.summary['inverter']}, {setting(job)}, {job.summary['model']}: "
-        f"{sum(map(len, images))} edits of {len(images)} images, each inverted once"
-    )
+    run, images = job.summary, sources(job)
+    counts = f"{sum(map(len, images))} edits of {len(images)} images, each inverted once"
+    return f"{run['inverter']}, {setting(job)}, {run['model']}: {counts}"
 
 
 def make(jobs: Sequence[Job]) -> Results:

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -33,10 +32,10 @@ def shared(jobs: Sequence[Job]) -> str:
         UserError: there is none.
     """
     candidates, *more = map(strips, jobs)
-    for id in reversed(candidates):
-        if all(id in ids for ids in more):
-            return id
-    raise UserError("the runs share no example whose strips they kept")
+    common = [id for id in candidates if all(id in ids for ids in more)]
+    if not common:
+        raise UserError("the runs share no example whose strips they kept")
+    return common[-1]
 
 
 def label(job: Job) -> str:
@@ -49,10 +48,10 @@ def mode(job: Job) -> str:
     return job.settings["task.mode"]
 
 
-def draw(strips: Mapping[str, Path]) -> Image.Image:
-    """Return strips below each other, their names beside them."""
-    rows = [[Tile(read_picture(file, LONGEST))] for file in strips.values()]
-    return grid(rows, labels=list(strips))
+def draw(jobs: Sequence[Job], id: str) -> Image.Image:
+    """Return the strips of an example below each other, the names of the runs beside them."""
+    files = [picture(job.folder, id, STRIP) for job in jobs]
+    return grid([[Tile(read_picture(f, LONGEST))] for f in files], labels=list(map(label, jobs)))
 
 
 def make(jobs: Sequence[Job]) -> Results:
@@ -69,7 +68,7 @@ def make(jobs: Sequence[Job]) -> Results:
         id, file = shared(runs), f"{mode(runs[0])}.png"
         text.append(f"{mode(runs[0])} {id}: {'; '.join(map(label, runs))}\n\n![{id}]({file})")
         if all(job.folder is not None for job in runs):
-            pictures[file] = draw({label(job): picture(job.folder, id, STRIP) for job in runs})
+            pictures[file] = draw(runs, id)
     return Results("\n\n".join(text), pictures)
 
 

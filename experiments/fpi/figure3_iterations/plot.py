@@ -81,8 +81,7 @@ def contraction(job: Job) -> str:
 
 def table(jobs: Sequence[Job]) -> str:
     """Return the table of the jobs on one ground, and the contraction of the longest."""
-    head = shared(jobs)
-    rows = block(head, jobs, COLUMNS, lambda job: label(job, (ITERATIONS,)))
+    rows = block(shared(jobs), jobs, COLUMNS, lambda job: label(job, (ITERATIONS,)))
     return f"{rows}\n\n{contraction(jobs[-1])}" if iterations(jobs[-1]) > 1 else rows
 
 
@@ -92,10 +91,8 @@ def draw_residuals(axes: Axes, job: Job) -> None:
         residuals = np.array(example["middle"], dtype=float)
         axes.plot(range(1, len(residuals) + 1), residuals, color="C0", alpha=0.35, linewidth=0.8)
     step = int(job.summary["steps"]) // 2 + 1
-    axes.set_yscale("log")
     axes.set_title(f"{setting(job)}: {len(job.examples)} images, step {step}", fontsize=9)
-    axes.set_xlabel("iteration k")
-    axes.set_ylabel("residual |x − g(x)| / |z|")
+    axes.set(yscale="log", xlabel="iteration k", ylabel="residual |x − g(x)| / |z|")
 
 
 def draw_ratios(axes: Axes, job: Job) -> None:
@@ -109,25 +106,23 @@ def draw_ratios(axes: Axes, job: Job) -> None:
     axes.axhline(1, color="grey", linestyle=":", linewidth=0.8)
     axes.set_ylim(0, max(1.05, 1.05 * float(high.max())))
     axes.set_title("contraction along the grid", fontsize=9)
-    axes.set_xlabel("step of the grid, clean end first")
-    axes.set_ylabel("$r_{k+1}$ / $r_k$")
+    axes.set(xlabel="step of the grid, clean end first", ylabel="$r_{k+1}$ / $r_k$")
     axes.legend(fontsize=7)
 
 
 def draw_psnr(axes: Axes, jobs: Sequence[Job]) -> None:
     """Draw PSNR with its ceiling against iterations, and on a second axis the latent's."""
     at = [iterations(job) for job in jobs]
-    axes.plot(at, [mean(job, "psnr") for job in jobs], "o-", ms=4, label="image")
-    axes.axhline(mean(jobs[0], "ceiling_psnr"), color="C0", linestyle="--", label="VAE ceiling")
+    image = axes.plot(at, [mean(job, "psnr") for job in jobs], "o-", ms=4)
+    ceiling = axes.axhline(mean(jobs[0], "ceiling_psnr"), color="C0", linestyle="--")
     axes.set_title("reconstruction", fontsize=9)
     axes.set_xlabel("iterations")
     axes.set_ylabel("PSNR of the image, dB", color="C0")
     right = axes.twinx()
-    right.plot(at, [latent(job) for job in jobs], "s:", ms=3, color="C1")
-    right.plot([], [], "s:", ms=3, color="C1", label="latent")
+    latents = right.plot(at, [latent(job) for job in jobs], "s:", ms=3, color="C1")
     right.set_ylabel("of the latent, dB", color="C1")
-    lines = [*axes.get_lines(), right.get_lines()[0]]
-    axes.legend(lines, ["image", "VAE ceiling", "latent"], fontsize=7, loc="lower right")
+    lines, names = [*image, ceiling, *latents], ["image", "VAE ceiling", "latent"]
+    axes.legend(lines, names, fontsize=7, loc="lower right")
 
 
 def panels(all_grounds: Sequence[Sequence[Job]]) -> Figure:

@@ -29,23 +29,18 @@ def draw(jobs: Sequence[Job]) -> Figure:
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.subplots()
     for job in jobs:
-        x, y = job.summary["seconds_per_image"], job.summary["psnr"]
-        point = axes.errorbar(
-            x["mean"], y["mean"], xerr=x["ci95"], yerr=y["ci95"], fmt="o", capsize=2
+        (x, xerr), (y, yerr) = (
+            (job.summary[name]["mean"], job.summary[name]["ci95"])
+            for name in ("seconds_per_image", "psnr")
         )
-        axes.annotate(
-            job.summary["inverter"],
-            (x["mean"], y["mean"]),
-            xytext=(6, 6),
-            textcoords="offset points",
-            color=point[0].get_color(),
-        )
+        point = axes.errorbar(x, y, xerr=xerr, yerr=yerr, fmt="o", capsize=2)
+        style = {"textcoords": "offset points", "color": point[0].get_color()}
+        axes.annotate(job.summary["inverter"], (x, y), xytext=(6, 6), **style)
     axes.axhline(mean(jobs[0], "ceiling_psnr"), color="grey", linestyle="--", label="VAE ceiling")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(x=0.25)
-    axes.set_xlabel("seconds an image, to invert and sample")
-    axes.set_ylabel("PSNR, dB")
+    axes.set(xlabel="seconds an image, to invert and sample", ylabel="PSNR, dB")
     axes.legend(fontsize=8, loc="lower right")
     return figure
 

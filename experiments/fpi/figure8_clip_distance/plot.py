@@ -43,12 +43,10 @@ def draw(jobs: Sequence[Job], keys: Sequence[str], x: str, y: str) -> Figure:
     axis = figure.subplots()
     for job in jobs:
         across, up = job.summary[x], job.summary[y]
+        style = {"fmt": "o", "capsize": 2, "label": name(job, keys)}
         bars = {"xerr": across["ci95"] or 0, "yerr": up["ci95"] or 0}
-        axis.errorbar(
-            across["mean"], up["mean"], **bars, fmt="o", capsize=2, label=name(job, keys)
-        )
-    axis.set_xlabel(f"{x} to the original")
-    axis.set_ylabel(f"{y} to the target prompt")
+        axis.errorbar(across["mean"], up["mean"], **bars, **style)
+    axis.set(xlabel=f"{x} to the original", ylabel=f"{y} to the target prompt")
     axis.legend(fontsize=8)
     return figure
 

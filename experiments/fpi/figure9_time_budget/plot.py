@@ -19,11 +19,7 @@ from fpinv.reporting.tables import GAP, PSNR, Column, grounds, markdown, mean
 
 BUDGETS = (1, 5)
 FPI, BASELINES = "fpi", ("null_text", "edict")
-COLUMNS = (
-    PSNR,
-    GAP,
-    Column("s/image", ("seconds_per_image",), 2),
-)
+COLUMNS = (PSNR, GAP, Column("s/image", ("seconds_per_image",), 2))
 SLACK = 1.1
 """Factor by which a setting may exceed a budget and still count as within it."""
 ROWS = 4
@@ -104,8 +100,7 @@ def draw(fpi: Job, baselines: Sequence[Sequence[Job]]) -> Figure:
     axes.axhline(mean(fpi, "ceiling_psnr"), color="grey", linestyle="--", label="VAE ceiling")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("time of inversion and sampling, in units of fpi's")
-    axes.set_ylabel("PSNR, dB")
+    axes.set(xlabel="time of inversion and sampling, in units of fpi's", ylabel="PSNR, dB")
     axes.legend(fontsize=8)
     return figure
 

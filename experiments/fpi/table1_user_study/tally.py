@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fpinv.errors import UserError, command
+from fpinv.reporting.tables import markdown
 from fpinv.run.folder import read_json
 
 DRAWS = 4_000  # resamples of the edits behind an interval
@@ -109,15 +110,10 @@ def table(outcome: Tally) -> str:
     agree, kappa = outcome.agreement
     total = int(outcome.counts.sum())
     sides = ", ".join(f"{100 * n / total:.0f} %" for n in outcome.sides.values())
-    return "\n".join(
-        [
-            f"| | {' | '.join(outcome.methods)} |",
-            f"|---|{'---:|' * len(outcome.methods)}",
-            f"| preferred (95 %) | {' | '.join(cells)} |",
-            "",
-            f"{total} votes by {outcome.raters} raters on {len(outcome.counts)} edits; two raters "
-            f"agree on {100 * agree:.0f} % (Fleiss' kappa {kappa:.2f}); votes by side: {sides}.",
-        ]
+    return (
+        f"{markdown(['', *outcome.methods], [['preferred (95 %)', *cells]])}\n\n"
+        f"{total} votes by {outcome.raters} raters on {len(outcome.counts)} edits; two raters "
+        f"agree on {100 * agree:.0f} % (Fleiss' kappa {kappa:.2f}); votes by side: {sides}."
     )
 
 

@@ -8,8 +8,7 @@ is right has a binomial number of right ones); of a Frechet distance, the one in
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,89 +24,67 @@ MEASURES = {name: f"accuracy_{name}" for name in BINS} | {"total": "accuracy"}
 HEADINGS = (*(name.capitalize() for name in MEASURES), "FID", "T_init, s", "T_opt, s")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One way of making the images.
-
-    Arguments:
-        name: The steps that make the images, such as ``NAO (fpi) + SeedSelect (5)``.
-        job: The finished job.
-        images: Number of images of each class.
-        bins: The accuracies of the classes of each bin; "total" has them all.
-    """
-
-    name: str
-    job: Job
-    images: int
-    bins: Mapping[str, Sequence[float]]
-
-    @classmethod
-    def of(cls, job: Job) -> Row:
-        """Return the row of a job."""
-        task = job.settings
-        steps = [] if task["task.centroid"] is None else [f"NAO ({job.summary['inverter']})"]
-        if (iterations := task["task.seedselect.iterations"]) is not None:
-            steps.append(f"SeedSelect ({iterations})")
-        bins = {name: _values(job, metric) for name, metric in MEASURES.items()}
-        return cls(" + ".join(steps) or BASE, job, task["task.images"], bins)
-
-    def draws(self, name: str, seed: int) -> NDArray[np.float64]:
-        """Return bootstrap draws of the mean accuracy of a bin."""
-        shares = np.array(self.bins[name])
-        rng = np.random.default_rng(seed)
-        right = rng.binomial(self.images, shares, size=(DRAWS, len(shares)))
-        return right.mean(1) / self.images
-
-    def accuracy(self, name: str) -> str:
-        """Return the mean accuracy of a bin in per cent, with its interval."""
-        if not self.bins[name]:
-            return "-"
-        return percent(float(np.mean(self.bins[name])), self.draws(name, 0))
+def steps(job: Job) -> str:
+    """Return the steps that make the images, such as ``NAO (fpi) + SeedSelect (5)``."""
+    task = job.settings
+    names = [] if task["task.centroid"] is None else [f"NAO ({job.summary['inverter']})"]
+    if (iterations := task["task.seedselect.iterations"]) is not None:
+        names.append(f"SeedSelect ({iterations})")
+    return " + ".join(names) or BASE
 
 
-def gain(row: Row, base: Row, name: str = "few") -> str:
-    """Return the gain in accuracy of a row over another in a bin, whose images are independent."""
-    mean = np.mean(row.bins[name]) - np.mean(base.bins[name])
-    return percent(float(mean), row.draws(name, 0) - base.draws(name, 1))
+def shares(job: Job, name: str) -> list[float]:
+    """Return the accuracies of the classes of a bin, or of all classes for ``total``."""
+    values = (row.get(MEASURES[name]) for row in job.examples)
+    return [value for value in values if value is not None]
 
 
-def _values(job: Job, metric: str) -> list[float]:
-    return [value for row in job.examples if (value := row.get(metric)) is not None]
+def draws(job: Job, name: str, seed: int) -> NDArray[np.float64]:
+    """Return bootstrap draws of the mean accuracy of a bin."""
+    values, images = np.array(shares(job, name)), job.settings["task.images"]
+    rng = np.random.default_rng(seed)
+    return rng.binomial(images, values, size=(DRAWS, len(values))).mean(1) / images
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return the table, and below it the gain of each row in the rarest bin."""
-    summary = rows[0].job.summary
-    head = f"{setting(rows[0].job)}, {summary['model']}, "
-    head += f"{rows[0].images} images of each class, FID of {summary['features']} features"
-    lines = [head, "", markdown(["seeds", *HEADINGS], [_cells(row, rows) for row in rows])]
-    base = next((row for row in rows if row.name == BASE), None)
-    if base is not None and base.bins["few"]:
-        lines += ["", f"In the bin Few, points over {BASE}:", ""]
-        gains = [row for row in rows if row is not base and row.bins["few"]]
-        lines += [f"- {row.name}: {gain(row, base)}" for row in gains]
-    return "\n".join(lines)
+def accuracy(job: Job, name: str) -> str:
+    """Return the mean accuracy of a bin in per cent, with its interval."""
+    values = shares(job, name)
+    return percent(float(np.mean(values)), draws(job, name, 0)) if values else "-"
 
 
-def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
-    fid, optimising = (row.job.summary[name] for name in ("fid", "seconds_opt"))
-    initial = _inverted(row, rows).job.summary["seconds_init"]
-    measured = [interval(value) for value in (fid, initial, optimising)]
-    name = named(row.name, row.job, [row.job for row in rows])
-    return [name, *map(row.accuracy, MEASURES), *measured]
-
-
-def _inverted(row: Row, rows: Sequence[Row]) -> Row:
-    """Return the row whose inversions this row took, for their time; itself where it made them."""
-    if row.job.settings["task.inversions"] is None:
-        return row
-    start = row.name.partition(" + ")[0]
-    return next((source for source in rows if source.name == start), row)
+def gain(job: Job, base: Job, name: str = "few") -> str:
+    """Return the gain in accuracy of a job over another in a bin, whose images are independent."""
+    mean = np.mean(shares(job, name)) - np.mean(shares(base, name))
+    return percent(float(mean), draws(job, name, 0) - draws(base, name, 1))
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """Return the table of all jobs."""
-    return Results(table([Row.of(job) for job in jobs]))
+    """Return the table, and below it the gain of each job in the rarest bin."""
+    summary = jobs[0].summary
+    head = f"{setting(jobs[0])}, {summary['model']}, {jobs[0].settings['task.images']} images "
+    head += f"of each class, FID of {summary['features']} features"
+    lines = [head, "", markdown(["seeds", *HEADINGS], [_cells(job, jobs) for job in jobs])]
+    base = next((job for job in jobs if steps(job) == BASE), None)
+    if base is not None and shares(base, "few"):
+        lines += ["", f"In the bin Few, points over {BASE}:", ""]
+        gains = [job for job in jobs if job is not base and shares(job, "few")]
+        lines += [f"- {steps(job)}: {gain(job, base)}" for job in gains]
+    return Results("\n".join(lines))
+
+
+def _cells(job: Job, jobs: Sequence[Job]) -> list[str]:
+    initial = _inverted(job, jobs).summary["seconds_init"]
+    values = (job.summary["fid"], initial, job.summary["seconds_opt"])
+    accuracies = [accuracy(job, name) for name in MEASURES]
+    return [named(steps(job), job, jobs), *accuracies, *map(interval, values)]
+
+
+def _inverted(job: Job, jobs: Sequence[Job]) -> Job:
+    """Return the job whose inversions this job took, for their time; itself where it made them."""
+    if job.settings["task.inversions"] is None:
+        return job
+    start = steps(job).partition(" + ")[0]
+    return next((source for source in jobs if steps(source) == start), job)
 
 
 experiment = Experiment(

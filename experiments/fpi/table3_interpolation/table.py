@@ -7,8 +7,7 @@ draws of the examples (pairs or sets); of a Frechet distance, the one in the sum
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from fpinv.metrics.intervals import bootstrap
 from fpinv.reporting.experiment import Experiment, Job, Results
@@ -20,71 +19,54 @@ HEADINGS = {"path": "Paths between two seeds", "centroid": "Centroids of sets of
 COLUMNS = ("inverter", "method", "accuracy, %", f"gain over {BASE}, points", "FID", "norm", "n")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One inverter with one path or centroid.
-
-    Arguments:
-        mode: ``path`` or ``centroid``.
-        inverter, method: The inverter, and the path or centroid.
-        job: The finished job.
-        accuracy: Accuracy of each example, by its id.
-    """
-
-    mode: str
-    inverter: str
-    method: str
-    job: Job
-    accuracy: Mapping[str, float]
-
-    @classmethod
-    def of(cls, job: Job) -> Cell:
-        """Return the cell of a job."""
-        mode = job.overrides["task.mode"]
-        accuracy = {r["id"]: r["accuracy"] for r in job.examples if r.get("accuracy") is not None}
-        return cls(mode, job.summary["inverter"], job.overrides[f"task/{mode}"], job, accuracy)
+def mode(job: Job) -> str:
+    """Return ``path`` or ``centroid``."""
+    return job.overrides["task.mode"]
 
 
-def gain(cell: Cell, base: Cell | None) -> str:
-    """Return the gain in accuracy over the base cell, on the examples that both have."""
-    if base is None or base is cell:
+def method(job: Job) -> str:
+    """Return the path or the centroid."""
+    return job.overrides[f"task/{mode(job)}"]
+
+
+def accuracies(job: Job) -> dict[str, float]:
+    """Return the accuracy of each example, by its id."""
+    return {r["id"]: r["accuracy"] for r in job.examples if r.get("accuracy") is not None}
+
+
+def gain(job: Job, base: Job | None) -> str:
+    """Return the gain in accuracy over the base job, on the examples that both have."""
+    if base is None or base is job:
         return ""
-    common = [id for id in cell.accuracy if id in base.accuracy]
-    return bootstrap([cell.accuracy[id] - base.accuracy[id] for id in common])
+    reference = accuracies(base)
+    return bootstrap([x - reference[id] for id, x in accuracies(job).items() if id in reference])
 
 
-def row(cell: Cell, base: Cell | None) -> list[str]:
-    """Return the row of a cell."""
-    summary = cell.job.summary
-    return [
-        cell.inverter,
-        cell.method,
-        bootstrap(list(cell.accuracy.values())),
-        gain(cell, base),
-        interval(summary["fid"]),
-        interval(summary["norm_ratio"]),
-        str(summary["n"]),
-    ]
+def row(job: Job, base: Job | None) -> list[str]:
+    """Return the row of a job."""
+    summary, accuracy = job.summary, bootstrap(list(accuracies(job).values()))
+    measured = [interval(summary[name]) for name in ("fid", "norm_ratio")]
+    names = [summary["inverter"], method(job)]
+    return [*names, accuracy, gain(job, base), *measured, str(summary["n"])]
 
 
-def table(cells: Sequence[Cell]) -> str:
-    """Return the table of the cells of one mode, method by method."""
-    summary = cells[0].job.summary
-    title = f"{HEADINGS[cells[0].mode]}: {setting(cells[0].job)}, "
+def table(jobs: Sequence[Job]) -> str:
+    """Return the table of the jobs of one mode, method by method."""
+    summary = jobs[0].summary
+    title = f"{HEADINGS[mode(jobs[0])]}: {setting(jobs[0])}, "
     title += f"{summary['model']}, FID of {summary['features']} features"
     rows = []
-    for method in dict.fromkeys(cell.method for cell in cells):
-        group = [cell for cell in cells if cell.method == method]
-        base = next((cell for cell in group if cell.inverter == BASE), None)
-        rows += [row(cell, base) for cell in group]
+    for name in dict.fromkeys(map(method, jobs)):
+        group = [job for job in jobs if method(job) == name]
+        base = next((job for job in group if job.summary["inverter"] == BASE), None)
+        rows += [row(job, base) for job in group]
     return f"{title}\n\n{markdown(COLUMNS, rows, words=2)}"
 
 
 def make(jobs: Sequence[Job]) -> Results:
     """Return a table for each mode."""
-    cells = [Cell.of(job) for job in jobs]
-    modes = [[cell for cell in cells if cell.mode == mode] for mode in HEADINGS]
-    return Results("\n\n".join(table(group) for group in modes if group))
+    groups = [[job for job in jobs if mode(job) == name] for name in HEADINGS]
+    return Results("\n\n".join(table(group) for group in groups if group))
 
 
 experiment = Experiment(make, examples=("accuracy",))

@@ -55,21 +55,20 @@ def draw(axes: Axes, jobs: Sequence[Job], colours: dict[str, str]) -> None:
 
 def cheapest(jobs: Sequence[Job]) -> list[list[str]]:
     """Return a row for each inverter: its cost to reach the goal, the cheapest first."""
-    rows = []
+    best = []
     for family in families(jobs):
         reached = [job for job in family if latent(job) >= GOAL]
-        best = min(reached, key=cost) if reached else max(family, key=latent)
-        rows.append((not reached, cost(best) if reached else -latent(best), best))
-    rows.sort(key=lambda row: row[:2])
+        best.append(min(reached, key=cost) if reached else max(family, key=latent))
+    best.sort(key=lambda job: (0, cost(job)) if latent(job) >= GOAL else (1, -latent(job)))
     return [
         [
             label(job, SETTINGS),
             f"{cost(job):.2f}",
             f"{latent(job):.1f}".replace("inf", "∞"),
             f"{mean(job, 'gap'):.3f}",
-            "no" if failed else "yes",
+            "yes" if latent(job) >= GOAL else "no",
         ]
-        for failed, _, job in rows
+        for job in best
     ]
 
 

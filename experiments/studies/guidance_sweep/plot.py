@@ -61,10 +61,8 @@ def draw(jobs: Sequence[Job]) -> Figure:
         left.plot(ws, [mean(job, "gap") for job in family], "o-", **style)
         latents = [min(latent(job), CAP) for job in family]
         right.plot(ws, latents, "o-", label=family[0].summary["inverter"], **style)
-    left.set_ylabel("gap to the VAE's ceiling, dB")
-    right.set_ylabel("latent, dB")
-    for axes in (left, right):
-        axes.set_xlabel("guidance w")
+    left.set(xlabel="guidance w", ylabel="gap to the VAE's ceiling, dB")
+    right.set(xlabel="guidance w", ylabel="latent, dB")
     figure.legend(loc="outside right center", fontsize=8)
     return figure
 
