@@ -152,7 +152,7 @@ class Run:
 
     @property
     def stateful(self) -> dict[str, Any]:
-        """Return what has a state of its own, by its name in the checkpoint."""
+        """Return the model, its average and the optimiser, by their names in the checkpoint."""
         return {"model": self.model, "average": self.average, "optimizer": self.optimizer}
 
     def save(self) -> None:

@@ -50,8 +50,8 @@ def share(hits: Sequence[bool]) -> dict[str, float]:
     """Return a proportion with its 95 % interval (Wilson)."""
     test = binomtest(sum(hits), len(hits))
     low, high = test.proportion_ci(method="wilson")
-    shares = {"mean": test.statistic, "low": low, "high": high}
-    return {name: round(float(value), 4) for name, value in shares.items()} | {"n": len(hits)}
+    numbers = {"mean": test.statistic, "low": low, "high": high}
+    return {name: round(float(value), 4) for name, value in numbers.items()} | {"n": len(hits)}
 
 
 def shares(agreements: Sequence[Mapping[str, bool]]) -> dict[str, Any]:

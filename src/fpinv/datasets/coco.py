@@ -11,7 +11,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from fpinv.datasets.example import Example, ListedDataset
-from fpinv.datasets.tables.files import existing_folder, read_json, unusable
+from fpinv.datasets.tables.files import existing_folder, read_json, require
 from fpinv.errors import UserError
 
 REMEDY = (
@@ -78,20 +78,14 @@ def first_captions(file: Path, remedy: str) -> list[tuple[Mapping[str, Any], str
 
 def _parse(file: Path, remedy: str) -> dict[str, Any]:
     content: dict[str, Any] = read_json(file, remedy)
-    _require(content, {"images": list, "annotations": list}, "the file", file)
+    place = f"{file}: not a COCO caption file:"
+    require(content, {"images": list, "annotations": list}, f"{place} the file")
     for image in content["images"]:
-        _require(image, {"id": int, "file_name": str}, "an image", file)
+        require(image, {"id": int, "file_name": str}, f"{place} an image")
     for annotation in content["annotations"]:
-        _require(annotation, {"id": int, "image_id": int, "caption": str}, "an annotation", file)
+        keys = {"id": int, "image_id": int, "caption": str}
+        require(annotation, keys, f"{place} an annotation")
     return content
-
-
-def _require(entry: object, keys: Mapping[str, type], owner: str, file: Path) -> None:
-    """Refuse an entry that is not an object with these keys of these types."""
-    if wrong := unusable(entry, keys):
-        raise UserError(
-            f"{file}: not a COCO caption file: {owner} has no usable {' and no '.join(wrong)}"
-        )
 
 
 def _index(content: dict[str, Any], file: Path) -> COCO:

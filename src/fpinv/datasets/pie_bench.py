@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fpinv.datasets.example import EditCase, Example, ListedDataset, Mask
-from fpinv.datasets.tables.files import existing_folder, read_json, unusable
+from fpinv.datasets.tables.files import existing_folder, read_json, require
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 
@@ -78,23 +78,13 @@ def _parse(file: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{file}: not PIE-Bench's mapping file: no entries by id")
     for id, entry in entries.items():
-        _require(id, entry, file)
+        place = f"{file}: not PIE-Bench's mapping file: entry {id}"
+        require(entry, dict.fromkeys(TEXTS, str), place)
+        if not _is_runs(entry.get("mask")):
+            raise UserError(f"{place} has no usable mask")
+        if not entry["editing_type_id"].isdecimal():
+            raise UserError(f"{place} has no usable editing_type_id")
     return entries
-
-
-def _require(id: str, entry: object, file: Path) -> None:
-    """Refuse an entry that is not as PIE-Bench's are."""
-    values = entry if isinstance(entry, dict) else {}
-    wrong = unusable(entry, dict.fromkeys(TEXTS, str))
-    if not _is_runs(values.get("mask")):
-        wrong.append("mask")
-    if not wrong and not values["editing_type_id"].isdecimal():
-        wrong.append("editing_type_id")
-    if wrong:
-        raise UserError(
-            f"{file}: not PIE-Bench's mapping file: entry {id} has no usable "
-            f"{' and no '.join(wrong)}"
-        )
 
 
 def _is_runs(mask: object) -> bool:

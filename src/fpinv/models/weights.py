@@ -61,29 +61,23 @@ def loading(name: str, remedy: str) -> Iterator[None]:
     Raises:
         UserError: the weights can be neither read nor fetched.
     """
+    before = socket.getdefaulttimeout()
+    # the default, because torchvision sets no bound for a network that swallows packets
+    socket.setdefaulttimeout(PATIENCE)
     try:
-        with bounded_wait(PATIENCE), quiet():
+        with quiet():
             yield
     except UserError:
         raise
     except Exception as error:  # each source of weights has transport errors of its own
         raise UserError(f"{name} cannot be loaded ({first_line(error)}); {remedy}") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class where the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def bounded_wait(seconds: float) -> Iterator[None]:
-    """Bound the wait for a network that swallows packets, for which torchvision has no bound."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 @contextmanager

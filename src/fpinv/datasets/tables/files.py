@@ -52,7 +52,12 @@ def read_json(file: Path, remedy: str) -> Any:  # noqa: ANN401 - whatever the fi
         raise UserError(f"{file}: not JSON ({error}); fetch this file again") from None
 
 
-def unusable(entry: object, keys: Mapping[str, type]) -> list[str]:
-    """Return the keys that an entry of a JSON file lacks or holds with another type."""
+def require(entry: object, keys: Mapping[str, type], place: str) -> None:
+    """Refuse an entry of a JSON file that is no object with these keys of these types.
+
+    Raises:
+        UserError: a key is absent or has another type; ``place`` begins the line.
+    """
     values = entry if isinstance(entry, dict) else {}
-    return [key for key, kind in keys.items() if not isinstance(values.get(key), kind)]
+    if wrong := [key for key, kind in keys.items() if not isinstance(values.get(key), kind)]:
+        raise UserError(f"{place} has no usable {' and no '.join(wrong)}")
