@@ -76,6 +76,18 @@ class Towers(nn.Module):
         return F.normalize(pooled, dim=-1), out.last_hidden_state
 
 
+def build(cfg: DictConfig, tokenizer: CLIPTokenizer) -> Towers:
+    """Return fresh towers, or the shipped ones to go on with."""
+    towers = Towers(cfg, tokenizer)
+    if cfg.start:
+        shipped = CLIPModel.from_pretrained(Path(cfg.start) / "clip", dtype=torch.float32)
+        towers.clip.load_state_dict(shipped.state_dict())
+    if cfg.lock_text:
+        towers.clip.text_model.requires_grad_(False)
+        towers.clip.text_projection.requires_grad_(False)
+    return towers
+
+
 def near_miss(scene: Scene, rng: np.random.Generator) -> Scene:
     """Return a scene that differs in one attribute, or in index two objects exchange one."""
     if len(scene.objects) > 1 and rng.random() < 0.5:
@@ -147,13 +159,7 @@ def main(cfg: DictConfig) -> None:
     write_tokenizer(Path(cfg.export) / "tokenizer", vocabulary())
     tokenizer = CLIPTokenizer.from_pretrained(Path(cfg.export) / "tokenizer")
     images, scenes = common.pictures(cfg.data), common.scenes(cfg.data)
-    towers = Towers(cfg, tokenizer)
-    if cfg.start:
-        shipped = CLIPModel.from_pretrained(Path(cfg.start) / "clip", dtype=torch.float32)
-        towers.clip.load_state_dict(shipped.state_dict())
-    if cfg.lock_text:
-        for frozen in (towers.clip.text_model, towers.clip.text_projection):
-            frozen.requires_grad_(False)
+    towers = build(cfg, tokenizer)
     run = common.start(towers, cfg, device)
     held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out})
     held_out_scenes = common.scenes(held_out)

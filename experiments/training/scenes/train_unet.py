@@ -92,6 +92,13 @@ def sum_of_scales(error: Tensor, scales: Mapping[int, float]) -> Tensor:
     return total
 
 
+def loss_weights(abar: Tensor, cfg: DictConfig) -> Tensor:
+    """Return the weight of the error at each timestep, larger near pure noise."""
+    snr = abar / (1 - abar)
+    weights = torch.ones_like(snr) if cfg.min_snr is None else snr.clamp(max=cfg.min_snr) / snr
+    return weights * (cfg.far_snr / snr).clamp(min=1).sqrt()
+
+
 def export(average: nn.Module, cfg: DictConfig, scheduler: DDIMScheduler) -> None:
     """Write `unet/`, `scheduler/` and `model_index.json`: with the other parts, a pipeline."""
     folder = Path(cfg.export)
@@ -132,9 +139,7 @@ def main(cfg: DictConfig) -> None:
     run = common.start(build(cfg), cfg, device)
     network = torch.compile(run.model) if cfg.compile else run.model
     abar = scheduler.alphas_cumprod.to(device)
-    snr = abar / (1 - abar)
-    weights = torch.ones_like(snr) if cfg.min_snr is None else snr.clamp(max=cfg.min_snr) / snr
-    weights = weights * (cfg.far_snr / snr).clamp(min=1).sqrt()
+    weights = loss_weights(abar, cfg)
 
     def loss(step: int) -> Tensor:
         rng = np.random.default_rng([cfg.seed, step, rank])
