@@ -1,6 +1,7 @@
 """Scenes by number: the same everywhere, long-tailed, apart from one another."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fpinv.datasets.scenes.world import (
     SHAPES,
     SIZES,
     TEXTURES,
+    TRAINING_PREVALENCE,
     bin_of,
 )
 
@@ -53,6 +55,22 @@ def test_shapes_have_their_prevalence() -> None:
         shape for scene in scenes for shape in {item.shape for item in scene.objects}
     )
     assert max(appearances[shape] for shape in SHAPES["few"]) <= 0.001 * len(scenes)
+
+
+def test_the_training_prevalence_changes_the_shapes_alone() -> None:
+    scenes = [sample_scene(0, k, "val") for k in range(4_000)]
+    training = [sample_scene(0, k, "val", prevalence=TRAINING_PREVALENCE) for k in range(4_000)]
+    items = [item for scene in training for item in scene.objects]
+    counts = Counter(bin_of(item.shape) for item in items)
+    for name, group in SHAPES.items():
+        share = len(group) * TRAINING_PREVALENCE[name]
+        assert counts[name] / len(items) == pytest.approx(share, abs=0.02), name
+    assert sum(TRAINING_PREVALENCE[bin_of(shape)] for shape in SHAPE_NAMES) == pytest.approx(1)
+
+    def shapeless(scene: Scene) -> Scene:
+        return replace(scene, objects=tuple(replace(item, shape="star") for item in scene.objects))
+
+    assert [shapeless(scene) for scene in training] == [shapeless(scene) for scene in scenes]
 
 
 def test_attributes_but_shapes_are_even() -> None:

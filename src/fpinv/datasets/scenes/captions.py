@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fpinv.datasets.scenes.world import (
     BACKGROUNDS,
@@ -34,38 +34,50 @@ def article(words: str) -> str:
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
-def _phrase(item: Object, synonym: int, swap: int) -> str:
-    """Return ``a large red striped star``, or ``a large striped red star``."""
-    texture = [] if item.texture == "plain" else [item.texture]
-    looks = [*texture, item.colour] if swap else [item.colour, *texture]
-    return article(" ".join([SIZE_WORDS[item.size][synonym], *looks, item.shape]))
+def _phrase(item: Object, synonym: int, swap: int, keep: Callable[[], bool]) -> str:
+    """Return ``a large red striped star``, or ``a large striped red star``, or a part of that."""
+    size = [SIZE_WORDS[item.size][synonym]] if keep() else []
+    colour = [item.colour] if keep() else []
+    # A coloured object without a word of texture is a plain one: a texture goes unsaid only
+    # together with the colour.
+    texture = [item.texture] if item.texture != "plain" and (colour or keep()) else []
+    looks = [*texture, *colour] if swap else [*colour, *texture]
+    return article(" ".join([*size, *looks, item.shape]))
 
 
-def caption(scene: Scene) -> str:
+def caption(scene: Scene, keep: Callable[[], bool] = lambda: True) -> str:
     """Return a sentence with every attribute of a scene, in its phrasing.
 
     A plain texture goes unsaid.
+
+    Arguments:
+        scene: The scene.
+        keep: Returns whether the next attribute is part of the caption; it is called for each
+            size, colour, texture and relation and for the background. Shapes are always named.
     """
     bits, prefix = divmod(scene.phrasing, len(PREFIXES))
     synonym, swap, flip, comma = (bits >> bit & 1 for bit in range(4))
-    phrases = [_phrase(item, synonym, swap) for item in scene.objects]
+    phrases = [_phrase(item, synonym, swap, keep) for item in scene.objects]
     text = phrases[0]
     if scene.relations:
-        text = _pair(phrases, scene.relations[0], flip)
+        text = _pair(phrases, scene.relations[0], flip, keep)
     if len(phrases) == 3:
+        text += f", with {phrases[2]}"
         relation = scene.relations[1]
-        place = relation if relation in ("above", "below") else f"on the {relation}"
-        text += f", with {phrases[2]} {place}"
-    ground = article(f"{scene.background} background")
-    return f"{PREFIXES[prefix]}{text}{',' if comma or len(phrases) == 3 else ''} on {ground}"
+        if keep():
+            text += f" {relation}" if relation in ("above", "below") else f" on the {relation}"
+    if keep():
+        ground = article(f"{scene.background} background")
+        text += f"{',' if comma or len(phrases) == 3 else ''} on {ground}"
+    return PREFIXES[prefix] + text
 
 
-def _pair(phrases: list[str], relation: str, flip: int) -> str:
-    """Return ``a star above a ring``, or ``a ring below a star``."""
+def _pair(phrases: list[str], relation: str, flip: int, keep: Callable[[], bool]) -> str:
+    """Return ``a star above a ring``, ``a ring below a star``, or ``a star with a ring``."""
     a, b = phrases[:2]
     if flip:
         a, b, relation = b, a, OPPOSITE[relation]
-    return f"{a} {RELATION_WORDS[relation]} {b}"
+    return f"{a} {RELATION_WORDS[relation] if keep() else 'with'} {b}"
 
 
 def vocabulary() -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TypeVar
 
+from fpinv.datasets.classes import Bin
 from fpinv.datasets.scenes.captions import PHRASINGS
 from fpinv.datasets.scenes.world import (
     BACKGROUNDS,
@@ -67,11 +67,12 @@ class _Draws:
         return next(reversed(list(weights)))
 
 
-@cache
-def _shape_weights(shapes: tuple[str, ...] | None) -> Mapping[str, float]:
+def _shape_weights(
+    shapes: Sequence[str] | None, prevalence: Mapping[Bin, float]
+) -> Mapping[str, float]:
     if shapes is not None:
         return dict.fromkeys(shapes, 1.0)
-    return {shape: PREVALENCE[name] for name, group in SHAPES.items() for shape in group}
+    return {shape: prevalence[name] for name, group in SHAPES.items() for shape in group}
 
 
 def sample_scene(
@@ -80,6 +81,7 @@ def sample_scene(
     split: str = "train",
     objects: int | None = None,
     shapes: Sequence[str] | None = None,
+    prevalence: Mapping[Bin, float] = PREVALENCE,
 ) -> Scene:
     """Draw the scene number ``index`` of a split.
 
@@ -89,13 +91,14 @@ def sample_scene(
         split: A key of ``SPLITS``.
         objects: Number of objects; None draws it from ``COUNTS``.
         shapes: Shapes to draw from evenly; None draws them with the long tail.
+        prevalence: The long tail: probability of each shape of a bin.
     """
     draws = _Draws(seed, SPLITS[split], index)
     # Drawn in any case, so that a fixed number of objects changes nothing else.
     drawn_count = draws.weighted(COUNTS)
     count = drawn_count if objects is None else objects
     relations, places = _layout(draws, count)
-    weights = _shape_weights(None if shapes is None else tuple(shapes))
+    weights = _shape_weights(shapes, prevalence)
     things = _sample_objects(draws, places, weights)
     background = draws.choice(list(BACKGROUNDS))
     light = draws.uniform(-0.9, -0.4)

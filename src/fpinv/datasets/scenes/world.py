@@ -24,6 +24,13 @@ PREVALENCE: Mapping[Bin, float] = {
 }
 """Probability that one object has one given shape of the bin."""
 
+TRAINING_PREVALENCE: Mapping[Bin, float] = {
+    "many": (1 - 5 * 0.045 - 5 * 0.004) / 8,
+    "med": 0.045,
+    "few": 0.004,
+}
+"""The same probability in the scenes that the bundled denoiser is trained on."""
+
 COUNTS: Mapping[int, float] = {1: 0.45, 2: 0.40, 3: 0.15}
 """Probability of one, two and three objects."""
 
