@@ -1,17 +1,23 @@
 """The recipe of the bundled model, end to end on a handful of scenes."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 import fpinv.models.scenes
+from fpinv.datasets.scenes import sample_scene
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "training" / "scenes"
 SHIPPED = Path(fpinv.models.scenes.__path__[0])
@@ -62,6 +68,26 @@ def test_full_recipe_makes_a_pipeline_for_larger_pictures(tmp_path):
     assert pipeline.unet.config.sample_size * pipeline.vae_scale_factor == 128
 
 
+def test_the_gpu_recipe_takes_its_first_steps_on_a_cpu(tmp_path):
+    few = ["device=cpu", "steps=20", "batch=2", "threads=1", "data.count=8", "held_out=4"]
+    few += ["++compile=false", "++workers=0"]
+    # So much time that the steps end the parts, and not the clock.
+    times = ["minutes=90", "first=30", "classifier=30"]
+    keys = [f"out={tmp_path}", f"overrides={few}", *times]
+    command = [sys.executable, FOLDER / "gpu.py", *keys]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in TINY:
+        assert torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["step"] == 20
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "export", safety_checker=None)
+    assert pipeline.vae.config.sample_size == 128
+
+
+def test_a_run_ends_by_the_clock(trained, tmp_path):
+    train("unet", tmp_path, f"parts={trained / 'export'}", f"until={time.time() - 1:.0f}")
+    assert torch.load(tmp_path / "unet" / "checkpoint.pt", weights_only=True)["step"] == 0
+
+
 def test_trained_parts_are_a_stock_pipeline(trained):
     pipeline = StableDiffusionPipeline.from_pretrained(trained / "export", safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
@@ -86,6 +112,38 @@ def test_resumed_training_ends_where_an_uninterrupted_one_does(trained, tmp_path
         for name in ("whole", "pieces")
     )
     assert all(torch.equal(whole[key], pieces[key]) for key in whole)
+
+
+def test_a_run_asked_to_end_saves_and_exports(tmp_path, monkeypatch):
+    common = import_module("common")
+    advance = common._advance
+
+    def advance_and_end(*arguments):
+        loss = advance(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+        return loss
+
+    monkeypatch.setattr(common, "_advance", advance_and_end)
+    train("unet", tmp_path, f"parts={SHIPPED}", "model.cross_attention_dim=128", "steps=9")
+    assert torch.load(tmp_path / "unet" / "checkpoint.pt", weights_only=True)["step"] == 1
+    assert (tmp_path / "export" / "unet" / "config.json").exists()
+
+
+def test_training_captions_are_empty_bare_or_partial():
+    """The shares that the configuration names."""
+    script = import_module("train_unet")
+    cfg = OmegaConf.create({"dropout": 0.1, "bare": 0.15, "unsaid": 0.3})
+    scenes = [sample_scene(0, k, "val", objects=1) for k in range(4000)]
+
+    def texts() -> list[str]:
+        rng = np.random.default_rng(0)
+        return [script.training_caption(scene, cfg, rng) for scene in scenes]
+
+    captions = [text for text in texts() if text]
+    assert 1 - len(captions) / len(scenes) == pytest.approx(0.1, abs=0.02)
+    grounded = [text for text in captions if text.endswith(" background")]
+    assert len(grounded) / len(captions) == pytest.approx(0.85 * 0.7, abs=0.03)
+    assert texts() == texts()
 
 
 def test_training_of_the_decoder_leaves_the_latents_unchanged(tmp_path):
@@ -124,3 +182,13 @@ def test_measurements_fill_the_card_and_the_page(trained, tmp_path):
     assert f"Best guidance: w = {best}" in text
     for w in (1, 3):
         assert (tmp_path / f"samples_w{w}.jpg").exists()
+
+
+def test_the_gate_measures_plain_and_full_captions(trained, tmp_path, capsys):
+    few = ["n=2", "steps=2", "device=cpu", f"weights={trained / 'export'}"]
+    run("gate", "gate", *few, f"card={tmp_path}/gate.json")
+    card = json.loads((tmp_path / "gate.json").read_text())
+    assert {value["n"] for row in card.values() for value in row.values()} == {2}
+    assert len(card) == capsys.readouterr().out.count("\n| plain") + 2 == 5
+    gate = import_module("gate")
+    assert gate.plain(sample_scene(0, 7, "test", 1, ["arrow"])) == "a photo of an arrow"

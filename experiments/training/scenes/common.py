@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +26,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from fpinv.datasets.scenes import Scene, render_array, sample_scene
-from fpinv.datasets.scenes.world import SHAPE_NAMES
+from fpinv.datasets.scenes.world import PREVALENCE, SHAPE_NAMES, TRAINING_PREVALENCE
 from fpinv.run.folder import replacing, write
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -67,12 +68,19 @@ def first_rank_first() -> Iterator[None]:
 def scene_at(index: int, data: DictConfig) -> Scene:
     """Return a scene of a training set; with `data.even` every second one has even shapes."""
     shapes = SHAPE_NAMES if data.even and index % 2 else None
-    return sample_scene(data.seed, index, data.split, shapes=shapes)
+    prevalence = TRAINING_PREVALENCE if data.tail == "training" else PREVALENCE
+    return sample_scene(data.seed, index, data.split, shapes=shapes, prevalence=prevalence)
 
 
 def scenes(data: DictConfig) -> list[Scene]:
     """Return all scenes of a training set."""
     return [scene_at(index, data) for index in range(data.count)]
+
+
+def data_name(data: DictConfig) -> str:
+    """Return the name of a training set among the files on disk."""
+    shapes = f"{'even-' if data.even else ''}{data.tail}"
+    return f"{data.split}-{data.seed}-{data.size}-{data.count}-{shapes}"
 
 
 def _rendered(index: int, data: DictConfig) -> NDArray[np.uint8]:
@@ -81,8 +89,7 @@ def _rendered(index: int, data: DictConfig) -> NDArray[np.uint8]:
 
 def pictures(data: DictConfig) -> NDArray[np.uint8]:
     """Return the pictures (count, size, size, 3) of a training set, rendered once."""
-    name = f"{data.split}-{data.seed}-{data.size}-{data.count}-{'even' if data.even else 'tail'}"
-    path = Path(data.cache) / f"{name}.npy"
+    path = Path(data.cache) / f"{data_name(data)}.npy"
     if not path.exists():
         with ProcessPoolExecutor() as pool:
             images = list(
@@ -184,14 +191,27 @@ def start(model: nn.Module, cfg: DictConfig, device: torch.device) -> Run:
     return run
 
 
-def rate(step: int, cfg: DictConfig) -> float:
-    """Return the learning rate: linear warm-up, then a cosine to `lr_end`, or constant."""
+def rate(step: int, cfg: DictConfig, spent: float = 0.0) -> float:
+    """Return the learning rate: linear warm-up, then a cosine to `lr_end`, or constant.
+
+    Arguments:
+        spent: Share of the run's time that is over, if it ends by the clock.
+    """
     warm = min(1.0, (step + 1) / cfg.warmup)
     if cfg.schedule == "constant":
         return float(cfg.lr * warm)
-    done = min(1.0, max(0.0, (step - cfg.warmup) / max(1, cfg.steps - cfg.warmup)))
+    done = (step - cfg.warmup) / max(1, cfg.steps - cfg.warmup)
+    done = min(1.0, max(0.0, done, spent))
     floor = cfg.lr_end
     return float((floor + (cfg.lr - floor) * 0.5 * (1 + math.cos(math.pi * done))) * warm)
+
+
+def share_of_time(began: float, cfg: DictConfig) -> float:
+    """Return the share of a run's time that is over: 0 without end, 1 when it must end."""
+    if not cfg.until:
+        return 0.0
+    now = time.time()
+    return 1.0 if now >= cfg.until else (now - began) / (cfg.until - began)
 
 
 @torch.no_grad()
@@ -212,6 +232,17 @@ def _numbers(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
 
 
+@contextmanager
+def termination() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGTERM has come, which no longer ends the process."""
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
+    try:
+        yield lambda: bool(signals)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def train(
     run: Run,
     loss: Callable[[int], Tensor],
@@ -219,15 +250,39 @@ def train(
     device: torch.device,
     export: Callable[[nn.Module], Any],
 ) -> None:
-    """Minimise `loss(step)`; checkpoint and export the average by the clock.
+    """Minimise `loss(step)`; checkpoint and export the average by the clock and at the end.
 
-    Under torchrun every rank takes its share of the batch; rank 0 logs, saves and exports.
+    A single process ends by the clock, too, and when it is asked to (SIGTERM): it finishes its
+    step, saves and exports. Under torchrun every rank takes its share of the batch; rank 0 logs,
+    saves and exports.
     """
-    rank, _ = ranks()
+    with termination() as ended:
+        _loop(run, loss, cfg, device, export, ended)
+    if ranks()[0] > 0:
+        return
+    run.save()
+    export(run.average)
+    plot(run.losses, run.folder / "loss.png", cfg.name)
+
+
+def _loop(
+    run: Run,
+    loss: Callable[[int], Tensor],
+    cfg: DictConfig,
+    device: torch.device,
+    export: Callable[[nn.Module], Any],
+    ended: Callable[[], bool],
+) -> None:
+    rank, world = ranks()
+    began = time.time()
     saved = exported = logged = time.monotonic()
     recent: list[float] = []
     while run.step < cfg.steps:
-        recent.append(_advance(run, loss, cfg, device))
+        spent = share_of_time(began, cfg)
+        # Several ranks would end at different steps, and wait for one another.
+        if world == 1 and (ended() or spent >= 1):
+            break
+        recent.append(_advance(run, loss, cfg, device, spent))
         if rank > 0:
             continue
         now = time.monotonic()
@@ -242,19 +297,18 @@ def train(
         if now - exported > 60 * cfg.export_minutes:
             export(run.average)
             exported = now
-    if rank > 0:
-        return
-    run.save()
-    export(run.average)
-    plot(run.losses, run.folder / "loss.png", cfg.name)
 
 
 def _advance(
-    run: Run, loss: Callable[[int], Tensor], cfg: DictConfig, device: torch.device
+    run: Run,
+    loss: Callable[[int], Tensor],
+    cfg: DictConfig,
+    device: torch.device,
+    spent: float,
 ) -> float:
     """Take one step of the optimiser and of the average; return the loss."""
     for group in run.optimizer.param_groups:
-        group["lr"] = rate(run.step, cfg)
+        group["lr"] = rate(run.step, cfg, spent)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.bf16):
         value = loss(run.step)
     run.optimizer.zero_grad()

@@ -7,7 +7,7 @@ Everything is measured on the test split, which no part has seen.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,11 @@ def forward_time(pipeline: StableDiffusionPipeline, batch: int = 8) -> float:
 
 
 def generated(
-    pipeline: StableDiffusionPipeline, scenes: Sequence[Scene], cfg: DictConfig, guidance: float
+    pipeline: StableDiffusionPipeline,
+    scenes: Sequence[Scene],
+    cfg: DictConfig,
+    guidance: float,
+    say: Callable[[Scene], str] = caption,
 ) -> Pictures:
     """Return one picture for the caption of every scene, each from its own seed."""
     size = pipeline.vae.config.sample_size
@@ -125,7 +129,7 @@ def generated(
         batch = scenes[k : k + cfg.batch]
         seeds = [cfg.seed * 100_003 + scene.index for scene in batch]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        prompts = [caption(scene) for scene in batch]
+        prompts = [say(scene) for scene in batch]
         settings = {"num_inference_steps": cfg.steps, "guidance_scale": guidance}
         images += pipeline(prompts, size, size, **settings, generator=generators).images
     return np.stack([np.asarray(image) for image in images])

@@ -1,12 +1,13 @@
 """Train the denoiser: `python experiments/training/scenes/train_unet.py`.
 
 The autoencoder and the text encoder are frozen; latents are computed once and kept in memory,
-captions are phrased anew at every step.
+captions are phrased anew at every step, and most leave something out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import common
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 from train_clip import rephrased, tokenize
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from fpinv.datasets.scenes import caption
+from fpinv.datasets.scenes import Scene, caption
 from fpinv.run.folder import replacing
 
 
@@ -65,9 +67,10 @@ def steady(model: UNet2DConditionModel, offset: float = 8.0) -> None:
 
 @torch.no_grad()
 def latents(cfg: DictConfig, images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return scaled latents (count, 4, h, w) of the pictures, stored beside the checkpoint."""
+    """Return scaled latents (count, 4, h, w) of the pictures, stored beside them."""
     weights = Path(cfg.parts) / "vae" / "diffusion_pytorch_model.safetensors"
-    path = Path(cfg.folder) / f"latents-{len(images)}-{weights.stat().st_mtime_ns}.pt"
+    key = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    path = Path(cfg.data.cache) / f"latents-{common.data_name(cfg.data)}-{key}.pt"
     if not path.exists():
         vae, batches = common.autoencoder(cfg.parts, device), []
         for k in range(0, len(images), 100):
@@ -78,6 +81,40 @@ def latents(cfg: DictConfig, images: NDArray[np.uint8], device: torch.device) ->
         with replacing(path) as partial:
             torch.save(torch.cat(batches), partial)
     return torch.load(path, map_location=device, weights_only=True)
+
+
+def training_caption(scene: Scene, cfg: DictConfig, rng: np.random.Generator) -> str:
+    """Return a caption in a new phrasing: empty, bare, or with some attributes left out."""
+    if rng.random() < cfg.dropout:
+        return ""
+    share = 0.0 if rng.random() < cfg.bare else 1 - cfg.unsaid
+    return caption(rephrased(scene, rng), keep=lambda: rng.random() < share)
+
+
+class Draws(Dataset[tuple[Tensor, ...]]):
+    """The random draws of each step: scenes, token ids of captions, noise, places in time.
+
+    All of it depends on the step (and the rank) alone.
+    """
+
+    def __init__(
+        self, cfg: DictConfig, scenes: Sequence[Scene], tokenizer: CLIPTokenizer, rank: int
+    ) -> None:
+        self.cfg, self.scenes, self.tokenizer, self.rank = cfg, scenes, tokenizer, rank
+        side = cfg.model.sample_size
+        self.shape = (cfg.model.in_channels, side, side)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+        cfg = self.cfg
+        rng = np.random.default_rng([cfg.seed, step, self.rank])
+        picked = common.batch_indices(step, len(self.scenes), cfg.batch, cfg.seed)
+        texts = [training_caption(self.scenes[k], cfg, rng) for k in picked]
+        chance = torch.Generator().manual_seed((cfg.seed * 1_000_003 + step) * 1_009 + self.rank)
+        noise = torch.randn((len(picked), *self.shape), generator=chance)
+        # One timestep from each of equal parts of the grid: the loss varies less.
+        spread = torch.arange(len(picked)) + torch.rand(len(picked), generator=chance)
+        ids = tokenize(self.tokenizer, texts)
+        return torch.from_numpy(picked), ids, noise, spread / len(picked)
 
 
 def sum_of_scales(error: Tensor, scales: Mapping[int, float]) -> Tensor:
@@ -141,21 +178,19 @@ def main(cfg: DictConfig) -> None:
     abar = scheduler.alphas_cumprod.to(device)
     weights = loss_weights(abar, cfg)
 
+    draws = Draws(cfg, scenes, tokenizer, rank)
+    ahead = iter(
+        DataLoader(
+            draws, batch_size=None, sampler=range(run.step, cfg.steps), num_workers=cfg.workers
+        )
+    )
+
     def loss(step: int) -> Tensor:
-        rng = np.random.default_rng([cfg.seed, step, rank])
-        picked = common.batch_indices(step, len(scenes), cfg.batch, cfg.seed)
-        texts = [
-            "" if rng.random() < cfg.dropout else caption(rephrased(scenes[k], rng))
-            for k in picked
-        ]
+        picked, ids, noise, spread = (part.to(device) for part in next(ahead))
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            tokens = encoder(tokenize(tokenizer, texts).to(device)).last_hidden_state
-        chance = torch.Generator().manual_seed((cfg.seed * 1_000_003 + step) * 1_009 + rank)
-        z = z0[torch.from_numpy(picked).to(device)]
-        noise = torch.randn(z.shape, generator=chance).to(device)
-        # One timestep from each of equal parts of the grid: the loss varies less.
-        spread = (torch.arange(len(z)) + torch.rand(len(z), generator=chance)) / len(z)
-        t = (spread * len(abar)).long().clamp(max=len(abar) - 1).to(device)
+            tokens = encoder(ids).last_hidden_state
+        z = z0[picked]
+        t = (spread * len(abar)).long().clamp(max=len(abar) - 1)
         a = abar[t][:, None, None, None]
         noisy = a.sqrt() * z + (1 - a).sqrt() * noise
         predicted = network(noisy, t, tokens).sample.float()
