@@ -10,6 +10,7 @@ from toy_commands import Command, alone, only_run
 
 USER_ERRORS = {
     "inverter=fpx": ["inverter=fpx", "did you mean fpi?", "ddim, fpi"],
+    "inverter=FPI": ["inverter=FPI", "did you mean fpi?"],
     "guidence=2": ["guidence", "did you mean guidance?"],
     "experment=figure": ["did you mean experiment?"],
     "experiment=figur": ["experiment=figur", "did you mean figure?"],

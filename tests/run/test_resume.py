@@ -76,7 +76,8 @@ def test_a_run_of_another_version_is_refused_in_one_line(
         assert run(f"resume={folder}") == 2
         output = capsys.readouterr()
         assert output.out == "" and output.err.count("\n") == 1
-        assert f"resume={folder} is a run of another version of fpinv (task." in output.err
+        assert f"resume={folder} is a run of another version of fpinv, or" in output.err
+        assert "not on PYTHONPATH (task." in output.err
         assert contents(folder) == before
     (folder / "config.yaml").write_text(config)
     assert run(f"resume={folder}") == 0

@@ -91,7 +91,10 @@ def _locate(path: str, target: str) -> Callable[..., Any]:
         located: Callable[..., Any] = get_object(target)
     except (ImportError, AttributeError, ValueError) as error:
         reason = explain(error.__cause__ or error)
-        raise UserError(f"{path}._target_={target} cannot be imported ({reason})") from error
+        line = f"{path}._target_={target} cannot be imported ({reason})"
+        if not target.startswith("fpinv."):
+            line += ": put the folder of its module on PYTHONPATH"
+        raise UserError(line) from error
     return located
 
 

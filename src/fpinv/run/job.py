@@ -182,8 +182,8 @@ class Run:
         if not self.label:
             pooled = [name for name, value in summary.items() if is_interval(value)]
             names = dict.fromkeys([*self.folder.metric_names, *pooled])
-            title = f"{self.title} (n = {summary['n']})"
-            terminal.show(terminal.run_table(title, {name: summary[name] for name in names}))
+            print(f"{self.title}, n = {summary['n']}")
+            terminal.show(terminal.run_table({name: summary[name] for name in names}))
         terminal.print_failed(self.folder.failed, summary["total"])
         print(self.path)
 
@@ -225,7 +225,9 @@ class Run:
     @property
     def title(self) -> str:
         """The heading of the progress bar and of the table."""
-        return "{task}: {inverter} on {dataset}, {model}".format(**self.choices)
+        return "{task}: inverter {inverter}, data set {dataset}, model {model}".format(
+            **self.choices
+        )
 
 
 def _label(hydra: HydraConf) -> str:

@@ -142,6 +142,7 @@ def _paths(node: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401
 
 def nearest(word: str, options: Sequence[str]) -> str:
     """Return "; did you mean x?", or the options where none is near, or nothing without any."""
-    if close := get_close_matches(word, options, n=1, cutoff=0.5):
-        return f"; did you mean {close[0]}?"
+    by_lower_case = {option.lower(): option for option in options}
+    if close := get_close_matches(word.lower(), list(by_lower_case), n=1, cutoff=0.5):
+        return f"; did you mean {by_lower_case[close[0]]}?"
     return f"; choose from {', '.join(dict.fromkeys(options))}" if options else ""

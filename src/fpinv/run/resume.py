@@ -115,8 +115,8 @@ def _check_version(stored: DictConfig, folder: Path) -> None:
             check(stored, key)
     except UserError as error:
         raise UserError(
-            f"resume={folder} is a run of another version of fpinv ({error}): continue it with "
-            "the version that began it, or start a new run"
+            f"resume={folder} is a run of another version of fpinv, or of code that is not on "
+            f"PYTHONPATH ({error}): continue it with what began it, or start a new run"
         ) from error
 
 

@@ -97,10 +97,9 @@ def interval(value: Mapping[str, float | None] | None) -> str:
     return f"{value['mean']:.4g}" if half is None else f"{value['mean']:.4g} ± {half:.2g}"
 
 
-def run_table(title: str, means: Mapping[str, Any]) -> Table:
+def run_table(means: Mapping[str, Any]) -> Table:
     """Return a table with one row per metric of a run."""
-    columns = ("metric", "mean ± 95 %")
-    table = Table(*columns, title=title, box=box.SIMPLE, title_justify="left")
+    table = Table("metric", "mean ± 95 %", box=box.SIMPLE)
     for name, value in means.items():
         table.add_row(name, interval(value))
     return table
