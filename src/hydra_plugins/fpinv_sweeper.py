@@ -130,9 +130,9 @@ class SweepsSweeper(BasicSweeper):
         earlier: Mapping[str, Sequence[PlannedJob]],
     ) -> list[PlannedJob]:
         assert self.hydra_context is not None
-        own = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
+        settings = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        (products,) = self.split_arguments(parser.parse_overrides([*own, *arguments]), None)
+        (products,) = self.split_arguments(parser.parse_overrides([*settings, *arguments]), None)
         return [
             self._planned(f"{name}/{number}", overrides, earlier)
             for number, overrides in enumerate(products)

@@ -18,14 +18,14 @@ MOST_EXAMPLES, MOST_JOBS = 8, 8
 
 COMMON = {"original": ("original", ""), "VAE ceiling": ("ceiling", "ceiling_psnr")}
 TRUTH = {"original": ("original", ""), "perfect edit": ("truth", "")}
-"""By title: a picture that all jobs have alike, and the metric under it."""
+"""Columns that all jobs share, by title: the name of the picture, and the metric under it."""
 VIEWS: Mapping[str, tuple[Mapping[str, tuple[str, str]], str]] = {
     "edit": (TRUTH, "background_psnr"),
     "reconstruction": (COMMON, "psnr"),
     "strip": ({}, ""),
     "sheet": ({}, ""),
 }
-"""By the picture that runs of a task differ in: those that they have alike, and its metric."""
+"""Views of a sweep, by the picture in which its jobs differ: shared columns, and its metric."""
 
 
 class SweepPictures(Callback):

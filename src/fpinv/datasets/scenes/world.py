@@ -29,7 +29,7 @@ TRAINING_PREVALENCE: Mapping[Bin, float] = {
     "med": 0.045,
     "few": 0.004,
 }
-"""The same probability in the scenes that the bundled denoiser is trained on."""
+"""Probability of a shape of the bin in the scenes that the bundled denoiser is trained on."""
 
 COUNTS: Mapping[int, float] = {1: 0.45, 2: 0.40, 3: 0.15}
 """Probability of one, two and three objects."""
