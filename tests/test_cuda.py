@@ -21,6 +21,7 @@ from fpinv.inverters.ife import IFE
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.models.weights import SCENES
 from fpinv.run import main as command_line
+from fpinv.run.folder import read_rows
 from fpinv.solvers import rms
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -104,6 +105,32 @@ def test_a_stock_pipeline_turns_the_noise_back_into_the_images():
     ).images
     ours = model.decode(FixedPoint().sample(model.denoiser(STEPS), inversion, condition))
     assert (images - (ours + 1) / 2).abs().mean() < 1e-3
+
+
+def test_a_run_out_of_memory_goes_on_with_smaller_batches(main, tmp_path, monkeypatch, capsys):
+    def run(name, batch_size):
+        overrides = ["limit=64", "steps=2", f"batch_size={batch_size}", "tracking.mode=disabled"]
+        folder = tmp_path / name
+        monkeypatch.setattr(
+            sys, "argv", ["run.py", "-cp", CONF, *overrides, f"hydra.run.dir={folder}"]
+        )
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        assert command_line.run(main) == 0
+        return torch.cuda.max_memory_reserved(), read_rows(folder)
+
+    (little, rows), (much, _) = run("small", 8), run("large", 64)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((little + much) / 2 / total)
+    capsys.readouterr()
+    try:
+        _, crammed = run("crammed", 64)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert capsys.readouterr().err.count("out of memory: the run goes on with batch_size=") == 1
+    assert [row["id"] for row in crammed] == [row["id"] for row in rows]
+    for ours, theirs in zip(crammed, rows, strict=True):
+        assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=0.05)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])

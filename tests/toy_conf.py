@@ -24,6 +24,7 @@ OPTIONS = {
     "task/reconstruction": (
         "{_target_: run_toys.ToyTask, stop_at: null, signal: 9, crash: false, crash_at: null}"
     ),
+    "task/round_trip": "{_target_: fpinv.tasks.reconstruction.Reconstruction}",
     "model/toy": "{_target_: toy.ToyModel}",
     "dataset/shades": "{_target_: judges.Shades}",
     "task/interpolation": (

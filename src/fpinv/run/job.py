@@ -26,6 +26,7 @@ from fpinv.run.processes import ranks
 from fpinv.run.resume import SCIENCE, Choices, has_same_config, load_resumed, save_config
 from fpinv.run.tracking import Identity, Tracking, track
 from fpinv.run.versions import repository_commit, versions
+from fpinv.tasks.memory import within_memory
 from fpinv.tasks.task import Grouping, Pooling, Settings, whole_number
 
 if TYPE_CHECKING:
@@ -156,7 +157,14 @@ class Run:
         examples = (self.dataset[k] for k in share)
         unfinished = (example for example in examples if example.id not in finished)
         with terminal.progress_bar(self.label or self.title, len(share), earlier_rows) as bar:
-            for record in self.task(self.model, self.inverter, unfinished, self.settings):
+            for record in within_memory(
+                self.task,
+                self.model,
+                self.inverter,
+                unfinished,
+                self.settings,
+                terminal.print_smaller_batches,
+            ):
                 row = self.folder.append(self.reduced(record, pictured), made_with)
                 self.tracker.example(len(self.folder.rows) - 1, row)
                 bar.advance(record.metrics)

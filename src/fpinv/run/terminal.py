@@ -120,6 +120,14 @@ def print_failed(rows: Sequence[Mapping[str, Any]], total: int) -> None:
     print(f"error: {len(rows)} of {total} examples failed: {names}{more}", file=sys.stderr)
 
 
+def print_smaller_batches(size: int) -> None:
+    """Say that memory ran out and what the run goes on with, in the log of a worker too."""
+    line = f"out of memory: the run goes on with batch_size={size}; its results are the same"
+    logging.getLogger(__name__).warning(line)
+    if speaks():
+        print(line, file=sys.stderr)
+
+
 def print_interrupted(folder: Path) -> None:
     """Print how to go on with a run, where an example was begun."""
     if speaks() and (folder / "summary.json").exists():
