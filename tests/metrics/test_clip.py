@@ -1,9 +1,12 @@
 """CLIP scores: the bundled network on its own world, open_clip through its real loader."""
 
 import json
+from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
+import yaml
 
 from fpinv import square
 from fpinv.datasets.scenes import Change, caption, edit, render, sample_scene
@@ -96,7 +99,52 @@ def test_open_clip_normalises_images_and_cuts_long_texts(tmp_path):
 
 
 def test_absent_open_clip_weights_are_refused_in_one_line(tmp_path):
-    assert OpenCLIP().name == "clip_ViT-L-14_openai"
-    with pytest.raises(UserError, match="open_clip's weights ViT-B-32 .*nowhere") as error:
+    assert OpenCLIP().name == "clip_ViT-L-14-quickgelu_openai"
+    with pytest.raises(UserError, match=r"nowhere.pt: no such file, and no .* openai") as error:
         OpenCLIP("ViT-B-32", str(tmp_path / "nowhere.pt")).texts(["x"])
     assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="clip.model=ViT-X: open_clip has no such architecture"):
+        OpenCLIP("ViT-X").texts(["x"])
+    with pytest.raises(UserError, match="clip.pretrained=None: without weights"):
+        OpenCLIP("ViT-B-32", None).texts(["x"])
+
+
+def test_a_folder_without_open_clip_weights_is_refused(tmp_path):
+    tiny(tmp_path)
+    (tmp_path / "open_clip_pytorch_model.bin").unlink()
+    with pytest.raises(UserError, match="cannot be loaded"):
+        OpenCLIP(f"local-dir:{tmp_path}", None).texts(["x"])
+
+
+@pytest.mark.parametrize("name", ["open_clip", "laion_h14"])
+def test_configured_open_clip_architectures_have_the_activation_of_their_weights(name):
+    OpenCLIP(**settings(name))._check_activation()
+
+
+def settings(name):
+    file = Path(__file__).parents[2] / "conf" / "clip" / f"{name}.yaml"
+    return {k: v for k, v in yaml.safe_load(file.read_text()).items() if k != "_target_"}
+
+
+def test_named_open_clip_weights_of_another_activation_are_refused():
+    with pytest.raises(UserError, match="QuickGELU, .* choose clip.model=ViT-L-14-quickgelu$"):
+        OpenCLIP("ViT-L-14", "openai").texts(["x"])
+    with pytest.raises(UserError, match="laion2b_s34b_b79k: no such file, and no weights"):
+        OpenCLIP("ViT-B-32-quickgelu", "laion2b_s34b_b79k").texts(["x"])
+
+
+def test_open_clip_weights_in_a_file_need_the_activation_they_were_trained_with(tmp_path):
+    plain, script = tmp_path / "plain.pt", tmp_path / "openai.pt"
+    torch.save({"weight": torch.zeros(1)}, plain)
+    with ZipFile(script, "w") as archive:  # the layout of TorchScript
+        archive.writestr("openai/code/__torch__.py", "")
+    with pytest.raises(UserError, match="plain.pt: the file does not tell its activation"):
+        OpenCLIP("ViT-B-32", str(plain)).texts(["x"])
+    with pytest.raises(UserError, match=r"trained with QuickGELU, .*=ViT-B-32-quickgelu$"):
+        OpenCLIP("ViT-B-32", str(plain), quick_gelu=True).texts(["x"])
+    with pytest.raises(UserError, match=r"openai.pt was trained with QuickGELU"):
+        OpenCLIP("ViT-B-32", str(script)).texts(["x"])
+    with pytest.raises(UserError, match=r"trained with GELU, .* choose clip.model=ViT-B-32$"):
+        OpenCLIP("ViT-B-32-quickgelu", str(plain), quick_gelu=False).texts(["x"])
+    OpenCLIP("ViT-B-32-quickgelu", str(script))._check_activation()
+    OpenCLIP("ViT-B-32", str(plain), quick_gelu=False)._check_activation()

@@ -17,7 +17,7 @@ from fpinv.run.folder import is_interval
 from fpinv.run.sweep import varied
 
 DISTANCE = Column("distance to the original", ("lpips_alex", "features_scenes"), 3)
-FIT = Column("fit to the prompt", ("clip_ViT-L-14_openai", "clip_scenes"), 3)
+FIT = Column("fit to the prompt", ("clip_ViT-L-14-quickgelu_openai", "clip_scenes"), 3)
 
 
 def metric(column: Column, jobs: Sequence[Job]) -> str:

@@ -18,7 +18,7 @@ COLUMNS = (
     Column("kept accuracy, %", ("kept_accuracy",), 1, 100),
     Column("PSNR to the truth, dB", ("truth_psnr",), 2),
     Column("background PSNR, dB", ("background_psnr",), 2),
-    Column("CLIP", ("clip_scenes", "clip_ViT-L-14_openai"), 3),
+    Column("CLIP", ("clip_scenes", "clip_ViT-L-14-quickgelu_openai"), 3),
     Column("distance to the original", ("features_scenes", "lpips_alex"), 3),
     Column("s/image", ("seconds_per_image",), 2),
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from fpinv.models.weights import SCENES, loading, local_folder
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
+
+QUICK_GELU = "-quickgelu"
+"""End of the name of open_clip's architectures with that activation."""
 
 
 class ImageEncoder(Protocol):
@@ -131,16 +134,28 @@ class OpenCLIP:
         Learning Transferable Visual Models From Natural Language Supervision (Radford et al.,
         2021), https://arxiv.org/abs/2103.00020.
 
+    Some weights, those of OpenAI among them, were trained with QuickGELU,
+    :math:`x / (1 + e^{-1.702 x})`, in place of GELU. Both load into either architecture, and with
+    the other one's activation every score is wrong, so that a mismatch is refused.
+
     Arguments:
         model: Name of the architecture, or ``local-dir:<folder>`` in open_clip's format.
         pretrained: Name of the weights, or their file.
+        quick_gelu: Whether the weights in a file were trained with QuickGELU, which the file of
+            another than OpenAI does not tell; null for weights that have a name.
 
     Raises:
-        UserError: (on the first use) the weights are neither in the cache nor to be fetched.
+        UserError: (on the first use) the weights are neither in the cache nor to be fetched, or
+            the architecture is not theirs.
     """
 
-    def __init__(self, model: str = "ViT-L-14", pretrained: str | None = "openai") -> None:
-        self._model, self._pretrained = model, pretrained
+    def __init__(
+        self,
+        model: str = "ViT-L-14-quickgelu",
+        pretrained: str | None = "openai",
+        quick_gelu: bool | None = None,
+    ) -> None:
+        self._model, self._pretrained, self._quick_gelu = model, pretrained, quick_gelu
         words = (Path(name).stem for name in (model, pretrained) if name)
         self.name = "_".join(["clip", *words])
 
@@ -170,11 +185,72 @@ class OpenCLIP:
 
         name = f"open_clip's weights {self._model} {self._pretrained} of {self.name}"
         remedy = "give a file as clip.pretrained, or do without, e.g. task.similarity=null"
+        if not _brings_config(self._model):
+            self._check_activation()
         with loading(name, remedy):
-            # A mismatch of weights and architecture would otherwise pass in silence.
-            warnings.filterwarnings("default", module="open_clip")
-            network = open_clip.create_model(self._model, pretrained=self._pretrained)
+            network = open_clip.create_model(
+                self._model, pretrained=self._pretrained, require_pretrained=True
+            )
         return network.eval().requires_grad_(False)
+
+    def _check_activation(self) -> None:
+        """Refuse weights that were trained with another activation than the architecture's."""
+        from open_clip import get_model_config
+
+        config = get_model_config(self._model)
+        if config is None:
+            raise UserError(f"clip.model={self._model}: open_clip has no such architecture")
+        trained, has = self._trained_with_quick_gelu(), bool(config.get("quick_gelu", False))
+        if trained != has:
+            activation = "QuickGELU" if trained else "GELU"
+            plain = self._model.removesuffix(QUICK_GELU)
+            raise UserError(
+                f"clip.pretrained={self._pretrained} was trained with {activation}, which"
+                f" clip.model={self._model} is without:"
+                f" choose clip.model={plain + QUICK_GELU if trained else plain}"
+            )
+
+    def _trained_with_quick_gelu(self) -> bool:
+        """Return whether the weights were trained with QuickGELU."""
+        from open_clip.pretrained import get_pretrained_cfg
+
+        key = f"clip.pretrained={self._pretrained}"
+        if not self._pretrained:
+            raise UserError(f"{key}: without weights clip.model={self._model} measures nothing")
+        if tag := get_pretrained_cfg(self._model, self._pretrained):
+            return bool(tag.get("quick_gelu", False))
+        file = Path(self._pretrained)
+        if not file.is_file():
+            names = ", ".join(_tags(self._model)) or "none"
+            raise UserError(
+                f"{key}: no such file, and no weights of {self._model} (they are: {names})"
+            )
+        if is_zipfile(file) and _is_torchscript(file):
+            return True
+        if self._quick_gelu is None:
+            raise UserError(
+                f"{key}: the file does not tell its activation; say clip.quick_gelu=true or false"
+            )
+        return self._quick_gelu
+
+
+def _brings_config(model: str) -> bool:
+    """Return whether an architecture stands beside its weights, as ``local-dir:<folder>``."""
+    return ":" in model
+
+
+def _tags(model: str) -> list[str]:
+    """Return the names of open_clip's weights of an architecture, whatever its activation."""
+    from open_clip.pretrained import list_pretrained_tags_by_model
+
+    plain = model.removesuffix(QUICK_GELU)
+    return sorted({*list_pretrained_tags_by_model(plain)})
+
+
+def _is_torchscript(file: Path) -> bool:
+    """Return whether a file is a TorchScript archive, the form of OpenAI's own weights alone."""
+    with ZipFile(file) as archive:
+        return any("/code/" in name for name in archive.namelist())
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
