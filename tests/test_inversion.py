@@ -12,7 +12,7 @@ from fpinv.sampling import sample
 
 @pytest.fixture
 def inversion():
-    inverted = FixedPoint(3).invert(toy.denoiser(), toy.latents(), toy.condition())
+    inverted = FixedPoint(3, tolerance=1e-9).invert(toy.denoiser(), toy.latents(), toy.condition())
     state = {"coupled": toy.latents(seed=5), "maps": torch.randn(3, 10, *toy.SHAPE)}
     return replace(inverted, state=state)
 

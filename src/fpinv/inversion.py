@@ -34,8 +34,8 @@ class Inversion(PerSample):
         residual: Relative residual of each step's equation, shape (N, B), clean end first;
             None for methods that solve none.
         iterations: Evaluations spent on each step, shape (N, B); None as above.
-        converged: Which steps' residuals got within the tolerance (without one: which had finite
-            iterates alone), shape (N, B); None as above.
+        converged: Which steps' residuals got within the tolerance, shape (N, B), bool; None as
+            above, and for methods without a tolerance.
         state: Tensors (B, ...) by name that the inverter's way back needs beyond z_N.
         source: Mask of the rows that are to come back as the image that was inverted, shape (B,),
             bool; None for all. An edit repeats the inversion for its target prompts, whose rows

@@ -98,4 +98,4 @@ def _renoise(
     value = move(z, whiten(average), i - 1, i)
     sound = rms(value).isfinite()
     steps = torch.full_like(residual, len(weights), dtype=torch.long)
-    return Solution(torch.where(per_sample(sound, z), value, z), residual, steps, sound)
+    return Solution(torch.where(per_sample(sound, z), value, z), residual, steps, converged=None)

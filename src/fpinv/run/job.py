@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fpinv.errors import UserError
 from fpinv.run import terminal
@@ -27,7 +27,7 @@ from fpinv.run.resume import SCIENCE, Choices, has_same_config, load_resumed, sa
 from fpinv.run.tracking import Identity, Tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.memory import within_memory
-from fpinv.tasks.task import Grouping, Pooling, Settings, whole_number
+from fpinv.tasks.task import Grouping, Pooling, Settings, not_negative, whole_number
 
 if TYPE_CHECKING:
     from fpinv.datasets.example import Dataset
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+GUIDANCES = ("guidance", "task.guidance", "inverter.inversion_guidance")
 
 
 def run_job(config: DictConfig) -> int:
@@ -132,6 +134,8 @@ class Run:
         if not ranks().leads:
             self.tracking = replace(self.tracking, mode="disabled")
         self.settings = Settings(**{key.name: self.config[key.name] for key in fields(Settings)})
+        for key in () if self.config.get("negative_guidance") else GUIDANCES:
+            not_negative(key, OmegaConf.select(self.config, key))
         self.dataset: Dataset = build(self.config, "dataset")
         self.inverter: Inverter = build(self.config, "inverter")
         self.task: Task = build(self.config, "task")

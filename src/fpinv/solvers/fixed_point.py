@@ -59,7 +59,7 @@ class FixedPointIteration:
     least residual. The residual costs nothing, because g was evaluated anyway.
 
     A sample whose g is not finite keeps its best iterate with a tolerance and its last finite one
-    without, and is never reported as converged.
+    without. With a tolerance, it is never reported as converged; without, nothing is said of that.
 
     Arguments:
         iterations: Evaluations K of g per sample at most, at least 1.

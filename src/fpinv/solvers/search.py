@@ -44,7 +44,7 @@ class Solution(PerSample):
         residual: :math:`|x - g(x)| / scale`, rms, of the point x that the value was made from,
             shape (B,); infinite where g was not finite at the start already.
         steps: Evaluations of g that the sample took part in, shape (B,).
-        converged: The residual is within the tolerance (without one: all iterates were finite).
+        converged: The residual is within the tolerance, shape (B,); None without a tolerance.
         trace: The residual of every evaluated point in order, shape (K, B): NaN after a sample
             has left the batch; None from a solver that keeps none.
     """
@@ -52,7 +52,7 @@ class Solution(PerSample):
     value: Tensor
     residual: Tensor
     steps: Tensor
-    converged: Tensor
+    converged: Tensor | None
     trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
 
 
@@ -120,10 +120,9 @@ def search(
             if not len(keep):
                 break
             state = state[keep]
-    sound, residual = best.sound, best.residual
-    # Without a tolerance a sample counts as converged whose iterates were all finite.
-    converged = sound if tolerance is None else residual.isfinite() & (residual <= tolerance)
-    return Solution(best.value, residual, best.steps, converged, trace if traced else None)
+    residual = best.residual
+    within = None if tolerance is None else residual.isfinite() & (residual <= tolerance)
+    return Solution(best.value, residual, best.steps, within, trace if traced else None)
 
 
 class _Best:
@@ -133,7 +132,6 @@ class _Best:
         self.value = start.clone()
         self.rank, self.residual = start.new_full((2, len(start)), math.inf)
         self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
-        self.sound = torch.ones_like(self.steps, dtype=torch.bool)
 
     def offer(self, active: Rows, trial: Trial) -> None:
         """Take a trial of the samples ``active`` into account."""
@@ -143,5 +141,4 @@ class _Best:
         self.value[active] = value
         self.rank[active] = torch.where(better, trial.rank, self.rank[active])
         self.residual[active] = torch.where(better, trial.residual, self.residual[active])
-        self.sound[active] &= trial.residual.isfinite()
         self.steps[active] += 1

@@ -45,6 +45,19 @@ class Settings:
             )
 
 
+def not_negative(key: str, value: Any) -> None:  # noqa: ANN401
+    """Check that a guidance is not a number below 0.
+
+    Raises:
+        UserError: it is; the message names the key and the one that allows it.
+    """
+    if isinstance(value, (int, float)) and value < 0:
+        raise UserError(
+            f"{key}={value} leads away from the prompt: give 0 or more, or allow it with "
+            "negative_guidance=true"
+        )
+
+
 COSTS = ("nfe_calls", "nfe_rows", "seconds_per_image", "stored_numbers")
 """Metrics that say what an inversion costs, with its way back."""
 

@@ -150,6 +150,7 @@ class Climb:
         """Solve the step from ``z`` at index i - 1, which was reached from ``before``."""
         solution = self.iteration(before, z, i)
         error = torch.hypot(self.error, self.iteration.error)
+        assert solution.converged is not None, "the iteration says which samples it solved"
         rows = (~solution.converged).nonzero().squeeze(1)
         if self.descent.gradients and len(rows):
             start, gain = self.iteration.start, self.iteration.below

@@ -61,8 +61,8 @@ def check(goal: Goal, climb: Climb) -> Inversion:
 def _ddim(goal: Goal) -> Inversion:
     """Return DDIM inversion, with a record of its residuals: none of its steps is solved."""
     inversion = FixedPoint(iterations=1).invert(goal.denoiser, goal.z0, goal.condition)
-    assert inversion.converged is not None
-    return replace(inversion, converged=torch.zeros_like(inversion.converged))
+    assert inversion.iterations is not None
+    return replace(inversion, converged=torch.zeros_like(inversion.iterations, dtype=torch.bool))
 
 
 @dataclass
