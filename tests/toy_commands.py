@@ -14,6 +14,9 @@ from toy_conf import ROOT, environment_of_its_own, write_toy_conf
 ENVIRONMENT = environment_of_its_own() | {"WANDB_MODE": "disabled"}
 TIMEOUT = 600  # seconds, for busy machines: a process that waits for ever ends then
 
+LOADING = "loading ...\n"
+"""What the command says before it has imported anything."""
+
 REAL_INVERTER = [
     "inverter=ddim",
     "inverter._target_=fpinv.inverters.ddim.DDIM",

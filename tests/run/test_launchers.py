@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra.errors import MissingConfigException
-from toy_commands import alone, rows
+from toy_commands import LOADING, alone, rows
 from wandb_files import of_kind, offline_files, values
 
 from fpinv.run.messages import explain
@@ -53,7 +53,7 @@ def test_jobs_elsewhere_are_gathered_and_the_worst_code_wins(launcher: list[str]
     assert process.returncode == 2
     assert [row["exit_code"] for row in table(tmp_path)] == ["0", "1", "2", "2"]
     assert [row["n"] for row in table(tmp_path)] == ["3", "2", "", ""]
-    errors = process.stderr.splitlines()
+    errors = process.stderr.removeprefix(LOADING).splitlines()
     assert len(errors) == 3 and all(line.startswith("error: job ") for line in errors)
     assert "1 of 3 examples failed" in errors[0] and "job 1 (" in errors[0]
     assert "/nowhere: no such folder" in errors[1] and "/nowhere: no such folder" in errors[2]
@@ -85,7 +85,7 @@ def test_a_killed_job_fails_the_sweep_which_completes_when_repeated(
     assert "job 1 (" in process.stderr and "it was stopped before its end" in process.stderr
     assert {row["job"]: row["exit_code"] for row in table(tmp_path)}["1"] == "1"
     again = sweep(tmp_path, *overrides, TOY_GOES_ON="1")
-    assert (again.returncode, again.stderr) == (0, "")
+    assert (again.returncode, again.stderr) == (0, LOADING)
     assert [row["n"] for row in table(tmp_path)] == ["4", "4"]
     for job in (0, 1):
         assert [row["id"] for row in rows(tmp_path / "sweep" / str(job))] == [

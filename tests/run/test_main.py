@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from toy_commands import Command, alone, only_run
+from toy_commands import ENVIRONMENT, LOADING, Command, alone, only_run
+from toy_conf import ROOT
 
 USER_ERRORS = {
     "inverter=fpx": ["inverter=fpx", "did you mean fpi?", "ddim, fpi"],
@@ -59,10 +61,30 @@ def test_a_user_error_is_one_line(run: Command, argument: str, capsys: pytest.Ca
         assert words in output.err
 
 
+def test_the_first_line_precedes_all_imports():
+    """Block them: python -S has no packages at all, so that the first import of one fails."""
+    command = [sys.executable, "-S", str(ROOT / "run.py")]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert process.stderr.startswith(LOADING) and "No module named 'hydra'" in process.stderr
+
+
+def test_a_run_imports_nothing_that_it_does_not_need(tmp_path: Path):
+    code = (
+        "import sys; from toy import ToyModel; from fpinv.metrics.pixels import ssim; "
+        "import torch; ssim(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)); "
+        "import fpinv.tasks.reconstruction, fpinv.run.job; "
+        "print({'torchmetrics', 'timm', 'matplotlib', 'wandb'} & sys.modules.keys())"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert process.stdout == "set()\n", process.stderr
+
+
 def test_the_exit_code_reaches_the_shell(tmp_path: Path):
     process = alone(tmp_path, "inverter=fpx")
     assert process.returncode == 2 and process.stdout == ""
-    assert process.stderr == (
+    assert process.stderr == LOADING + (
         "error: inverter=fpx: no such option; did you mean fpi? (options: ddim, fpi)\n"
     )
 
@@ -70,7 +92,8 @@ def test_the_exit_code_reaches_the_shell(tmp_path: Path):
 def test_a_number_as_the_option_of_a_group_is_named_as_the_culprit(tmp_path: Path):
     process = alone(tmp_path, "inverter=3", "steps=2")
     assert (process.returncode, process.stdout) == (2, "")
-    assert process.stderr == "error: inverter=3: a group takes the name of one of its options\n"
+    line = "error: inverter=3: a group takes the name of one of its options\n"
+    assert process.stderr == LOADING + line
 
 
 def test_the_exit_code_belongs_to_one_call_of_several_in_a_process(run: Command, tmp_path: Path):

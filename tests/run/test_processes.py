@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_commands import ENVIRONMENT, PAIRS, TIMEOUT, alone, command, rows, summary
+from toy_commands import ENVIRONMENT, LOADING, PAIRS, TIMEOUT, alone, command, rows, summary
 from toy_conf import ROOT
 from wandb_files import offline_files
 
@@ -110,7 +110,7 @@ def test_torchrun_equals_one_process_on_ten_examples(tmp_path: Path):
             text=True,
             timeout=TIMEOUT,
         )
-        assert (process.returncode, process.stderr) == (0, "")
+        assert (process.returncode, process.stderr) == (0, LOADING)
         assert process.stdout.splitlines()[-1] == str(tmp_path / name)
         assert process.stdout.count("ceiling_psnr") == 1
     single, double = tmp_path / "one", tmp_path / "two"

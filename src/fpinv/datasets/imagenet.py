@@ -92,7 +92,8 @@ def _class_of(example: Example, folder: Path) -> str:
 def _category(
     id: str, prompt: str, images: list[Example], counts: Mapping[str, float]
 ) -> Category:
-    name = wordnet_names().get(id, id.replace("_", " "))
+    plain = id.replace("_", " ")
+    name = wordnet_names().get(id, plain) if WORDNET_ID.match(f"{id}_") else plain
     caption = prompt.format(name=name)
     captioned = [
         replace(image, prompt=caption, attributes={"class": id, "name": name}) for image in images
