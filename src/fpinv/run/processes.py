@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import NoReturn, TypeVar
 
 from fpinv.errors import UserError
@@ -88,10 +90,19 @@ class Ranks:
 
         values: list[T | None] = [None] * self.size
         try:
-            dist.all_gather_object(values, value)
+            # in a thread, because no signal is heard while gloo waits
+            _wait_for(lambda: dist.all_gather_object(values, value))
         except RuntimeError as error:  # gloo's word for a closed connection
             raise LostProcess from error
         return values  # type: ignore[return-value]
+
+
+def _wait_for(call: Callable[[], object]) -> None:
+    """Have another thread make a call; a signal interrupts the wait for it, and not the call."""
+    outcome: SimpleQueue[Exception | None] = SimpleQueue()
+    Thread(target=lambda: outcome.put(_attempt(call)[1]), daemon=True).start()
+    if (error := outcome.get()) is not None:
+        raise error
 
 
 def _attempt(stage: Callable[[], T]) -> tuple[T | None, Exception | None]:
