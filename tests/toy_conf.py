@@ -26,6 +26,7 @@ OPTIONS = {
     ),
     "task/round_trip": "{_target_: fpinv.tasks.reconstruction.Reconstruction}",
     "model/toy": "{_target_: toy.ToyModel}",
+    "dataset/photographs": "{_target_: fpinv.datasets.folder.Folder, root: null}",
     "dataset/shades": "{_target_: judges.Shades}",
     "task/interpolation": (
         "{_target_: fpinv.tasks.interpolation.Interpolation, points: 4, features: classifier, "

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from toy_commands import Command, alone, contents, files, only_run, rows, summary
+from omegaconf import OmegaConf
+from PIL import Image
+from toy_commands import REAL_INVERTER, Command, alone, contents, files, only_run, rows, summary
+
+from fpinv.run import job
+from fpinv.run.lock import locked
+from fpinv.run.processes import Ranks
+from fpinv.run.resume import SIGNATURE
 
 
 def test_a_killed_run_resumes_to_the_records_of_an_uninterrupted_one(
@@ -73,7 +83,7 @@ def test_a_run_of_another_version_is_refused_in_one_line(
     """Resume runs whose task has since moved, or has lost an argument."""
     assert run("limit=2") == 0
     folder = only_run(tmp_path)
-    config = (folder / "config.yaml").read_text()
+    config = (folder / "config.yaml").read_text().partition(SIGNATURE)[0]
     for line in ("_target_: run_toys_before.ToyTask", "_target_: run_toys.ToyTask\n  stopping: 3"):
         (folder / "config.yaml").write_text(config.replace("_target_: run_toys.ToyTask", line))
         before = contents(folder)
@@ -88,14 +98,41 @@ def test_a_run_of_another_version_is_refused_in_one_line(
     assert run(f"resume={folder}") == 0
 
 
-def test_a_sweep_is_no_run_to_resume(
+def test_a_sweep_goes_on_with_the_jobs_that_are_not_done(
+    run: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Resume a sweep whose first job is done, whose second was killed and whose third is new."""
+    overrides = ["task.stop_at=null,2,3", "limit=4", "hydra.sweep.subdir='job${hydra.job.num}'"]
+    sweep, whole = tmp_path / "sweep", tmp_path / "whole"
+    process = alone(tmp_path, "-m", *overrides, f"hydra.sweep.dir={sweep}")
+    assert process.returncode == -signal.SIGKILL and not (sweep / "job2").exists()
+    monkeypatch.setenv("TOY_GOES_ON", "1")
+    done = (sweep / "job0" / "summary.json").stat().st_mtime_ns
+    assert run(f"resume={sweep}") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(sweep)
+    assert run("-m", *overrides, f"hydra.sweep.dir={whole}") == 0
+    for name in ("job0", "job1", "job2"):
+        ours, theirs = rows(sweep / name), rows(whole / name)
+        assert without_origin(ours) == without_origin(theirs)
+    assert (sweep / "sweep.csv").read_text() == (whole / "sweep.csv").read_text()
+    assert (sweep / "job0" / "summary.json").stat().st_mtime_ns == done
+
+
+def test_a_resumed_sweep_keeps_its_settings(
     run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run("-m", "seed=0,1", "limit=1") == 0
     (folder,) = tmp_path.glob("outputs/multirun/*")
-    assert run(f"resume={folder}") == 2 and "is a sweep" in capsys.readouterr().err
+    before = (folder / "1" / "metrics.jsonl").read_text()
+    assert run(f"resume={folder}", "guidance=4") == 2
+    assert "leave out guidance=4" in capsys.readouterr().err
     assert run("-m", f"resume={folder}/0") == 2 and "leave out -m" in capsys.readouterr().err
-    assert run(f"resume={folder}/0") == 0
+    assert run(f"resume={folder}", "limit=3") == 0
+    assert [summary(folder / job)["n"] for job in "01"] == [3, 3]
+    assert (folder / "1" / "metrics.jsonl").read_text().startswith(before)
 
 
 def test_a_resumed_experiment_does_not_sweep_again(run: Command, tmp_path: Path):
@@ -103,3 +140,179 @@ def test_a_resumed_experiment_does_not_sweep_again(run: Command, tmp_path: Path)
     (sweep,) = tmp_path.glob("outputs/multirun/*")
     assert run("experiment=figure", "limit=1", f"resume={sweep}/0") == 0
     assert list(tmp_path.glob("outputs/multirun/*")) == [sweep]
+
+
+def test_a_continued_run_takes_more_examples_pictures_and_what_leaves_results_as_they_are(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert run("limit=9", "images=5", f"hydra.run.dir={whole}") == 0
+    assert run("limit=4", "images=2", f"hydra.run.dir={folder}") == 0
+    capsys.readouterr()
+    more = ["limit=9", "images=5", "batch_size=3", "device=cpu", "tracking.images=3"]
+    assert run(f"resume={folder}", *more) == 0
+    notice = "2 finished examples are done again for their pictures or inversions: 002; 003\n"
+    assert capsys.readouterr().err == notice
+    assert without_origin(rows(folder)) == without_origin(rows(whole))
+    assert [f.name for f in files(folder / "images")] == [f.name for f in files(whole / "images")]
+    content = summary(folder)
+    assert (content["n"], content["total"], content["batch_size"]) == (9, 9, 3)
+    assert [part["batch_size"] for part in content["also_made_with"]] == [8]
+    config = OmegaConf.load(folder / "config.yaml")
+    assert (config.limit, config.batch_size, config.device, config.model.device) == (
+        9,
+        3,
+        "cpu",
+        "cpu",
+    )
+    assert run(f"resume={folder}", "limit=4") == 2
+    assert "limit=9 and not limit=4" in capsys.readouterr().err
+    assert run(f"resume={folder}", "limit=null", "images=0") == 0 and len(rows(folder)) == 10
+
+
+def test_examples_that_changed_or_are_gone_are_dropped_and_named(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    photographs, folder = tmp_path / "photographs", tmp_path / "run"
+    overrides = ["task=round_trip", "model=toy", "inversions=true", *REAL_INVERTER, "steps=2"]
+    overrides += ["dataset=photographs", f"dataset.root={photographs}"]
+    for grey, name in enumerate("abcdefg"):
+        save_grey(photographs / f"{name}.png", 40 * grey)
+    assert run(*overrides, f"hydra.run.dir={folder}") == 0
+    before = {row["id"]: row for row in rows(folder)}
+    inversions = contents(folder / "inversions")
+    (photographs / "b.png").unlink()
+    save_grey(photographs / "d.png", 7)
+    capsys.readouterr()
+    assert run(f"resume={folder}") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "1 finished examples changed since they were done, and are done again: d",
+        "1 finished examples are no longer in the data set, and are left out: b",
+    ]
+    after = {row["id"]: row for row in rows(folder)}
+    assert list(after) == list("acdefg") and after["d"]["psnr"] != before["d"]["psnr"]
+    assert all(after[id] == before[id] for id in "acefg")
+    assert (summary(folder)["n"], summary(folder)["total"]) == (6, 6)
+    assert not (folder / "images" / "b").exists()
+    now = contents(folder / "inversions")
+    assert "b.safetensors" not in now and now["d.safetensors"] != inversions["d.safetensors"]
+
+
+def test_other_weights_are_refused(
+    run: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def load(digest: str) -> None:
+        header = {"model": "toy", "model_digest": digest, "versions": {}}
+        monkeypatch.setattr(job.Run, "make_header", lambda self: header)
+
+    load("old weights")
+    assert run("limit=2") == 0
+    folder = only_run(tmp_path)
+    records = (folder / "metrics.jsonl").read_text()
+    load("new weights")
+    capsys.readouterr()
+    assert run(f"resume={folder}", "limit=3") == 2
+    error = capsys.readouterr().err
+    assert "the weights of model toy have changed" in error and error.count("\n") == 1
+    assert (folder / "metrics.jsonl").read_text() == records
+    load("old weights")
+    assert run(f"resume={folder}", "limit=3") == 0 and len(rows(folder)) == 3
+
+
+def test_a_configuration_edited_by_hand_is_refused(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("limit=2") == 0
+    folder = only_run(tmp_path)
+    config = folder / "config.yaml"
+    whole = config.read_text()
+    config.write_text(whole.replace("guidance: 1", "guidance: 3"))
+    before = contents(folder)
+    capsys.readouterr()
+    assert run(f"resume={folder}", "limit=3") == 2
+    error = capsys.readouterr().err
+    assert f"{config} was changed since the run wrote it" in error and error.count("\n") == 1
+    assert contents(folder) == before
+    config.write_text(whole)
+    assert run(f"resume={folder}") == 0
+
+
+def test_each_line_keeps_the_versions_that_made_it(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert run("limit=2") == 0
+    folder = only_run(tmp_path)
+    before = summary(folder)
+    monkeypatch.setattr(job, "versions", lambda: before["versions"] | {"fpinv": "next"})
+    assert run(f"resume={folder}", "limit=3") == 0
+    parts = [json.loads(line) for line in (folder / "made_with.jsonl").read_text().splitlines()]
+    made_with = [parts[row["made_with"]]["versions"] for row in rows(folder)]
+    assert made_with == [before["versions"], before["versions"], summary(folder)["versions"]]
+    assert summary(folder)["versions"]["fpinv"] == "next"
+    assert [p["versions"] for p in summary(folder)["also_made_with"]] == [before["versions"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_cluster_s_signals_end_a_run_like_ctrl_c(tmp_path: Path, number: signal.Signals):
+    folder = tmp_path / "run"
+    process = alone(
+        tmp_path, "task.stop_at=3", f"task.signal={int(number)}", f"hydra.run.dir={folder}"
+    )
+    assert process.returncode == 130 and summary(folder)["n"] == 3
+    assert process.stderr == (
+        f"interrupted: 3 of 8 examples are kept; to go on: python run.py resume={folder}\n"
+    )
+
+
+def test_an_ignored_signal_stays_ignored(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr("run_toys.time.sleep", lambda seconds: None)
+    try:
+        assert run("task.stop_at=3", f"task.signal={int(signal.SIGHUP)}") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_one_folder_has_one_run_at_a_time(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("limit=2", "hydra.run.dir=run") == 0
+    before = contents(tmp_path / "run")
+    with locked(tmp_path / "run", Ranks()):
+        capsys.readouterr()
+        assert run("resume=run", "limit=3") == 2
+        error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'run'} is in use by process {os.getpid()} on ")
+    assert error.count("\n") == 1 and contents(tmp_path / "run") == before
+    assert run("resume=run", "limit=3") == 0 and len(rows(tmp_path / "run")) == 3
+
+
+def test_the_lock_of_a_killed_run_is_free_and_its_partial_files_go(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert alone(tmp_path, "task.stop_at=1", "hydra.run.dir=run").returncode == -signal.SIGKILL
+    partial = tmp_path / "run" / "images" / "001" / ".original.png.0123abcd.partial"
+    partial.parent.mkdir()
+    partial.write_bytes(b"half a picture")
+    monkeypatch.setenv("TOY_GOES_ON", "1")
+    assert run("resume=run") == 0 and len(rows(tmp_path / "run")) == 8
+    assert not list((tmp_path / "run").rglob("*.partial"))
+
+
+def without_origin(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines without the number of what they were made with."""
+    return [{key: value for key, value in row.items() if key != "made_with"} for row in rows]
+
+
+def save_grey(file: Path, grey: int) -> None:
+    """Save a grey square with a dark half."""
+    picture = Image.new("RGB", (16, 16), (grey, grey, grey))
+    picture.paste((0, 0, 0), (0, 0, 8, 16))
+    file.parent.mkdir(exist_ok=True)
+    picture.save(file)

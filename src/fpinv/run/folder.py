@@ -3,6 +3,7 @@
 A run folder holds::
 
     metrics.jsonl       one line per example, written as it finishes
+    made_with.jsonl     weights, versions, device behind the lines (:mod:`fpinv.run.provenance`)
     metrics.rank<k>.jsonl  the same by process k of several, until the first one takes it over
     images/<id>/*.png   its pictures, written before its line
     inversions/<id>.safetensors  its image's inversion (key ``inversions``), likewise
@@ -10,18 +11,21 @@ A run folder holds::
     summary.json        flat: means with 95 % intervals, counts, versions
     config.yaml         the configuration, resolved
     status.json         the exit code, and the error in one line
+    .lock               held while a process writes here (:mod:`fpinv.run.lock`)
     run.log, error.log  warnings, and the traceback of a crash
     wandb/              the W&B run
 
 A run may be killed at any moment: every file but ``metrics.jsonl`` appears whole or not at all,
-and of that one, a half-written last line is dropped when the run resumes.
+and of that one, a half-written last line is dropped when the run resumes. The rest of files that
+were being written goes then, too.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
 
 LINES_FILE = "metrics.jsonl"
+PARTIAL = ".{}.partial"  # name of a file that is being written
 
 
 def is_interval(value: Any) -> bool:  # noqa: ANN401
@@ -63,7 +68,10 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rank = 0
+        self._saved: set[str] = set()
         path.mkdir(parents=True, exist_ok=True)
+        for partial in path.rglob(PARTIAL.format("*")):
+            partial.unlink()
         self.rows = _read(self.lines) if self.lines.exists() else []
         self.merge()
         self.rows = self.finished
@@ -107,25 +115,43 @@ class RunFolder:
         self.rows.sort(key=lambda row: places.get(row["id"], len(places)))
         self._rewrite()
 
+    def drop(self, ids: Collection[str]) -> None:
+        """Take examples out of the records, with their pictures, inversions and arrays."""
+        if not ids:
+            return
+        self.rows = [row for row in self.rows if row["id"] not in ids]
+        self._rewrite()
+        for id in ids:
+            shutil.rmtree(self.path / "images" / quote(id, safe=""), ignore_errors=True)
+            for file in (self.inversion(id), self._arrays(id)):
+                file.unlink(missing_ok=True)
+
     def _rewrite(self) -> None:
         whole = "".join(_line(row) for row in self.rows)
         if whole != (_text(self.lines) if self.lines.exists() else ""):
             write(self.lines, whole)
 
-    def append(self, record: Record, made_with: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def append(
+        self,
+        record: Record,
+        settings: Mapping[str, Any] | None = None,
+        origin: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Write a record's pictures and inversion, then its line; return the line as a mapping.
 
         Arguments:
             record: The record.
-            made_with: The settings behind the inversion, stored in its file.
+            settings: The settings behind the inversion, stored in its file.
+            origin: Entries of the line that say what the record was made from
+                (:data:`fpinv.tasks.record.ORIGIN`).
         """
-        self._save_inversion(record, made_with or {})
+        self._save_inversion(record, settings or {})
         if record.arrays:
             self._save_arrays(record)
         for name, image in record.images.items():
             with replacing(self.picture(record.id, name)) as path:
                 image.save(path, format="PNG")
-        row = record.row()
+        row = record.row() | dict(origin or {})
         with self.lines.open("a", encoding="utf-8") as file:
             file.write(_line(row))
             file.flush()
@@ -133,12 +159,16 @@ class RunFolder:
         self.rows.append(row)
         return row
 
-    def _save_inversion(self, record: Record, made_with: Mapping[str, Any]) -> None:
-        """Write the inversion, unless a record of the same image has done so."""
+    def _save_inversion(self, record: Record, settings: Mapping[str, Any]) -> None:
+        """Write the inversion, unless a record of the same image has done so in this process.
+
+        One of an earlier process is written anew: its image may have been another then.
+        """
         id = record.image or record.id
-        if record.inversion is not None and not self.inversion(id).exists():
+        if record.inversion is not None and id not in self._saved:
             with replacing(self.inversion(id)) as path:
-                record.inversion.save(path, {"id": id, "prompt": record.prompt, **made_with})
+                record.inversion.save(path, {"id": id, "prompt": record.prompt, **settings})
+            self._saved.add(id)
 
     def _save_arrays(self, record: Record) -> None:
         from safetensors.torch import save_file
@@ -200,7 +230,13 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    return [row for row in map(_parse, _text(file).split("\n")) if row is not None]
+    return [row for row in read_lines(file) if set(REQUIRED) <= row.keys()]
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects in a file, one a line, but for lines that hold none."""
+    lines = _text(file).split("\n") if file.exists() else []
+    return [row for row in map(_parse, lines) if row is not None]
 
 
 def _newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -250,9 +286,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which takes the place of ``path`` when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # a name of its own, as processes that share a run may keep the same inversion
-    partial = path.with_name(f".{path.name}.{token_hex(4)}.partial")
-    yield partial
-    os.replace(partial, path)
+    partial = path.with_name(PARTIAL.format(f"{path.name}.{token_hex(4)}"))
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -264,4 +303,4 @@ def _parse(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and set(REQUIRED) <= row.keys() else None
+    return row if isinstance(row, dict) else None

@@ -17,13 +17,26 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from fpinv.datasets.digests import digesting
 from fpinv.errors import UserError
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
 from fpinv.run.folder import RunFolder, holds_run, is_interval, write
+from fpinv.run.lock import locked
 from fpinv.run.messages import MENDABLE, ErrorElsewhere, explain
+from fpinv.run.outdated import find_outdated
 from fpinv.run.processes import ranks
-from fpinv.run.resume import SCIENCE, Choices, has_same_config, load_resumed, save_config
+from fpinv.run.provenance import earlier_parts, note_provenance, require_same_weights
+from fpinv.run.resume import (
+    SCIENCE,
+    Choices,
+    has_same_config,
+    is_done,
+    load_config,
+    load_resumed,
+    save_config,
+)
+from fpinv.run.signals import interruptible
 from fpinv.run.tracking import Identity, Tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.memory import within_memory
@@ -46,15 +59,27 @@ def run_job(config: DictConfig) -> int:
 
     0: all examples are done; 1: finished with failed examples, or crashed; 2: a user error.
     """
-    hydra, run = HydraConfig.get(), None
+    hydra = HydraConfig.get()
     path = ranks().first(lambda: Path(hydra.runtime.output_dir))
     label = _label(hydra)
+    try:
+        with interruptible(), locked(path, ranks()):
+            if label and ranks().first(lambda: is_done(config, path)):
+                return 0
+            return _run_in(path, config, hydra, label)
+    except Exception as error:  # the folder cannot be had, so nothing is written there
+        return _report(error, path, label)[0]
+
+
+def _run_in(path: Path, config: DictConfig, hydra: HydraConf, label: str) -> int:
+    """Do a job in a folder that no other run uses, and return its exit code."""
+    run = None
     try:
         run = ranks().first(lambda: _open_run(config, hydra, path, label))
         code, message = run.execute(), None
     except KeyboardInterrupt:
         if run:
-            terminal.print_interrupted(path)
+            terminal.print_interrupted(path, Path(hydra.sweep.dir) if label else path)
             _write_status(path, INTERRUPTED, "interrupted")
         raise
     except Exception as error:
@@ -85,6 +110,7 @@ class Run:
         total: Number of examples that the run is about.
         folder: The records.
         header: The entries of the summary that say what was run, with what.
+        made_with: Number of the entry of :mod:`fpinv.run.provenance` that says so of each line.
         resumed: Whether records of an earlier process were there at the start.
         tracker: The view of the records in W&B.
     """
@@ -120,10 +146,10 @@ class Run:
         self.total = min(len(self.dataset), limit or len(self.dataset))
         if not self.total:
             raise UserError(f"dataset={self.choices['dataset']} has no examples")
-        self.folder = ranks().first(self.open_folder)
+        self.header = ranks().each(self.make_header)
+        self.folder, self.made_with = ranks().first(self.open_folder)
         self.folder.rank = ranks().rank
         self.resumed = bool(self.folder.rows)
-        self.header = self.make_header()
 
     def build_components(self) -> None:
         """Build what is quick to refuse before the model."""
@@ -144,20 +170,40 @@ class Run:
         _seed_everything(self.settings.seed)
         self.model: Model = build(self.config, "model")
 
-    def open_folder(self) -> RunFolder:
-        """Write the configuration into the run folder, and return its records."""
+    def open_folder(self) -> tuple[RunFolder, int]:
+        """Write the configuration into the run folder; return its records and :attr:`made_with`.
+
+        Raises:
+            UserError: the run began with other weights.
+        """
+        require_same_weights(self.path, self.header)
+        folder = RunFolder(self.path)
+        if folder.rows:
+            self.drop_outdated(folder)
         save_config(self.config, self.choices, self.path)
-        return RunFolder(self.path)
+        return folder, note_provenance(self.path, self.header)
+
+    def drop_outdated(self, folder: RunFolder) -> None:
+        """Drop the examples that no longer count from the records, and say so."""
+        before = load_config(self.path).config
+        pictured = set(self.ids(self.config.images)) - set(self.ids(before.images))
+        inversions = self.config.inversions and not before.inversions
+        examples = {e.id: e for e in (self.dataset[k] for k in range(self.total))}
+        outdated = find_outdated(folder, examples, pictured, inversions)
+        for line in outdated.lines:
+            terminal.print_notice(line)
+        folder.drop(outdated.ids)
 
     def measure(self) -> None:
         """Do this process's share of the examples, as far as they are not done yet."""
         for index, row in enumerate(self.folder.rows):
             self.tracker.example(index, row)
         share, config = ranks().share(self.total), resolved(self.config)
-        made_with = {**self.header, "config": {key: config[key] for key in SCIENCE}}
-        pictured = set(self.ids(self.total if self.config.images is None else self.config.images))
+        settings = {**self.header, "config": {key: config[key] for key in SCIENCE}}
+        pictured = set(self.ids(self.config.images))
         earlier_rows = self.folder.rows[:: ranks().size]
         finished = {row["id"] for row in self.folder.finished}
+        digests: dict[str, str | None] = {}
         examples = (self.dataset[k] for k in share)
         unfinished = (example for example in examples if example.id not in finished)
         with terminal.progress_bar(self.label or self.title, len(share), earlier_rows) as bar:
@@ -165,11 +211,12 @@ class Run:
                 self.task,
                 self.model,
                 self.inverter,
-                unfinished,
+                digesting(unfinished, digests),
                 self.settings,
                 terminal.print_smaller_batches,
             ):
-                row = self.folder.append(self.reduced(record, pictured), made_with)
+                origin = {"digest": digests.pop(record.id, None), "made_with": self.made_with}
+                row = self.folder.append(self.reduced(record, pictured), settings, origin)
                 self.tracker.example(len(self.folder.rows) - 1, row)
                 bar.advance(record.metrics)
 
@@ -186,8 +233,9 @@ class Run:
             self.tracker.example(count + index, row)
         if self.resumed or ranks().size > 1:
             self.folder.arrange(self.ids(self.total))
+        header = self.header | earlier_parts(self.path, self.header, self.folder.rows)
         pooled = self.task.pool(self.folder.arrays()) if isinstance(self.task, Pooling) else {}
-        return self.folder.summarise(self.header, self.total, self.task.metrics, pooled)
+        return self.folder.summarise(header, self.total, self.task.metrics, pooled)
 
     def show(self, summary: Mapping[str, Any]) -> None:
         """Print the table, unless a sweep will print one of its jobs, failures and the folder."""
@@ -199,9 +247,10 @@ class Run:
         terminal.print_failed(self.folder.failed, summary["total"])
         print(self.path)
 
-    def ids(self, count: int) -> list[str]:
-        """Return the ids of the first ``count`` examples."""
-        return [self.dataset[k].id for k in range(min(count, len(self.dataset)))]
+    def ids(self, count: int | None) -> list[str]:
+        """Return the ids of the first ``count`` of the run's examples; None stands for all."""
+        whole = self.total if count is None else min(count, self.total)
+        return [self.dataset[k].id for k in range(whole)]
 
     def reduced(self, record: Record, pictured: set[str]) -> Record:
         """Return the record without pictures and inversion that the configuration leaves out."""

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from fpinv.run.job import FAILED, INTERRUPTED, MISUSED
 from fpinv.run.messages import MENDABLE, explain
 from fpinv.run.processes import ranks, scratch_overrides
-from fpinv.run.resume import resume_overrides
+from fpinv.run.resume import resume_arguments
+from fpinv.run.signals import interruptible
 from fpinv.run.sweep import CommandResult, command_result, gather
 from fpinv.run.terminal import take_terminal
 
@@ -34,7 +35,7 @@ def run(main: Callable[[], None]) -> int:
     result = CommandResult()
     command_result.set(result)
     try:
-        with _hydra_arguments():
+        with interruptible(), _hydra_arguments():
             main()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -53,7 +54,7 @@ def run(main: Callable[[], None]) -> int:
 
 @contextmanager
 def _hydra_arguments() -> Iterator[None]:
-    """Append overrides to the command line while Hydra reads it.
+    """Complete the command line while Hydra reads it.
 
     A run to be continued needs its own folder and no sweep, whatever an experiment or the user
     says of ``hydra.mode`` and ``hydra.run.dir``. Only a later override outranks those, and Hydra
@@ -61,7 +62,7 @@ def _hydra_arguments() -> Iterator[None]:
     """
     arguments = sys.argv[1:]
     with scratch_overrides() as scratch:
-        sys.argv[1:] = [*arguments, *resume_overrides(arguments), *scratch]
+        sys.argv[1:] = [*resume_arguments(arguments), *scratch]
         try:
             yield
         finally:

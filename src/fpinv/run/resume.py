@@ -1,9 +1,10 @@
-"""Continuing a run with its folder's configuration, and refusing any other."""
+"""Continuing a run or a sweep with its folder's configuration, and refusing any other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,21 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fpinv.errors import UserError
 from fpinv.run.build import check, resolved
-from fpinv.run.folder import write
+from fpinv.run.folder import read_json, write
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE, SWEEP_FILE = "config.yaml", "multirun.yaml"
+SIGNATURE = "# SHA-256 of all above, by which a continued run notices a change: "
 CHOICES = "choices"  # key of that file that holds the option of each configuration group
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
+NEUTRAL = (
+    *("batch_size", "device", "tracking"),
+    *(f"model.{key}" for key in ("device", "attention_slicing", "gradient_checkpointing")),
+)
+"""Keys that leave the results as they are, but for the last digits of floats."""
+EXTENDING = ("limit", "images", "inversions")
+"""Keys that say how much of the results a run makes and keeps."""
+COPIES = {"device": "model.device"}
+"""Keys of a resolved configuration that follow another one."""
 
 Choices = Mapping[str, str | None]
 
@@ -41,66 +52,146 @@ class ConfigAndChoices:
 
 
 def save_config(config: DictConfig, choices: Choices, folder: Path) -> None:
-    """Write the resolved configuration and the group choices."""
-    content = {**resolved(config), CHOICES: dict(choices)}
-    write(folder / CONFIG_FILE, OmegaConf.to_yaml(content))
+    """Write the resolved configuration and the group choices, and sign them."""
+    text = OmegaConf.to_yaml({**resolved(config), CHOICES: dict(choices)})
+    write(folder / CONFIG_FILE, text + _signature(text))
 
 
-def _load_config(folder: Path) -> ConfigAndChoices:
-    stored = OmegaConf.load(folder / CONFIG_FILE)
+def load_config(folder: Path) -> ConfigAndChoices:
+    """Return the configuration of the run in a folder.
+
+    Raises:
+        UserError: the file is another than the one that the run wrote.
+    """
+    file = folder / CONFIG_FILE
+    text, mark, _ = (whole := file.read_text(encoding="utf-8")).partition(SIGNATURE)
+    if mark and whole != text + _signature(text):
+        raise UserError(
+            f"{file} was changed since the run wrote it: undo the change, or start a new run"
+        )
+    stored = OmegaConf.create(text)
     assert isinstance(stored, DictConfig)
     return ConfigAndChoices(stored, stored.pop(CHOICES))
 
 
+def _signature(text: str) -> str:
+    return f"{SIGNATURE}{sha256(text.encode()).hexdigest()}\n"
+
+
 def has_same_config(config: DictConfig, folder: Path) -> bool:
-    """Return whether the run in ``folder`` has this configuration; tracking may differ."""
+    """Return whether the run in ``folder`` can go on with a configuration.
+
+    It must be the run's own, but for keys that a continued run may change.
+    """
     if not (folder / CONFIG_FILE).exists():
         return False
-    now, before = resolved(config), resolved(_load_config(folder).config)
-    return all(now.get(key) == before.get(key) for key in (now | before) if key != "tracking")
+    before = load_config(folder).config
+    same = _without(config, *NEUTRAL, *EXTENDING) == _without(before, *NEUTRAL, *EXTENDING)
+    return same and not _is_less(config.limit, before.limit)
 
 
-def resume_overrides(arguments: Sequence[str]) -> list[str]:
-    """Return overrides that point Hydra at the folder that ``resume=<folder>`` names, if any does.
+def is_done(config: DictConfig, folder: Path) -> bool:
+    """Return whether the run in ``folder`` has all examples that a configuration asks for."""
+    if not (folder / CONFIG_FILE).exists() or not (folder / "status.json").exists():
+        return False
+    same = _without(config, *NEUTRAL) == _without(load_config(folder).config, *NEUTRAL)
+    return same and read_json(folder / "status.json").get("exit_code") == 0
+
+
+def _without(config: DictConfig, *keys: str) -> dict[str, Any]:
+    """Return the resolved configuration without some keys, which may be dotted."""
+    rest = resolved(config)
+    for key in keys:
+        parent, _, name = key.rpartition(".")
+        (rest.get(parent) or {} if parent else rest).pop(name, None)
+    return rest
+
+
+def _is_less(limit: Any, than: Any) -> bool:  # noqa: ANN401
+    """Return whether a limit leaves out examples that another one has; None has them all."""
+    return limit is not None and (than is None or (isinstance(limit, int) and limit < than))
+
+
+def _may_change(key: str) -> bool:
+    return key in (*NEUTRAL, *EXTENDING) or key.startswith("tracking.")
+
+
+def resume_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with what has Hydra continue the folder of ``resume=<folder>``.
 
     Hydra would otherwise open a new run folder, and an experiment might start a sweep.
 
     Raises:
-        UserError: the folder is not one of a run, or the command asks for a sweep.
+        UserError: the folder is none of a run or a sweep, or the arguments do not fit it.
     """
     name = next((a.partition("=")[2] for a in arguments if a.startswith("resume=")), "null")
     if name in ("null", ""):
-        return []
+        return list(arguments)
     folder = Path(name.strip("'\"")).expanduser()
-    if (folder / "multirun.yaml").exists():
-        raise UserError(f"resume={folder} is a sweep: name the folder of one job, {folder}/0")
     if not folder.is_dir():
         raise UserError(f"resume={folder}: no such folder; runs are in outputs/<date>/<time>")
+    if (folder / SWEEP_FILE).exists():
+        return _sweep_arguments(folder, arguments)
     if not (folder / CONFIG_FILE).exists():
         raise UserError(f"resume={folder} is no run's folder: it has no {CONFIG_FILE}")
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("resume continues one run and not a sweep: leave out -m")
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
+    own = [f"hydra.run.dir={_quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
+    return [*arguments, *own]
+
+
+def _sweep_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that start a sweep again in its folder, where its jobs go on.
+
+    Of Hydra's own keys the sweep keeps those that name its jobs and their folders; the launcher
+    and the search path are those of the command.
+
+    Raises:
+        UserError: an argument would change what the sweep has begun.
+    """
+    others = [a for a in arguments if a.partition("=")[0] not in ("resume", "-m", "--multirun")]
+    changes = [a for a in others if a.startswith("~") or ("=" in a and not a.startswith("-"))]
+    flags = [argument for argument in others if argument not in changes]
+    keys = dict(_settings(changes))
+    for key, line in keys.items():
+        if not (_may_change(key) or key.startswith(("hydra.", "hydra/"))):
+            raise UserError(
+                f"resume={folder} is a sweep with settings of its own: leave out {line}"
+            )
+    stored = OmegaConf.load(folder / SWEEP_FILE).hydra.overrides
+    began_with: Any = OmegaConf.to_container(stored)  # as written, interpolations and all
+    task = [line for key, line in _settings(began_with["task"]) if key not in keys]
+    names = ("hydra.sweep.subdir", "hydra.sweeper.params", "hydra.sweeper.sweeps")
+    hydra = [line for key, line in _settings(began_with["hydra"]) if key.startswith(names)]
+    return ["-m", *flags, *task, *hydra, *changes, f"hydra.sweep.dir={_quoted(folder)}"]
+
+
+def _quoted(folder: Path) -> str:
+    """Return a path, quoted for Hydra's grammar of overrides."""
+    escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def load_resumed(config: DictConfig, hydra: HydraConf, folder: Path) -> tuple[DictConfig, Choices]:
     """Return the configuration and the group choices of the run in ``folder``.
 
-    Tracking may be changed; anything else on the command line must say what the run has.
+    What leaves the results as they are may be changed, and ``limit`` may be raised; anything else
+    on the command line must say what the run has.
 
     Raises:
         UserError: the run is of another version, or has other settings than the overrides; the
             message names them all.
     """
-    stored = _load_config(folder)
+    stored = load_config(folder)
     _check_version(stored.config, folder)
     command = ConfigAndChoices(config, hydra.runtime.choices)
     if conflicts := "; ".join(_conflicts(command, stored, hydra.overrides.task)):
         raise UserError(f"resume={folder}: that run has {conflicts}: leave it out")
     for key, _ in _settings(hydra.overrides.task):
-        if key.startswith("tracking."):
+        if _may_change(key):
             OmegaConf.update(stored.config, key, OmegaConf.select(config, key))
+        if OmegaConf.select(stored.config, copy := COPIES.get(key, "")) is not None:
+            OmegaConf.update(stored.config, copy, OmegaConf.select(config, key))
     return stored.config, stored.choices
 
 
@@ -131,6 +222,7 @@ def _conflicts(
 ) -> Iterator[str]:
     for key, line in _settings(overrides):
         value = stored.value(key)
-        if key.startswith("tracking.") or key == "resume" or command.value(key) == value:
+        smaller = key == "limit" and _is_less(command.config.limit, value)
+        if (_may_change(key) and not smaller) or key == "resume" or command.value(key) == value:
             continue
         yield f"{key}={'null' if value is None else value} and not {line}"

@@ -25,7 +25,7 @@ HEADLINES = (
 )
 """Metrics that a table over several runs shows; the files hold all."""
 
-NAMED_FAILURES = 5  # failed examples that the terminal names; metrics.jsonl has all
+MOST_NAMES = 5  # examples that a line names; metrics.jsonl has all
 
 SPEAKER = "FPINV_TERMINAL"  # variable with the number of the process that speaks
 
@@ -115,26 +115,42 @@ def print_failed(rows: Sequence[Mapping[str, Any]], total: int) -> None:
     """Print in one line the number of failed examples, and the errors of a few."""
     if not rows:
         return
-    names = "; ".join(f"{row['id']} ({row['error']})" for row in rows[:NAMED_FAILURES])
-    more = f"; and {len(rows) - NAMED_FAILURES} more" if len(rows) > NAMED_FAILURES else ""
-    print(f"error: {len(rows)} of {total} examples failed: {names}{more}", file=sys.stderr)
+    names = named([f"{row['id']} ({row['error']})" for row in rows])
+    print(f"error: {len(rows)} of {total} examples failed: {names}", file=sys.stderr)
 
 
-def print_smaller_batches(size: int) -> None:
-    """Say that memory ran out and what the run goes on with, in the log of a worker too."""
-    line = f"out of memory: the run goes on with batch_size={size}; its results are the same"
+def named(examples: Sequence[str]) -> str:
+    """Return the first few examples and the number of the others, as a list in words."""
+    more = [f"and {len(examples) - MOST_NAMES} more"] if len(examples) > MOST_NAMES else []
+    return "; ".join([*examples[:MOST_NAMES], *more])
+
+
+def print_notice(line: str) -> None:
+    """Print a line to standard error; a process that may not print leaves it to the run's log."""
     logging.getLogger(__name__).warning(line)
     if speaks():
         print(line, file=sys.stderr)
 
 
-def print_interrupted(folder: Path) -> None:
-    """Print how to go on with a run, where an example was begun."""
+def print_smaller_batches(size: int) -> None:
+    """Say that memory ran out, and what the run goes on with."""
+    print_notice(
+        f"out of memory: the run goes on with batch_size={size}; its results are the same"
+    )
+
+
+def print_interrupted(folder: Path, resume: Path) -> None:
+    """Print how to go on with a run, where an example was begun.
+
+    Arguments:
+        folder: The run folder.
+        resume: The folder to go on with: the same, or that of the sweep which the run is part of.
+    """
     if speaks() and (folder / "summary.json").exists():
         summary = read_json(folder / "summary.json")
         print(
             f"interrupted: {summary['n']} of {summary['total']} examples are kept; to go on: "
-            f"python run.py resume={folder}",
+            f"python run.py resume={resume}",
             file=sys.stderr,
         )
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from fpinv.inversion import Inversion
 
 REQUIRED = ("id", "prompt", "error", "images", "series")
-RESERVED = (*REQUIRED, "texts")
+ORIGIN = ("digest", "made_with")
+"""What a line was made from: the digest of its example, and the number of an entry of weights and
+versions."""
+RESERVED = (*REQUIRED, *ORIGIN, "texts")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""What the lines of a run were made with: weights, versions and device, and each example's digest.
+
+A run may be continued by another version of fpinv or on another device. ``made_with.jsonl`` in its
+folder has an entry for each combination, and each line of metrics.jsonl names the number of its
+entry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fpinv.errors import UserError
+from fpinv.run.folder import read_lines, write
+
+PROVENANCE_FILE = "made_with.jsonl"
+KEYS = ("model_commit", "model_digest", "batch_size", "precision", "device", "versions", "commit")
+"""Entries of a summary's header that may differ between the parts of a run."""
+
+
+def note_provenance(folder: Path, header: Mapping[str, Any]) -> int:
+    """Return the number of the entry that says what a run is made with; a new one is written."""
+    entries, entry = read_lines(folder / PROVENANCE_FILE), _entry(header)
+    if entry not in entries:
+        entries.append(entry)
+        write(folder / PROVENANCE_FILE, "".join(json.dumps(e) + "\n" for e in entries))
+    return entries.index(entry)
+
+
+def require_same_weights(folder: Path, header: Mapping[str, Any]) -> None:
+    """Refuse to continue a run with other weights than it has.
+
+    Raises:
+        UserError: the digest of the weights differs from that of an earlier part.
+    """
+    now = header.get("model_digest")
+    for entry in read_lines(folder / PROVENANCE_FILE):
+        before = entry.get("model_digest")
+        if before not in (None, now):
+            raise UserError(
+                f"{folder}: the weights of model {header['model']} have changed since the run "
+                f"began (digest {_short(before)}, now {_short(now)}): put them back, or start a "
+                "new run"
+            )
+
+
+def earlier_parts(
+    folder: Path, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the summary's list of what other parts of the run were made with; empty for none."""
+    entries, now = read_lines(folder / PROVENANCE_FILE), _entry(header)
+    numbers = sorted({row["made_with"] for row in rows if "made_with" in row})
+    others = [entries[k] for k in numbers if k < len(entries) and entries[k] != now]
+    return {"also_made_with": others} if others else {}
+
+
+def _entry(header: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: header.get(key) for key in KEYS}
+
+
+def _short(digest: object) -> str:
+    return str(digest)[:8]
