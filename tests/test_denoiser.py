@@ -84,7 +84,7 @@ def test_guidance_without_null_is_refused():
 
 
 def test_embedding_carries_the_parts_of_stable_diffusion_xl():
-    e = Embedding(torch.randn(1, 2, 3), torch.randn(1, 4), torch.randn(1, 6))
+    e = Embedding(torch.randn(1, 2, 3), torch.randn(1, 4))
     both = Embedding.cat([e.expand(2), e])
-    assert len(both) == 3 and both.pooled.shape == (3, 4) and both.time_ids.shape == (3, 6)
+    assert len(both) == 3 and both.pooled.shape == (3, 4)
     assert torch.equal(both[2:].tokens, e.tokens)

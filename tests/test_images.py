@@ -1,13 +1,11 @@
-"""Pictures and tensors: exact round trip, central crop, orientation."""
-
-from pathlib import Path
+"""Pictures and tensors: exact round trip, and the part of a picture that a model sees."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from fpinv.images import square, square_mask, to_pil
+from fpinv.images import Frame, square, to_pil
 
 
 def every_level() -> Image.Image:
@@ -45,26 +43,41 @@ def test_reduction_averages_instead_of_skipping() -> None:
     assert square(stripes, 8).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
-def test_any_mode_becomes_rgb(mode: str) -> None:
-    assert square(every_level().convert(mode), 8).shape == (3, 8, 8)
+@pytest.mark.parametrize(
+    ("size", "crop", "part"),
+    [
+        ((30, 60), "center", (0, 10, 120, 70)),  # the largest 1:2 part of 120 x 80
+        ((40, 40), "center", (20, 0, 100, 80)),
+        ((20, 60), "center", (0, 20, 120, 60)),
+        ((40, 40), "none", (0, 0, 120, 80)),
+        ((160, 900), "none", (0, 0, 120, 80)),
+    ],
+)
+def test_a_frame_resamples_one_part_of_picture_and_mask(size, crop, part) -> None:
+    noise = Image.effect_noise((120, 80), 60).convert("RGB")
+    frame = Frame(size, crop)
+    pixels = frame.pixels(noise)
+    shape = {(40, 40): (27, 40), (160, 900): (160, 240)}[size] if crop == "none" else size
+    assert pixels.shape == (3, *shape)
+    expected = noise.crop(part).resize(shape[::-1], Image.Resampling.LANCZOS)
+    assert to_pil(pixels).tobytes() == expected.tobytes()
+    mask = np.zeros((80, 120), bool)
+    mask[part[1] : part[3], part[0] : part[2]] = True
+    assert frame.mask(mask).shape == shape and frame.mask(mask).all()
 
 
-def test_photograph_is_turned_upright(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 3  # the camera was held upside down
-    every_level().save(tmp_path / "turned.png", exif=exif)
-    with Image.open(tmp_path / "turned.png") as image:
-        assert torch.equal(square(image, 16), square(every_level(), 16).flip(1, 2))
-        assert torch.equal(square(image.convert("RGB"), 16), square(image, 16))
+def test_a_size_of_two_numbers_is_a_frame_of_the_centre() -> None:
+    noise = Image.effect_noise((50, 40), 60)
+    assert torch.equal(square(noise, (8, 16)), Frame((8, 16)).pixels(noise))
+    assert torch.equal(square(noise, (8, 8)), square(noise, 8))
 
 
 def test_a_mask_keeps_the_part_that_its_image_keeps() -> None:
     mask = np.zeros((40, 60), bool)
     mask[5, 10] = mask[39, 49] = mask[:, :10] = True
-    reduced = square_mask(mask, 20)
+    reduced = Frame((20, 20)).mask(mask)
     expected = torch.zeros(20, 20, dtype=torch.bool)
     expected[2, 0] = expected[19, 19] = True
     assert torch.equal(reduced, expected)
-    assert torch.equal(square_mask(mask[:, 10:50], 40), torch.tensor(mask[:, 10:50]))
-    assert square_mask(mask[:, 10:50], 80).sum() == 8
+    assert torch.equal(Frame((40, 40)).mask(mask[:, 10:50]), torch.tensor(mask[:, 10:50]))
+    assert Frame((80, 80)).mask(mask[:, 10:50]).sum() == 8

@@ -22,8 +22,7 @@ def test_a_stock_pipeline_turns_our_noise_into_our_image(build, guidance, tmp_pa
     build(tmp_path / "model")
     model = StableDiffusion(str(tmp_path / "model"), name="tiny", device="cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    side = model.image_size
-    example = Example("x", "a red circle", Image.fromarray(pixels).resize((side, side)))
+    example = Example("x", "a red circle", Image.fromarray(pixels).resize(model.image_size))
     settings = Settings(steps=10, guidance=guidance, seed=0, batch_size=1)
     (record,) = Reconstruction()(model, FixedPoint(20, 1e-6), [example], settings)
     folder = RunFolder(tmp_path / "run")
@@ -44,8 +43,8 @@ def test_a_stock_pipeline_turns_our_noise_into_our_image(build, guidance, tmp_pa
         latents=latents,
         guidance_scale=guidance,
         num_inference_steps=10,
-        height=side,
-        width=side,
+        height=model.image_size[0],
+        width=model.image_size[1],
         output_type="np",
     ).images[0]
     ours = model.decode(

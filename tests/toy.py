@@ -142,7 +142,7 @@ class ToyModel:
 
     name = "toy"
     commit = None
-    image_size = 16
+    image_size = (16, 16)
     latent_shape = SHAPE
     device = torch.device("cpu")
     dtype = torch.float64

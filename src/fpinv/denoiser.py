@@ -21,12 +21,10 @@ class Embedding(PerSample):
     Arguments:
         tokens: Token states, shape (B, L, D).
         pooled: Pooled state, shape (B, P); Stable Diffusion XL only.
-        time_ids: Size and crop labels, shape (B, 6); Stable Diffusion XL only.
     """
 
     tokens: Tensor
     pooled: Tensor | None = None
-    time_ids: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -2,49 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from fpinv.viewing import Crop, as_seen
 
-def square(image: Image.Image | NDArray[np.uint8], size: int) -> Tensor:
-    """Return the central square of an image at a size, upright and in RGB.
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
-    The square's side is the shorter side of the image; it is resampled with Pillow's Lanczos
-    filter, which widens with the reduction (no aliasing). An image of that size already is not
-    resampled.
+
+@dataclass(frozen=True)
+class Frame:
+    """The part of a picture that a model sees, and its size there.
+
+    Arguments:
+        size: The size.
+        crop: ``center`` takes the largest central part of the proportions of ``size`` at that
+            size. ``none`` takes the whole picture, at the largest size that fits into ``size``.
+    """
+
+    size: Size
+    crop: Crop = "center"
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """Return the part of a picture of any mode, (3, h, w) in [-1, 1], float32.
+
+        It is resampled with Pillow's Lanczos filter, which widens with the reduction (no
+        aliasing). A part that has its size already is not resampled.
+        """
+        pixels = np.array(self._part(as_seen(image), Image.Resampling.LANCZOS))
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 127.5 - 1
+
+    def mask(self, mask: NDArray[np.bool_]) -> Tensor:
+        """Return the same part of a mask (H, W) of the picture, (h, w), bool.
+
+        A pixel belongs to the mask as soon as any of it did.
+        """
+        share = Image.fromarray(mask.astype(np.float32))
+        return torch.from_numpy(np.array(self._part(share, Image.Resampling.BOX))) > 0
+
+    def _part(self, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
+        (height, width), (high, wide) = self.size, (image.height, image.width)
+        if self.crop == "none":
+            scale = min(height / high, width / wide)
+            whole = max(1, round(scale * wide)), max(1, round(scale * high))
+            return image.resize(whole, resampling)
+        scale = max(height / high, width / wide)
+        # Cropped before it is resized, because the filter of resize(box=...) reaches beyond its
+        # box.
+        part = _centre(image, max(1, round(height / scale)), max(1, round(width / scale)))
+        return part.resize((width, height), resampling)
+
+
+def square(image: Image.Image | NDArray[np.uint8], size: int | Size) -> Tensor:
+    """Return the central part of a picture at a size, which is a square for one number.
 
     Arguments:
         image: A picture of any mode, or (H, W, 3) uint8.
-        size: Side of the result in pixels.
+        size: Side of the result in pixels, or its height and width.
 
     Returns:
-        (3, size, size) in [-1, 1], float32.
+        (3, h, w) in [-1, 1], float32.
     """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    upright = ImageOps.exif_transpose(image).convert("RGB")
-    # Cropped before it is resized, because the filter of resize(box=...) reaches beyond the box.
-    pixels = np.array(_centre(upright).resize((size, size), Image.Resampling.LANCZOS))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 127.5 - 1
+    return Frame((size, size) if isinstance(size, int) else size).pixels(image)
 
 
-def square_mask(mask: NDArray[np.bool_], size: int) -> Tensor:
-    """Return the central square of a mask (H, W), as :func:`square` cuts it: (size, size), bool.
-
-    A pixel belongs to the mask as soon as any of it did.
-    """
-    share = Image.fromarray(mask.astype(np.float32))
-    pixels = np.array(_centre(share).resize((size, size), Image.Resampling.BOX))
-    return torch.from_numpy(pixels) > 0
-
-
-def _centre(image: Image.Image) -> Image.Image:
-    side = min(image.size)
-    x, y = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((x, y, x + side, y + side))
+def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
+    x, y = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((x, y, x + width, y + height))
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -102,15 +102,16 @@ def test_target_guidance_applies_to_targets_alone(model, source):
 @pytest.mark.parametrize(
     ("kind", "side"),
     [("sd15", 64), ("sd15", 96), ("sd15", 128), ("sd15", 76), ("sd21", 64), ("sd21", 96)]
-    + [("sd21", 128), ("sdxl", 64)],
+    + [("sd21", 128), ("sdxl", 64), ("sd15", (64, 96)), ("sdxl", (76, 44))],
 )
 def test_edits_run_on_every_pipeline_class_and_image_size(folders, kind, side):
     model = load(folders[kind], image_size=side)
     requests = [SOURCE, Edit(TARGETS[0], blend=("red", "blue"))]
     result = edit(model, DDIM(), inverted(model), SOURCE, requests, steps=STEPS)
-    assert result.images.shape == (2, 3, side, side)
+    height, width = model.image_size
+    assert result.images.shape == (2, 3, height, width)
     assert torch.allclose(result.images[0], result.reconstruction, atol=1e-5)
-    assert result.masks.shape == (2, side // 4, side // 4) and result.masks[0].all()
+    assert result.masks.shape == (2, height // 4, width // 4) and result.masks[0].all()
     assert (result.images[1] - result.reconstruction).abs().max() > 1e-4
 
 
@@ -270,8 +271,8 @@ class InParts(DDIMSampling):
         (lambda m: sampled(m, inverted(m), [TARGETS], guidance=0), "guidance=0 shows the network"),
         (lambda m: sampled(m, inverted(m, [SOURCE] * 2), [TARGETS]), "2 inverted images for 1"),
         (
-            lambda m: sampled(m, replace(inverted(m), noise=torch.zeros(1, 4, 8, 8)), [TARGETS]),
-            "the inversion's latents are (4, 8, 8)",
+            lambda m: sampled(m, replace(inverted(m), noise=torch.zeros(1, 9, 8, 8)), [TARGETS]),
+            "the inversion's latents have 9 channels",
         ),
         (
             lambda m: sampled(m, inverted(m), [TARGETS], inverter=InParts()),

@@ -98,6 +98,11 @@ def test_open_clip_normalises_images_and_cuts_long_texts(tmp_path):
     assert values.shape == (2,) and (values.abs() <= 1).all()
 
 
+def test_an_oblong_image_is_seen_in_its_central_square():
+    clip, oblong = ScenesCLIP(), torch.rand(1, 3, 48, 80) * 2 - 1
+    assert torch.equal(clip.images(oblong), clip.images(oblong[..., 16:64]))
+
+
 def test_absent_open_clip_weights_are_refused_in_one_line(tmp_path):
     assert OpenCLIP().name == "clip_ViT-L-14-quickgelu_openai"
     with pytest.raises(UserError, match=r"nowhere.pt: no such file, and no .* openai") as error:

@@ -48,7 +48,7 @@ def test_a_stock_pipeline_loads_and_samples():
 
 
 def test_the_grid_hides_the_mean_of_the_image(model):
-    assert model.image_size == 64 and model.latent_shape == (4, 16, 16)
+    assert model.image_size == (64, 64) and model.latent_shape == (4, 16, 16)
     schedule = model.denoiser(50).schedule
     assert schedule.prediction == "epsilon"
     assert schedule.alpha[-1] < 0.03, "the end of the grid must hide the image's mean"

@@ -24,7 +24,7 @@ class Model(toy.ToyModel):
     """The toy, whose latents of 16 numbers are 256 here, so that their norm is sharp."""
 
     latent_shape = (1, 16, 16)
-    image_size = 64
+    image_size = (64, 64)
 
     def denoiser(self, steps):
         grid = toy.schedule(steps)
@@ -41,7 +41,7 @@ def tiny(tmp_path_factory):
 
 
 def problem(model, batch=3):
-    shape = (batch, 2, 3, model.image_size, model.image_size)
+    shape = (batch, 2, 3, *model.image_size)
     references = normal(*shape, seed=9).clamp(-1, 1)
     seeds = normal(batch, *model.latent_shape)
     condition = model.condition([f"prompt {k}" for k in range(batch)], 2.0)

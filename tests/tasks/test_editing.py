@@ -75,6 +75,25 @@ class Counting(DDIM):
         return super().invert(denoiser, z0, condition)
 
 
+def test_uncropped_pictures_of_several_sizes_share_a_run(model):
+    sizes = {"wide": (100, 60), "high": (60, 100), "wider": (100, 60)}  # 64 x 38 fits into 64 x 64
+    cases = []
+    for name, size in sizes.items():
+        case = EditCase(Edit(TARGETS[0]), name, np.ones(size[::-1], bool))
+        shown = picture(len(cases)).resize(size)
+        cases.append(Example(name, PROMPT, shown, case=case))
+    records = run(model, cases, crop="none")
+    assert [r.id for r in records] == list(sizes)
+    for record, case in zip(records, cases, strict=True):
+        (alone,) = run(model, [case], crop="none")
+        assert record.metrics["reconstruction_psnr"] == pytest.approx(
+            alone.metrics["reconstruction_psnr"], abs=1e-3
+        )
+        expected = {"wide": (64, 38), "wider": (64, 38), "high": (38, 64)}[record.id]
+        names = ("original", "reconstruction", "edit", "mask")
+        assert {record.images[name].size for name in names} == {expected}
+
+
 def test_record_of_an_edit_is_complete(model):
     blended = example(Edit(TARGETS[0], blend=("red", "blue")))
     record = run(model, [blended, example(TARGETS[1])], inverter=EXACT, guidance=2.0)[0]

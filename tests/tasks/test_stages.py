@@ -5,7 +5,7 @@ import pytest
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
 from fpinv.tasks.record import Record
-from fpinv.tasks.stages import batches, each, past_errors, run_stages
+from fpinv.tasks.stages import alike, batches, each, past_errors, run_stages
 
 
 def examples(count, **options):
@@ -46,3 +46,10 @@ def test_other_exceptions_of_a_stage_end_the_run():
 def test_past_errors_calls_no_function_without_sound_items():
     errors = [UserError("a"), UserError("b")]
     assert past_errors(errors, lambda items: 1 / 0) == errors
+
+
+def test_items_of_one_key_go_together_and_come_back_in_order():
+    calls = []
+    stage = alike(len, lambda words: calls.append(words) or [word.upper() for word in words])
+    assert stage(["a", "bb", "c", "ddd", "ee"]) == ["A", "BB", "C", "DDD", "EE"]
+    assert calls == [["a", "c"], ["ddd"], ["bb", "ee"]]

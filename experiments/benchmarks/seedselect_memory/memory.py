@@ -40,7 +40,7 @@ def gradient(config: DictConfig, checkpointing: bool) -> tuple[float, float]:
     select = SeedSelect(build(config, "clip"), checkpointing=checkpointing)
     generator = torch.Generator().manual_seed(0)
     size, shape = model.image_size, model.latent_shape
-    references = torch.rand(1, 1, 3, size, size, generator=generator).to(model.device) * 2 - 1
+    references = torch.rand(1, 1, 3, *size, generator=generator).to(model.device) * 2 - 1
     z = torch.randn(1, *shape, generator=generator).to(model.device)
     condition = model.condition(["a photo of a star"], config.guidance)
     problem: tuple[Any, ...] = (condition, select.target(model, references))

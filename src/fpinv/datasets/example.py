@@ -13,9 +13,10 @@ from PIL import Image
 
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
+from fpinv.viewing import as_seen, open_picture
 
 Mask = NDArray[np.bool_]
-"""A mask (H, W) in the pixels of its image, True where an edit may show."""
+"""A mask (H, W) in the pixels of its image as a viewer shows it, True where an edit may show."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class EditCase:
             height, width = mask.shape
             raise UserError(
                 f"{self.image}: its mask has {width}x{height} pixels and the image "
-                f"{size[0]}x{size[1]}: give a mask of the image's size"
+                f"{size[0]}x{size[1]} as a viewer shows it: give a mask of that size"
             )
         return mask
 
@@ -74,24 +75,16 @@ class Example:
     case: EditCase | None = None
 
     def open(self) -> Image.Image:
-        """Return the image in RGB.
+        """Return the image as a viewer shows it (:mod:`fpinv.viewing`), in RGB.
 
         Raises:
-            UserError: the file is missing or is not an image; the message names it.
+            UserError: the file is missing, too large or not an image; the message names it.
         """
         if self.image is None:
             raise UserError(f"example {self.id} has no image: it is generated from its seed")
-        if isinstance(self.image, Image.Image):
-            return self.image.convert("RGB")
-        if callable(self.image):
-            return self.image().convert("RGB")
-        try:
-            with Image.open(self.image) as image:
-                return image.convert("RGB")
-        except FileNotFoundError:
-            raise UserError(f"{self.image}: no such image; check dataset.root") from None
-        except (OSError, SyntaxError) as error:
-            raise UserError(f"{self.image}: cannot be read as an image ({error})") from error
+        if isinstance(self.image, Path):
+            return open_picture(self.image)
+        return as_seen(self.image() if callable(self.image) else self.image)
 
 
 class Dataset(Protocol):

@@ -12,7 +12,7 @@ from fpinv.datasets.tables.files import existing_folder
 from fpinv.datasets.tables.table import cell, listed, read_rows
 from fpinv.errors import UserError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 METADATA = ("metadata.jsonl", "metadata.csv")
 FILE_KEYS = ("file", "file_name")
 CAPTION_KEYS = ("caption", "text")

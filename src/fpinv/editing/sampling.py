@@ -232,10 +232,10 @@ def _check(
             f"there are {len(inversion)} inverted images for {len(branches.sources)} source "
             "prompts: give one each"
         )
-    if (shape := tuple(inversion.noise.shape[1:])) != tuple(model.latent_shape):
+    if (channels := inversion.noise.shape[1]) != model.latent_shape[0]:
         raise UserError(
-            f"the inversion's latents are {shape} and those of model {model.name} are "
-            f"{tuple(model.latent_shape)}: use the model and the image size it was made with"
+            f"the inversion's latents have {channels} channels and those of model {model.name} "
+            f"{model.latent_shape[0]}: use the model it was made with"
         )
     if 0 in (guidance, target_guidance):
         raise UserError("guidance=0 shows the network no prompt, so that nothing can be edited")

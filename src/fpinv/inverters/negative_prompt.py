@@ -41,5 +41,5 @@ class NegativePrompt(Guided):
 
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
         """Return the step of DDIM with the stored embedding as the null prompt."""
-        null = Embedding(**inversion.state)
+        null = Embedding(inversion.state["tokens"], inversion.state.get("pooled"))
         return super().way_back(denoiser, inversion, replace(condition, null=null))

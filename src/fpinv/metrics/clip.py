@@ -254,8 +254,11 @@ def _is_torchscript(file: Path) -> bool:
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
-    """Return images (B, 3, H, W), clamped, at a side of ``size`` pixels."""
-    pixels = images.float().clamp(-1, 1)
+    """Return the central squares of images (B, 3, H, W), clamped, at a side of ``size`` pixels."""
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    pixels = images[..., y : y + side, x : x + side].float().clamp(-1, 1)
     if pixels.shape[-2:] == (size, size):
         return pixels
     resized = interpolate(pixels, (size, size), mode="bicubic", antialias=True)

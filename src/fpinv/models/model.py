@@ -16,21 +16,24 @@ class Model(Protocol):
     Attributes:
         name: Short name for records.
         commit: Resolved revision of the weights, or None for a folder without one.
-        image_size: Side of the square images in pixels.
-        latent_shape: Shape (C, H, W) of one latent.
+        image_size: Height and width in pixels that pictures are brought to.
+        latent_shape: Shape (C, h, w) of the latent of such a picture.
         device: Device of the networks.
         dtype: Precision of the denoising network.
     """
 
     name: str
     commit: str | None
-    image_size: int
+    image_size: tuple[int, int]
     latent_shape: tuple[int, int, int]
     device: torch.device
     dtype: torch.dtype
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return the latents z_0 of images (B, 3, H, W) in [-1, 1]: float32, scaled modes."""
+        """Return the latents z_0 of images (B, 3, H, W) in [-1, 1]: float32, scaled modes.
+
+        Images whose sides are no multiples of the VAE's factor are padded below and to the right.
+        """
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images (B, 3, H, W) in [-1, 1], float32, of scaled latents."""

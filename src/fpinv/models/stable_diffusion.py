@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -10,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
@@ -62,7 +64,8 @@ class StableDiffusion:
             without asking the hub.
         revision: Branch, tag or commit on the hub.
         name: Short name for records.
-        image_size: Side of the images in pixels; None is the side the network was trained at.
+        image_size: Side of the images in pixels, or height and width; None is the side the
+            network was trained at.
         precision: Precision of the text encoders and the UNet. ``tf32`` is fp32 whose products
             NVIDIA's cards round to 11 bits, which is faster. All others forbid this rounding,
             which torch allows in convolutions, because it costs exact methods 50 dB. It is a
@@ -82,8 +85,8 @@ class StableDiffusion:
         device: Device of the networks.
         dtype: Precision of the UNet and the text encoders.
         commit: The hub's commit of the weights; None for a folder outside the hub's cache.
-        image_size: Side of the square images in pixels.
-        latent_shape: Shape (C, H/f, W/f) of one latent; f is the VAE's factor.
+        image_size: Height and width in pixels that pictures are brought to.
+        latent_shape: Shape (C, H/f, W/f) of the latent of such a picture; f is the VAE's factor.
 
     Raises:
         UserError: the weights cannot be loaded, or an argument does not fit them.
@@ -101,7 +104,7 @@ class StableDiffusion:
         path: str,
         name: str,
         revision: str | None = None,
-        image_size: int | None = None,
+        image_size: int | Sequence[int] | None = None,
         precision: Precision = "fp32",
         device: str = "auto",
         compile: bool = False,
@@ -116,27 +119,28 @@ class StableDiffusion:
         self.commit = commit_of(folder)
         switches = Switches(compile, attention_slicing, gradient_checkpointing)
         self.pipeline = _load(folder, variant, self.dtype, self.device, switches)
-        self.image_size = self._side(image_size)
-        side = self.image_size // self.pipeline.vae_scale_factor
-        self.latent_shape = (self.pipeline.unet.config.in_channels, side, side)
+        self.image_size = self._size(image_size)
+        height, width = (side // self.pipeline.vae_scale_factor for side in self.image_size)
+        self.latent_shape = (self.pipeline.unet.config.in_channels, height, width)
         # Users may give the pipeline another scheduler; the grid stays this one.
         self._scheduler = self.pipeline.scheduler
         self._prompt = lru_cache(maxsize=128)(self._embedding)
 
-    def _side(self, image_size: int | None) -> int:
+    def _size(self, image_size: int | Sequence[int] | None) -> tuple[int, int]:
         """Return the image size if the VAE can take it; the network's own size for None."""
         factor = self.pipeline.vae_scale_factor
         trained = self.pipeline.unet.config.sample_size
         default = trained * factor if trained else self.pipeline.vae.config.sample_size
         if image_size is None:
-            return default
+            return default, default
         # The UNet pads odd sides by itself, so the VAE alone limits the size.
-        if image_size < factor or image_size % factor:
-            raise UserError(
-                f"image_size={image_size} does not fit model {self.name}: use a multiple of "
-                f"{factor} (its own size is {default})"
-            )
-        return image_size
+        match [image_size] * 2 if isinstance(image_size, int) else image_size:
+            case [int(height), int(width)] if _fits(height, factor) and _fits(width, factor):
+                return height, width
+        raise UserError(
+            f"image_size={image_size} does not fit model {self.name}: use a multiple of "
+            f"{factor}, or two as [height,width] (its own size is {default})"
+        )
 
     @property
     def _scaling(self) -> tuple[float, float]:
@@ -148,26 +152,29 @@ class StableDiffusion:
         """Return the latents (B, C, H/f, W/f) of images (B, 3, H, W) in [-1, 1].
 
         They are the posterior's mode, not a sample, so that an image has one latent; f is the
-        VAE's factor.
+        VAE's factor. Sides that are no multiples of f are padded, below and to the right, with
+        the pixels of the edge.
         """
         scale, shift = self._scaling
-        batches = images.to(self.device, torch.float32).split(self._vae_batch)
+        factor = self.pipeline.vae_scale_factor
+        padding = (0, -images.shape[-1] % factor, 0, -images.shape[-2] % factor)
+        padded = pad(images.to(self.device, torch.float32), padding, mode="replicate")
+        batches = padded.split(self._vae_batch(padded[0, 0].numel()))
         modes = [self.pipeline.vae.encode(batch).latent_dist.mode() for batch in batches]
         return (torch.cat(modes) - shift) * scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images (B, 3, H, W), clamped to [-1, 1], of latents (B, C, H/f, W/f)."""
         scale, shift = self._scaling
-        batches = (latents.to(self.device, torch.float32) / scale + shift).split(self._vae_batch)
+        pixels = latents[0, 0].numel() * self.pipeline.vae_scale_factor**2
+        scaled = latents.to(self.device, torch.float32) / scale + shift
+        batches = scaled.split(self._vae_batch(pixels))
         images = [self.pipeline.vae.decode(batch, return_dict=False)[0] for batch in batches]
         return torch.cat(images).clamp(-1, 1)
 
-    @property
-    def _vae_batch(self) -> int:
-        """Number of images that the VAE takes at a time."""
-        if self.device.type == "cpu":
-            return 1
-        return max(1, PIXELS // self.image_size**2)
+    def _vae_batch(self, pixels: int) -> int:
+        """Return how many images of so many pixels the VAE takes at a time."""
+        return 1 if self.device.type == "cpu" else max(1, PIXELS // pixels)
 
     def embed(self, prompts: list[str]) -> Embedding:
         """Return the embeddings of B prompts, B rows, as the stock pipeline makes them.
@@ -210,12 +217,7 @@ class StableDiffusion:
                 do_classifier_free_guidance=null,
             )
         # SD: (prompt, null); XL: (prompt, null, pooled prompt, pooled null).
-        tokens, *pooled = states[int(null) :: 2]
-        if not pooled:
-            return Embedding(tokens)
-        original, corner = [self.image_size] * 2, [0, 0]
-        time_ids = torch.tensor([original + corner + original], dtype=tokens.dtype)
-        return Embedding(tokens, pooled[0], time_ids.to(self.device))
+        return Embedding(*states[int(null) :: 2])
 
     def _warn_if_cut(self, prompt: str) -> None:
         tokenizer = self.pipeline.tokenizer
@@ -228,7 +230,7 @@ class StableDiffusion:
         """Return the UNet's output (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
         labels = None
         if embedding.pooled is not None:
-            labels = {"text_embeds": embedding.pooled, "time_ids": embedding.time_ids}
+            labels = {"text_embeds": embedding.pooled, "time_ids": self._size_labels(z)}
         return self.pipeline.unet(
             z,
             timestep,
@@ -236,6 +238,14 @@ class StableDiffusion:
             added_cond_kwargs=labels,
             return_dict=False,
         )[0]
+
+    def _size_labels(self, z: Tensor) -> Tensor:
+        """Return XL's labels (R, 6) of latents: the size, uncropped, of their image, twice."""
+        height, width = (side * self.pipeline.vae_scale_factor for side in z.shape[-2:])
+        labels = torch.zeros(len(z), 6, dtype=self.dtype, device=z.device)
+        # Filled rather than copied from the CPU, which would wait for the device.
+        labels[:, ::4], labels[:, 1::4] = height, width
+        return labels
 
 
 def resolve_device(device: str) -> torch.device:
@@ -254,6 +264,10 @@ def resolve_device(device: str) -> torch.device:
     if (resolved.index or 0) >= count:
         raise UserError(f"device={device} is not available on this machine: use device=auto")
     return resolved
+
+
+def _fits(side: int, factor: int) -> bool:
+    return side >= factor and side % factor == 0
 
 
 def _set_precision(precision: Precision) -> torch.dtype:

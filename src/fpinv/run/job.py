@@ -41,6 +41,7 @@ from fpinv.run.tracking import Identity, Tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.memory import within_memory
 from fpinv.tasks.task import Grouping, Pooling, Settings, not_negative, whole_number
+from fpinv.viewing import limit_pixels
 
 if TYPE_CHECKING:
     from fpinv.datasets.example import Dataset
@@ -153,13 +154,16 @@ class Run:
 
     def build_components(self) -> None:
         """Build what is quick to refuse before the model."""
-        for key, at_least in (("images", 0), ("limit", 1)):
-            if self.config[key] is not None:
+        for key, at_least in (("images", 0), ("limit", 1), ("max_pixels", 1)):
+            if self.config.get(key) is not None:
                 whole_number(key, self.config[key], at_least)
         self.tracking: Tracking = build(self.config, "tracking")
         if not ranks().leads:
             self.tracking = replace(self.tracking, mode="disabled")
-        self.settings = Settings(**{key.name: self.config[key.name] for key in fields(Settings)})
+        # Runs of before a key was added have none of it, and are continued with its default.
+        names = [key.name for key in fields(Settings) if key.name in self.config]
+        self.settings = Settings(**{name: self.config[name] for name in names})
+        limit_pixels(self.config.get("max_pixels"))
         for key in () if self.config.get("negative_guidance") else GUIDANCES:
             not_negative(key, OmegaConf.select(self.config, key))
         self.dataset: Dataset = build(self.config, "dataset")

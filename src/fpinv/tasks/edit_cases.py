@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fpinv.datasets.example import EditCase, Example
 from fpinv.editing.sampling import SampledBranches
-from fpinv.images import square, square_mask
+from fpinv.images import Frame
 from fpinv.inversion import Inversion
 
 Key = tuple[str, str]
@@ -39,8 +39,8 @@ class Case:
         return self.case.image, self.example.prompt
 
     @classmethod
-    def open(cls, example: Example, size: int) -> Case:
-        """Return the case of an example with an edit, at a side of ``size`` pixels.
+    def open(cls, example: Example, frame: Frame) -> Case:
+        """Return the case of an example with an edit, with the frame of its pictures.
 
         Raises:
             UserError: the image, the mask or the truth does not fit.
@@ -51,9 +51,9 @@ class Case:
         return cls(
             example,
             case,
-            square(picture, size),
-            None if mask is None else square_mask(mask, size),
-            None if case.truth is None else square(case.truth(), size),
+            frame.pixels(picture),
+            None if mask is None else frame.mask(mask),
+            None if case.truth is None else frame.pixels(case.truth()),
         )
 
 
@@ -84,6 +84,7 @@ class EditedBatch:
         edits: The edited images (T, 3, H, W) in [-1, 1].
         source_latents: The latents of each case's source branch, (T, C, h, w).
         sampled: The latents and the cost of all branches.
+        free: Marks where each edit was free to differ at the end, (T, H, W), bool.
         seconds: Time of the sampling.
     """
 
@@ -94,4 +95,5 @@ class EditedBatch:
     edits: Tensor
     source_latents: Tensor
     sampled: SampledBranches
+    free: Tensor
     seconds: float

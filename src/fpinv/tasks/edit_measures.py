@@ -88,13 +88,12 @@ def accuracies(reader: AttributeReader | None, batch: EditedBatch) -> dict[str, 
 
 def pictures(batch: EditedBatch, k: int) -> dict[str, Image.Image]:
     """Return the pictures of case k by name, and all of them in one strip."""
-    free = Image.fromarray(batch.sampled.masks[k].cpu().numpy()).convert("RGB")
-    edit, truth = to_pil(batch.edits[k]), batch.cases[k].truth
+    truth = batch.cases[k].truth
     named = {
         "original": to_pil(batch.originals[k]),
         "reconstruction": to_pil(batch.reconstructions[k]),
-        "edit": edit,
-        "mask": free.resize(edit.size, Image.Resampling.NEAREST),
+        "edit": to_pil(batch.edits[k]),
+        "mask": Image.fromarray(batch.free[k].cpu().numpy()).convert("RGB"),
     }
     if truth is not None:
         named["truth"] = to_pil(truth)

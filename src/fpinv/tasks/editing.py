@@ -14,6 +14,7 @@ from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import Editable, plan_branches, sample_branches
 from fpinv.errors import UserError
+from fpinv.images import Frame
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.metrics.clip import CLIP
@@ -22,9 +23,17 @@ from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.seeding import normal
 from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source
 from fpinv.tasks.edit_measures import accuracies, comparisons, cost, pictures, similarities
-from fpinv.tasks.loading import by_example, decoding, diverged, require_inversions, saved_inversion
+from fpinv.tasks.loading import (
+    by_example,
+    decode_like,
+    decoding,
+    diverged,
+    require_inversions,
+    saved_inversion,
+    vae_factor,
+)
 from fpinv.tasks.record import Record
-from fpinv.tasks.stages import each, run_stages
+from fpinv.tasks.stages import alike, each, run_stages
 from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
@@ -85,7 +94,7 @@ class Editing:
         """
         run = _EditingRun(self, model, inverter, settings)
         examples = map(_require_edit, examples)
-        return run_stages(examples, settings.batch_size, each(run.open), run.edit)
+        return run_stages(examples, settings.batch_size, each(run.open), alike(_size, run.edit))
 
 
 @dataclass
@@ -114,26 +123,26 @@ class _EditingRun:
             UserError: a picture cannot be read, or a word or a saved inversion does not fit.
         """
         with decoding(example.id):
-            case = Case.open(example, self.model.image_size)
+            case = Case.open(example, Frame(self.model.image_size, self.settings.crop))
         # What does not fit is noticed here, where it costs one example rather than the batch.
         plan_branches(self.model, [example.prompt], [[self._request(case)]], self.task.recipe)
         if self.task.inversions is not None:
-            self._load(self.task.inversions, case.key)
+            self._load(self.task.inversions, case)
         return case
 
     def _request(self, case: Case) -> Edit:
         edit = case.case.edit
         return edit if self.task.blend else replace(edit, blend=())
 
-    def _load(self, folder: str, key: Key) -> Inversion:
-        """Return the inversion that another run saved of an image.
+    def _load(self, folder: str, case: Case) -> Inversion:
+        """Return the inversion that another run saved of the image of a case.
 
         Raises:
-            UserError: there is none, or it is of another prompt, model or grid.
+            UserError: there is none, or it is of another prompt, model, grid or size.
         """
-        image, prompt = key
-        requirements = {"prompt": prompt, "model": self.model.name, "steps": self.settings.steps}
-        return saved_inversion(folder, image, self.model.device, requirements)
+        image, prompt = case.key
+        requirements = {"prompt": prompt, "steps": self.settings.steps}
+        return saved_inversion(folder, image, self.model, case.pixels, requirements)
 
     def edit(self, cases: Sequence[Case]) -> list[Record | UserError]:
         """Return the records of some cases, whose sources and targets are sampled in one batch."""
@@ -154,7 +163,7 @@ class _EditingRun:
         if (folder := self.task.inversions) is None:
             return sources | self._inverted(new, latents)
         for case, z in zip(new, latents, strict=True):
-            sources[case.key] = Source(z[None], self._load(folder, case.key), 0.0)
+            sources[case.key] = Source(z[None], self._load(folder, case), 0.0)
         return sources
 
     def _inverted(self, cases: Sequence[Case], latents: Tensor) -> dict[Key, Source]:
@@ -162,7 +171,7 @@ class _EditingRun:
         model, settings, watch = self.model, self.settings, Stopwatch(self.model)
         condition = model.condition([case.example.prompt for case in cases], settings.guidance)
         names = [case.case.image for case in cases]
-        noise = normal(model.latent_shape, settings.seed, names, "adjustment", model.device)
+        noise = normal(latents.shape[1:], settings.seed, names, "adjustment", model.device)
         warm_up(model, latents, condition, settings.steps)
         denoiser = model.denoiser(settings.steps)
         with watch.running():
@@ -190,16 +199,25 @@ class _EditingRun:
                 model, self.inverter, inversion, branches, settings.steps, *scales
             )
         ordered = [case for group in groups for case in group]
+        originals = torch.stack([case.pixels for case in ordered]).to(model.device)
         return EditedBatch(
             ordered,
             [self.sources[case.key] for case in ordered],
-            torch.stack([case.pixels for case in ordered]).to(model.device),
-            model.decode(sampled.sources)[branches.origins],
-            model.decode(sampled.targets),
+            originals,
+            decode_like(originals, model, sampled.sources)[branches.origins],
+            decode_like(originals, model, sampled.targets),
             sampled.sources[branches.origins],
             sampled,
+            self._enlarged(sampled.masks, originals),
             watch.seconds,
         )
+
+    def _enlarged(self, masks: Tensor, images: Tensor) -> Tensor:
+        """Return masks (T, h, w) of latents in the pixels of images (T, 3, H, W)."""
+        height, width = images.shape[-2:]
+        for side in (1, 2):
+            masks = masks.repeat_interleave(vae_factor(self.model), side)
+        return masks[:, :height, :width]
 
     def _records(self, batch: EditedBatch) -> Iterator[Record | UserError]:
         task = self.task
@@ -225,6 +243,11 @@ def _require_edit(example: Example) -> Example:
     if example.case is None:
         raise UserError("the data set has no edits: use one that has, e.g. dataset=scene_edits")
     return example
+
+
+def _size(case: Case) -> tuple[int, ...]:
+    """Return the shape of the pixels of a case."""
+    return tuple(case.pixels.shape)
 
 
 def _record(batch: EditedBatch, k: int, metrics: Mapping[str, float | None]) -> Record:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
-from fpinv.images import square
+from fpinv.images import Frame
 from fpinv.inversion import Inversion
 from fpinv.models.model import Model
 from fpinv.tasks.record import inversion_file
@@ -44,37 +44,61 @@ def decoding(name: str) -> Iterator[None]:
         raise UserError(f"{name}: cannot be read as an image ({error})") from error
 
 
-def open_pixels(example: Example, model: Model) -> Tensor:
-    """Return the pixels (3, H, W) of an image in [-1, 1], at the model's size.
+def open_pixels(example: Example, frame: Frame) -> Tensor:
+    """Return the pixels (3, H, W) in [-1, 1] of the part of an image that the model sees.
 
     Raises:
         UserError: there is no image, or it cannot be read.
     """
     with decoding(example.id):
-        return square(example.open(), model.image_size)
+        return frame.pixels(example.open())
+
+
+def decode_like(images: Tensor, model: Model, latents: Tensor) -> Tensor:
+    """Return the images (B, 3, H, W) of latents without the padding that ``images`` were given.
+
+    Arguments:
+        images: Images (..., H, W) before they were encoded.
+        model: The model.
+        latents: Latents (B, C, h, w).
+    """
+    height, width = images.shape[-2:]
+    return model.decode(latents)[..., :height, :width]
+
+
+def vae_factor(model: Model) -> int:
+    """Return the number f of pixels on a side of a latent's cell."""
+    return model.image_size[0] // model.latent_shape[1]
 
 
 def saved_inversion(
-    folder: str, name: str, device: torch.device, requirements: Mapping[str, object]
+    folder: str, name: str, model: Model, images: Tensor, requirements: Mapping[str, object]
 ) -> Inversion:
     """Return an inversion that another run saved.
 
     Arguments:
         folder: The folder of that run.
         name: The name of the image, or of the set of images.
-        device: The device of the tensors.
-        requirements: Entries that the file's configuration must have.
+        model: The model.
+        images: The images (..., H, W).
+        requirements: Entries that the file's configuration must have, the model's name aside.
 
     Raises:
-        UserError: there is no such file, or its configuration differs.
+        UserError: there is no such file, or its configuration or its size differs.
     """
     file = inversion_file(Path(folder), name)
-    inversion, configuration = Inversion.load(file, device)
-    for key, value in requirements.items():
+    inversion, configuration = Inversion.load(file, model.device)
+    for key, value in {"model": model.name, **requirements}.items():
         if configuration.get(key) != value:
             raise UserError(
                 f"{file} was made with {key} {configuration.get(key)!r}, not {value!r}"
             )
+    size = [-(-side // vae_factor(model)) for side in images.shape[-2:]]
+    if (saved := list(inversion.noise.shape[-2:])) != size:
+        raise UserError(
+            f"{file} was made with latents of {saved}, not {size}: use the model.image_size and "
+            "the crop that it was made with"
+        )
     return inversion
 
 

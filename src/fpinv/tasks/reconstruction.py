@@ -13,7 +13,7 @@ from torch import Tensor
 from fpinv.datasets.example import Example
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
-from fpinv.images import to_pil
+from fpinv.images import Frame, to_pil
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.metrics import pixels
@@ -21,9 +21,16 @@ from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.seeding import normal
-from fpinv.tasks.loading import Column, by_example, diverged, open_pixels, over_steps
+from fpinv.tasks.loading import (
+    Column,
+    by_example,
+    decode_like,
+    diverged,
+    open_pixels,
+    over_steps,
+)
 from fpinv.tasks.record import Record, finite
-from fpinv.tasks.stages import each, run_stages
+from fpinv.tasks.stages import alike, each, run_stages
 from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
@@ -126,7 +133,8 @@ class Reconstruction:
     ) -> Iterator[Record]:
         """Yield one record an example, in order; that of an unreadable image holds its error."""
         run = _ReconstructionRun(self, model, inverter, settings)
-        return run_stages(examples, settings.batch_size, each(run.load), run.reconstruct)
+        stages = each(run.load), alike(_size, run.reconstruct)
+        return run_stages(examples, settings.batch_size, *stages)
 
 
 @dataclass(frozen=True)
@@ -138,14 +146,19 @@ class _ReconstructionRun:
         model: The model.
         inverter: The inverter.
         settings: The run's numbers.
-        warm: Batch sizes that the network was evaluated at.
+        warm: Shapes of latents that the network was evaluated at.
     """
 
     task: Reconstruction
     model: Model
     inverter: Inverter
     settings: Settings
-    warm: set[int] = field(default_factory=set)
+    warm: set[tuple[int, ...]] = field(default_factory=set)
+
+    @property
+    def frame(self) -> Frame:
+        """The part of a picture that the model sees."""
+        return Frame(self.model.image_size, self.settings.crop)
 
     def load(self, example: Example) -> tuple[Example, Tensor | None]:
         """Return the example with its pixels, None for an image yet to be generated.
@@ -154,7 +167,7 @@ class _ReconstructionRun:
             UserError: the image cannot be read, or there is neither an image nor a seed.
         """
         if example.image is not None:
-            return example, open_pixels(example, self.model)
+            return example, open_pixels(example, self.frame)
         if example.seed is None:
             raise UserError(f"{example.id}: has neither an image nor a seed")
         return example, None
@@ -165,7 +178,7 @@ class _ReconstructionRun:
         """Yield the records of a batch."""
         batch = self._batch(loaded)
         trip = self._round_trip(batch)
-        ceiling = self.model.decode(batch.encoded)
+        ceiling = decode_like(batch.images, self.model, batch.encoded)
         metrics = by_example(self._columns(batch, trip, ceiling), len(batch.examples))
         latents = torch.stack([trip.inversion.noise, trip.latents], 1)
         sound = latents.flatten(1).isfinite().all(1).tolist()
@@ -202,18 +215,19 @@ class _ReconstructionRun:
         model, condition, steps = self.model, batch.condition, self.settings.steps
         truth = batch.true_latents if self.task.invert_known else None
         encoded, ids = batch.encoded if truth is None else truth, [e.id for e in batch.examples]
-        noise = normal(model.latent_shape, self.settings.seed, ids, "adjustment", model.device)
-        # The first call at a batch size chooses kernels, which is not the method's time.
-        if len(ids) not in self.warm:
+        shape = encoded.shape
+        noise = normal(shape[1:], self.settings.seed, ids, "adjustment", model.device)
+        # The first call at a shape chooses kernels, which is not the method's time.
+        if shape not in self.warm:
             warm_up(model, batch.encoded, condition, steps)
-            self.warm.add(len(ids))
+            self.warm.add(shape)
         adjusting, inverting, sampling = (model.denoiser(steps) for _ in range(3))
         watch = Stopwatch(model)
         with watch.running():
             inverted = self.task.adjustment(adjusting, encoded, condition, noise)
             inversion = self.inverter.invert(inverting, inverted, condition)
             latents = self.inverter.sample(sampling, inversion, condition)
-        images = model.decode(latents)
+        images = decode_like(batch.images, model, latents)
         return RoundTrip(inverted, inversion, latents, images, watch.seconds, adjusting, sampling)
 
     def _columns(self, batch: Batch, trip: RoundTrip, ceiling: Tensor) -> dict[str, Column]:
@@ -235,6 +249,12 @@ class _ReconstructionRun:
         if (perceptual := self.task.perceptual) is not None:
             columns[perceptual.name] = perceptual(images, original)
         return columns | _seed_columns(batch, trip)
+
+
+def _size(loaded: tuple[Example, Tensor | None]) -> tuple[int, ...] | None:
+    """Return the shape of the pixels of an example, None for an image yet to be generated."""
+    pixels = loaded[1]
+    return None if pixels is None else tuple(pixels.shape)
 
 
 def _seed_columns(batch: Batch, trip: RoundTrip) -> dict[str, Column]:

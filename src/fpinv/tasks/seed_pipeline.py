@@ -17,6 +17,7 @@ from fpinv.datasets.example import Example
 from fpinv.datasets.groups import Group
 from fpinv.denoiser import Condition
 from fpinv.errors import UserError
+from fpinv.images import Frame
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment
 from fpinv.models.model import Model
@@ -89,6 +90,9 @@ class SeedPipeline:
         adjustment: Change of the encodings before the inversion.
         prompting: The prompts of images and seeds (:data:`Prompting`).
         settings: The run's numbers.
+
+    Raises:
+        UserError: the pictures are not cropped to one size.
     """
 
     model: Model
@@ -96,6 +100,13 @@ class SeedPipeline:
     adjustment: Adjustment
     prompting: Prompting
     settings: Settings
+
+    def __post_init__(self) -> None:
+        if self.settings.crop == "none":
+            raise UserError(
+                "crop=none makes latents of several sizes, between which there is no path and no "
+                "mean: use crop=center"
+            )
 
     def room(self, images: int) -> int:
         """Return how many groups of so many images each make a batch: at least one."""
@@ -117,7 +128,8 @@ class SeedPipeline:
         return GroupImages(group, members, real)
 
     def _pixels(self, examples: Sequence[Example]) -> Tensor:
-        images = [open_pixels(example, self.model) for example in examples]
+        frame = Frame(self.model.image_size, self.settings.crop)
+        images = [open_pixels(example, frame) for example in examples]
         return torch.stack(images).to(self.model.device)
 
     def prompt(self, group: Group, members: Sequence[Example]) -> str:
@@ -160,13 +172,9 @@ class SeedPipeline:
         Raises:
             UserError: there are none, or they do not fit.
         """
-        requirements = {
-            "model": self.model.name,
-            "steps": self.settings.steps,
-            "guidance": self.settings.guidance,
-        }
-        name, device = self.name(loaded.group), self.model.device
-        inversion = saved_inversion(folder, name, device, requirements)
+        requirements = {"steps": self.settings.steps, "guidance": self.settings.guidance}
+        name, images = self.name(loaded.group), loaded.members
+        inversion = saved_inversion(folder, name, self.model, images, requirements)
         return self._finite(GroupSeeds(loaded, inversion, seconds=0.0), inversion.noise)
 
     def _invert(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any, TypeVar
 
@@ -52,6 +52,27 @@ def each(function: Callable[[Any], Any]) -> Callable[[Iterable[Any]], Iterator[A
                 yield function(item)
             except UserError as error:
                 yield error
+
+    return stage
+
+
+def alike(
+    key: Callable[[Any], Hashable], work: Callable[[list[Any]], Iterable[Any]]
+) -> Callable[[list[Any]], list[Any]]:
+    """Return the stage that does ``work`` to the items of one key together, key after key.
+
+    Pictures of several sizes make no batch. The key of the last item comes last, so that what
+    the next batch continues is what ``work`` saw last.
+    """
+
+    def stage(items: list[Any]) -> list[Any]:
+        last = {key(item): place for place, item in enumerate(items)}
+        results: dict[int, Any] = {}
+        for value in sorted(last, key=last.__getitem__):
+            places = [k for k, item in enumerate(items) if key(item) == value]
+            done = work([items[k] for k in places])
+            results |= dict(zip(places, done, strict=True))
+        return [results[k] for k in range(len(items))]
 
     return stage
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from fpinv.errors import UserError
+from fpinv.viewing import CROPS, Crop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,17 +28,20 @@ class Settings:
         guidance: Guidance scale w of sampling.
         seed: Seed of everything random.
         batch_size: Number of examples that go through the network together.
+        crop: The part of a picture that the model sees; see :class:`~fpinv.images.Frame`.
     """
 
     steps: int
     guidance: float
     seed: int
     batch_size: int
+    crop: Crop = "center"
 
     def __post_init__(self) -> None:
         whole_number("steps", self.steps, at_least=1)
         whole_number("seed", self.seed, at_least=0)
         whole_number("batch_size", self.batch_size, at_least=1)
+        option("crop", self.crop, CROPS)
         number = isinstance(self.guidance, (int, float)) and not isinstance(self.guidance, bool)
         if not number or not math.isfinite(self.guidance):
             raise UserError(

@@ -15,6 +15,7 @@ from fpinv.datasets.example import EditCase, Example, Mask
 from fpinv.datasets.tables.table import cell, read_rows
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
+from fpinv.viewing import open_picture
 
 SOURCE_KEYS = ("source", "caption", "text")
 
@@ -116,7 +117,9 @@ def _numbered(images: Iterable[str]) -> list[str]:
 def read_mask(file: Path) -> Mask:
     """Return the mask in a picture: its pixels that are brighter than half grey.
 
+    What is transparent is not of the mask.
+
     Raises:
         UserError: the file is missing or no picture.
     """
-    return np.asarray(Example(file.stem, "", file).open().convert("L")) > 127
+    return np.asarray(open_picture(file, ground="black").convert("L")) > 127
