@@ -6,6 +6,7 @@ prompt, yet is smooth enough for the fixed-point iteration to contract from 10 s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,12 +19,14 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.loaders import TextualInversionLoaderMixin
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    PreTrainedTokenizerBase,
 )
 
 IMAGE_SIZE = 64
@@ -31,13 +34,20 @@ WIDTH = 32
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
-def tokenizer(length: int = 77) -> CLIPTokenizer:
-    """A CLIP tokenizer whose tokens are bytes."""
+def tokenizer(length: int = 77, merges: Sequence[tuple[str, str]] = ()) -> CLIPTokenizer:
+    """A CLIP tokenizer whose tokens are bytes, and what ``merges`` make of them."""
     letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
     tokens = [*words, "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=length)
+    return CLIPTokenizer(vocab=vocabulary, merges=list(merges), model_max_length=length)
+
+
+class TextPipeline(TextualInversionLoaderMixin):
+    """The part of a pipeline that reads prompts."""
+
+    def __init__(self, words: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = words
 
 
 def text_config(words: CLIPTokenizer) -> CLIPTextConfig:

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
-from pipelines import tokenizer
+from pipelines import TextPipeline, tokenizer
 
 from fpinv.editing.controllers import (
     LocalBlend,
@@ -18,8 +18,8 @@ from fpinv.editing.controllers import (
 from fpinv.editing.tokens import align, tokenise
 from fpinv.errors import UserError
 
-WORDS = tokenizer()
-SOURCE, TARGET = tokenise(WORDS, "a red star"), tokenise(WORDS, "a blue star")
+PIPELINE = TextPipeline(tokenizer())
+SOURCE, TARGET = tokenise(PIPELINE, "a red star"), tokenise(PIPELINE, "a blue star")
 EARLY, LATE = Moment(0, 10), Moment(9, 10)
 NOTHING = Plan.untouched(77)
 
@@ -43,7 +43,7 @@ def test_replace_takes_the_source_attention_within_its_interval():
 
 
 def test_refine_keeps_the_target_attention_of_new_words():
-    target = tokenise(WORDS, "a red striped star")
+    target = tokenise(PIPELINE, "a red striped star")
     plan = planned(Refine(), target=target)
     assert torch.equal(plan.target_weights, target.indicator(["striped"]))
     assert torch.equal(plan.source_weights, align(SOURCE, target, "refine"))

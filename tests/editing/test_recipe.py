@@ -1,5 +1,5 @@
 import pytest
-from pipelines import tokenizer
+from pipelines import TextPipeline, tokenizer
 
 from fpinv.editing.controllers import LocalBlend, Refine, Replace, Reweight, SelfReplace
 from fpinv.editing.recipe import PromptToPrompt
@@ -7,12 +7,12 @@ from fpinv.editing.request import Edit
 from fpinv.editing.tokens import tokenise
 from fpinv.errors import UserError
 
-WORDS = tokenizer()
+PIPELINE = TextPipeline(tokenizer())
 
 
 def controllers(edit, source="a red star", recipe=None):
     recipe = recipe or PromptToPrompt()
-    return recipe.controllers(edit, tokenise(WORDS, source), tokenise(WORDS, edit.prompt))
+    return recipe.controllers(edit, tokenise(PIPELINE, source), tokenise(PIPELINE, edit.prompt))
 
 
 def test_recipe_derives_controllers_from_the_edit():

@@ -11,7 +11,7 @@ from pipelines import tiny_sd15, tiny_sd21, tiny_sdxl
 from fpinv import FixedPoint, Inversion, StableDiffusion, square
 from fpinv.datasets import scenes
 from fpinv.datasets.scenes import Change, caption, render, sample_scene
-from fpinv.editing.controllers import LocalBlend, Refine, Replace, Reweight, SelfReplace
+from fpinv.editing.controllers import LocalBlend, Moment, Refine, Replace, Reweight, SelfReplace
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import edit, plan_branches, sample_branches
@@ -76,6 +76,24 @@ def test_identity_edit_equals_the_reconstruction(model, guidance):
     assert_close(result.sources, reconstruction)
     for target in result.targets:
         assert_close(target, reconstruction[0])
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_words_are_found_where_loaded_embeddings_put_them(folders, kind):
+    model = load(folders[kind])
+    pipeline = model.pipeline
+    for tail in ("", "_2")[: 1 + (kind == "sdxl")]:
+        pipeline.load_textual_inversion(
+            {"<toy>": torch.randn(3, 32)},
+            token="<toy>",
+            tokenizer=getattr(pipeline, f"tokenizer{tail}"),
+            text_encoder=getattr(pipeline, f"text_encoder{tail}"),
+        )
+    request = Edit("a <toy> star", reweight={"star": 2, "<toy>": 3})
+    plans = plan_branches(model, ["a red star"], [[request]], PromptToPrompt(cross_steps=0.0))
+    weights = plans.plans(Moment(0, STEPS)).target_weights[0]
+    assert weights[:10].tolist() == [1, 1, 3, 3, 3, 2, 2, 2, 2, 1]
+    assert model.embed(["a <toy> star"]).tokens.shape[:2] == (1, 77)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])

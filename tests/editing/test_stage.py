@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from pipelines import tokenizer
+from pipelines import TextPipeline, tokenizer
 from torch.nn.functional import scaled_dot_product_attention as attend
 
 from fpinv.editing.attention import Layer, probabilities
@@ -12,14 +12,14 @@ from fpinv.editing.stage import Stage
 from fpinv.editing.tokens import align, tokenise
 from fpinv.errors import UserError
 
-WORDS = tokenizer()
+PIPELINE = TextPipeline(tokenizer())
 LAYERS = {f"{c}{level}": Layer(bool(c), level) for c in (0, 1) for level in range(4)}
 CROSS, SELF = Layer(True, 2), Layer(False, 2)
 STEPS = 10
 
 
 def tokens(prompt):
-    return tokenise(WORDS, prompt)
+    return tokenise(PIPELINE, prompt)
 
 
 SOURCES = (tokens("a red star"), tokens("two cats"))

@@ -1,17 +1,71 @@
 """Words of prompts, the positions of their tokens, and the alignment of two prompts."""
 
+from itertools import accumulate, pairwise
+
 import pytest
 import torch
-from pipelines import tokenizer
+from pipelines import TextPipeline, tokenizer
+from transformers import PreTrainedTokenizer
 
 from fpinv.editing.tokens import align, edit_kind, tokenise
 from fpinv.errors import UserError
 
 WORDS = tokenizer()  # a token a letter: every word has several
+SHARED = [("!", "!</w>"), ("+", "+</w>"), ("a", "t</w>"), ("c", "at</w>")]
+PROMPTS = [
+    "a red star, on white",
+    "naïve  3.5 (x)!! c++ & c at 50%",
+    "cafe\N{COMBINING ACUTE ACCENT} santa's t-shirt",
+    "हिन्दी cat 🐱 ❤️dog 日本",
+    "a <toy> dog, <toy>!",
+]
+
+
+class SlowTokenizer(PreTrainedTokenizer):
+    """The same tokens from Python code, which states no offsets."""
+
+    model_input_names = ("input_ids",)
+
+    def __init__(self, fast):
+        self.fast = fast
+        super().__init__(bos_token=fast.bos_token, eos_token=fast.eos_token, model_max_length=77)
+
+    @property
+    def vocab_size(self):
+        return self.fast.vocab_size
+
+    def get_vocab(self):
+        return self.fast.get_vocab()
+
+    def _tokenize(self, text):
+        return self.fast.tokenize(text)
+
+    def _convert_token_to_id(self, token):
+        return self.fast.convert_tokens_to_ids(token)
+
+    def _convert_id_to_token(self, index):
+        return self.fast.convert_ids_to_tokens(index)
+
+
+def learn(words, name="<toy>", vectors=3):
+    """Add an embedding's tokens, named as diffusers names those of several vectors."""
+    words.add_tokens([name, *(f"{name}_{k}" for k in range(1, vectors))])
+    return words
+
+
+def by_offsets(words, prompt):
+    """Return the token positions of each group of letters of a prompt from the tokens' offsets."""
+    offsets = words(prompt, return_offsets_mapping=True).offset_mapping
+    ends = [0, *accumulate(len(word) + 1 for word in prompt.split(" "))]
+    return [
+        (min(inside), max(inside) + 1)
+        for begin, end in pairwise(ends)
+        if (inside := [k for k, (a, b) in enumerate(offsets) if begin <= a < b <= end])
+    ]
 
 
 def tokens(prompt):
-    return tokenise(WORDS, prompt)
+    return tokenise(TextPipeline(WORDS), prompt)
 
 
 def spelt(prompt, positions):
@@ -44,6 +98,58 @@ def test_spans_cover_every_token_between_the_marks():
         covered = [p for start, stop in t.spans for p in range(start, stop)]
         assert covered == list(range(1, len(WORDS(prompt).input_ids) - 1))
         assert t.end == len(WORDS(prompt).input_ids) - 1 and t.length == 77
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_an_embedding_of_several_vectors_is_one_word_with_all_its_tokens(slow):
+    words = learn(SlowTokenizer(tokenizer()) if slow else tokenizer())
+    t = tokenise(TextPipeline(words), "a <toy> dog")
+    assert t.words == ("a", "<toy>", "dog")
+    assert t.find("<toy>") == [2, 3, 4] and t.find("dog") == [5, 6, 7]
+    assert t.find("a <toy>") == [1, 2, 3, 4] and t.find("toy") == []
+    assert edit_kind(tokenise(TextPipeline(words), "a red dog"), t) == "replace"
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_words_are_those_that_the_encoder_gets(prompt):
+    words = learn(tokenizer(merges=SHARED))
+    pipeline = TextPipeline(words)
+    t = tokenise(pipeline, prompt)
+    ids = words(pipeline.maybe_convert_prompt(prompt, words)).input_ids
+    assert [p for span in t.spans for p in range(*span)] == list(range(1, len(ids) - 1))
+    slow = tokenise(TextPipeline(learn(SlowTokenizer(tokenizer(merges=SHARED)))), prompt)
+    assert (slow.words, slow.spans) == (t.words, t.spans)
+
+
+@pytest.mark.parametrize("prompt", ["a red star on white", "c++ santa's ❤️ cat", "हिन्दी 日本 x++"])
+def test_spans_agree_with_the_offsets_of_the_tokens(prompt):
+    words = tokenizer(merges=SHARED)
+    t = tokenise(TextPipeline(words), prompt)
+    found = [t.find(part) for part in prompt.split(" ")]
+    assert [(p[0], p[-1] + 1) for p in found] == by_offsets(words, prompt)
+
+
+def test_signs_are_words_and_keep_their_place():
+    t = tokens("a cat & a 🐱, c++")
+    assert t.words == ("a", "cat", "&", "a", "🐱", ",", "c", "+", "+")
+    assert t.find("cat & a") == sorted({*t.find("cat"), *t.find("&"), *range(6, 7)})
+    assert t.find("🐱") and t.find("c++")[0] == t.find("+")[0] - 1
+    assert t.find("cat a") == t.find("") == t.find(" ") == []
+    assert edit_kind(tokens("a red star"), tokens("a ★ star")) == "replace"
+
+
+def test_signs_that_share_a_token_are_one_word():
+    words = tokenizer(merges=SHARED)
+    t = tokenise(TextPipeline(words), "a cat!! sat")
+    assert t.words == ("a", "cat", "!!", "sat") and t.spans[2] == (3, 4)
+
+
+def test_encoders_that_read_a_prompt_differently_raise_user_error():
+    pipeline = TextPipeline(tokenizer())
+    pipeline.tokenizer_2 = learn(tokenizer())
+    assert tokenise(pipeline, "a dog").spans == tokens("a dog").spans
+    with pytest.raises(UserError, match="read 'a <toy> dog' as different tokens"):
+        tokenise(pipeline, "a <toy> dog")
 
 
 def test_absent_word_raises_user_error_with_the_nearest_word():

@@ -206,7 +206,7 @@ def test_embed_of_xl_equals_the_stock_embedding(folders, zeros):
     assert bool((condition.null.tokens == 0).all()) == zeros
 
 
-def test_a_prompt_is_encoded_once(folders, monkeypatch):
+def test_a_prompt_is_encoded_once_a_call(folders, monkeypatch):
     sd15, encoded = load(folders["sd15"]), []
     encode = sd15.pipeline.encode_prompt
 
@@ -215,10 +215,23 @@ def test_a_prompt_is_encoded_once(folders, monkeypatch):
         return encode(prompt=prompt, **options)
 
     monkeypatch.setattr(sd15.pipeline, "encode_prompt", counted)
-    a = sd15.condition(["a", "b", "a"], 3.0)
-    b = sd15.condition(["b", "a", "a"], 3.0)
+    condition = sd15.condition(["a", "b", "a"], 3.0)
     assert sorted(encoded) == ["", "a", "b"]
-    assert torch.equal(a.prompt.tokens[0], b.prompt.tokens[2])
+    assert torch.equal(condition.prompt.tokens[0], condition.prompt.tokens[2])
+
+
+def test_embeddings_follow_a_pipeline_that_changes(folders):
+    sd15, prompt = load(folders["sd15"]), "a <toy> dog"
+    before = sd15.condition([prompt], 3.0)
+    learnt = {"<toy>": torch.randn(3, before.prompt.tokens.shape[-1])}
+    sd15.pipeline.load_textual_inversion(learnt, token="<toy>")
+    states = sd15.pipeline.encode_prompt(prompt, "cpu", 1, False)[0]
+    assert torch.equal(sd15.embed([prompt]).tokens, states)
+    assert not torch.equal(states, before.prompt.tokens)
+    sd15.pipeline.text_encoder.final_layer_norm.bias.add_(1)
+    after = sd15.condition([prompt], 3.0)
+    torch.testing.assert_close(after.prompt.tokens, states + 1)
+    torch.testing.assert_close(after.null.tokens, before.null.tokens + 1)
 
 
 def test_the_null_prompt_comes_at_every_guidance(model):

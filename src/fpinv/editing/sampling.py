@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.editing.attention import UNet, controlled, find_layers
@@ -17,15 +16,14 @@ from fpinv.editing.controllers import Moment
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.stage import Stage
-from fpinv.editing.tokens import tokenise
+from fpinv.editing.tokens import Pipeline, tokenise
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
 from fpinv.models.model import Model
 
 
-class _Pipeline(Protocol):
+class _Pipeline(Pipeline, Protocol):
     unet: UNet
-    tokenizer: PreTrainedTokenizerBase
 
 
 class Editable(Model, Protocol):
@@ -116,13 +114,12 @@ def plan_branches(
     """
     if not hasattr(model, "pipeline"):
         raise UserError(f"model {model.name} has no attention that could be edited")
-    tokenizer = model.pipeline.tokenizer
-    prompts = tuple(tokenise(tokenizer, prompt) for prompt in sources)
+    prompts = tuple(tokenise(model.pipeline, prompt) for prompt in sources)
     targets = []
     for source, requests in enumerate(edits):
         for request in requests:
             request = Edit(request) if isinstance(request, str) else request
-            tokens = tokenise(tokenizer, request.prompt)
+            tokens = tokenise(model.pipeline, request.prompt)
             controllers = recipe.controllers(request, prompts[source], tokens)
             targets.append(TargetBranch(tokens, source, controllers))
     if not targets:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+from unicodedata import category, normalize
 
 import torch
 from torch import Tensor
 
 from fpinv.editing.request import Kind
 from fpinv.errors import UserError
+from fpinv.models.weights import quiet
 from fpinv.run.messages import nearest
 
 if TYPE_CHECKING:
@@ -22,19 +24,42 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """Token positions [start, stop)."""
 
-UNIT = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+ACCENT = "\N{COMBINING GRAVE ACCENT}"
+"""Stands for every combining mark in :data:`UNIT`, because ``re`` has no class of them."""
+
+UNIT = re.compile(rf"\w[\w{ACCENT}]*(?:['’-]\w[\w{ACCENT}]*)*|[^\w\s]{ACCENT}*")
+"""A word of letters and digits with its marks, or one sign that is neither."""
+
+WORD_END = "</w>"
+"""What CLIP's tokenizers append to the last token of a word."""
+
+PUNCTUATION = ".,;:!?…'\"‘’“”()[]"
+"""Signs that are not sought for when they stand around a phrase."""
+
+
+class Pipeline(Protocol):
+    """The part of a diffusers pipeline that turns a prompt into tokens.
+
+    Its second text encoder, where there is one, has the tokenizer ``tokenizer_2``.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def maybe_convert_prompt(self, prompt: str, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return the prompt with every embedding of several vectors spelt out, as encoded."""
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The words of a prompt and the positions of their tokens.
 
-    Words are compared without regard to case; a punctuation mark is a word of its own, so that
-    "cat," holds the word "cat".
+    A word is what the prompt has between two places at which its tokens part: letters and digits,
+    a sign such as a comma or an emoji, or a learned embedding such as ``<toy>``, with all its
+    vectors. Signs that share a token are one word. Words are compared without regard to case.
 
     Arguments:
         prompt: The text.
-        words: Words and punctuation marks in order, in lower case.
+        words: Words in order, in lower case.
         spans: The token positions of each word.
         length: Number L of token positions, padding included. Position 0 is the start mark; the
             end mark follows the last word.
@@ -51,12 +76,23 @@ class Tokens:
         return self.spans[-1][1]
 
     def find(self, phrase: str) -> list[int]:
-        """Return the token positions of all occurrences of a word or phrase."""
-        query = tuple(word.lower() for word in UNIT.findall(phrase) if word[0].isalnum())
-        starts = range(len(self.words) - len(query) + 1) if query else ()
-        matches = [k for k in starts if self.words[k : k + len(query)] == query]
-        spans = (self.spans[k + n] for k in matches for n in range(len(query)))
-        return sorted({position for span in spans for position in range(*span)})
+        """Return the token positions of all occurrences of a word or phrase.
+
+        Punctuation around the phrase does not count, so that "cat," is found wherever "cat" is.
+        """
+        query = _units(phrase.strip(PUNCTUATION + " ")) or _units(phrase)
+        firsts = range(len(self.words)) if query else ()
+        matches = (self._match(query, first) for first in firsts)
+        return sorted({k for span in matches for k in range(*span)})
+
+    def _match(self, query: list[str], first: int) -> Span:
+        """Return the positions of the words that spell the query from word ``first`` on."""
+        units: list[str] = []
+        last = first
+        while len(units) < len(query) and last < len(self.words):
+            units += _units(self.words[last])
+            last += 1
+        return (self.spans[first][0], self.spans[last - 1][1]) if units == query else (0, 0)
 
     def locate(self, phrase: str) -> list[int]:
         """Return the token positions of a phrase that must be in the prompt.
@@ -77,35 +113,96 @@ class Tokens:
         return marked
 
 
-def tokenise(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Tokens:
-    """Return the words of a prompt with the positions of their tokens.
+def tokenise(pipeline: Pipeline, prompt: str) -> Tokens:
+    """Return the words of a prompt with the positions of their tokens in the pipeline's encoders.
 
     Raises:
-        UserError: the prompt has no word, or more tokens than the text encoder takes.
+        UserError: the prompt has no word or more tokens than the text encoder takes, or two text
+            encoders of the pipeline have its words at different positions.
     """
-    longest = tokenizer.model_max_length
-    # Not verbose, because the tokenizer's own warning about the length would precede our error.
-    coded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
-    if (count := len(coded.input_ids)) > longest:
+    second = getattr(pipeline, "tokenizer_2", None)
+    readers = [_Reader(pipeline, t) for t in (pipeline.tokenizer, second) if t]
+    with quiet():  # the tokenizer's own warning about the length would precede our error
+        tokens, *others = [_tokenise(read, prompt) for read in readers]
+    if any(other.spans != tokens.spans for other in others):
+        raise UserError(
+            f"the text encoders of the pipeline read '{prompt}' as different tokens, so that its "
+            "words cannot be told apart: load the same embeddings into all of them"
+        )
+    return tokens
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The way from a text to the tokens that one text encoder of a pipeline gets."""
+
+    pipeline: Pipeline
+    tokenizer: PreTrainedTokenizerBase
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the tokens between the start mark and the end mark."""
+        converted = self.pipeline.maybe_convert_prompt(text, self.tokenizer)
+        return self.tokenizer.tokenize(converted)
+
+
+def _tokenise(read: _Reader, prompt: str) -> Tokens:
+    """Return the words of a prompt with the positions of their tokens in one text encoder."""
+    longest = read.tokenizer.model_max_length
+    if (count := len(read(prompt)) + 2) > longest:
         raise UserError(
             f"the prompt '{prompt}' has {count} tokens, start and end included, and the text "
             f"encoder takes {longest}: shorten it"
         )
-    offsets = coded.offset_mapping[1:-1]
-    units = [(unit.group().lower(), _span(unit.span(), offsets)) for unit in UNIT.finditer(prompt)]
     # A character that the tokenizer drops has no token, and would count as a word to be paired.
-    spelt = [(word, span) for word, span in units if span[0] < span[1]]
+    spelt = [(word, span) for word, span in _words(read, prompt) if span[0] < span[1]]
     if not spelt:
         raise UserError(f"the prompt '{prompt}' is empty: say what the image should show")
     words, spans = zip(*spelt, strict=True)
     return Tokens(prompt, words, spans, longest)
 
 
-def _span(letters: Span, offsets: Sequence[Span]) -> Span:
-    """Return the positions of the tokens that lie within some letters of the prompt."""
-    begin, end = letters
-    inside = [k for k, (start, stop) in enumerate(offsets, 1) if begin <= start and stop <= end]
-    return (inside[0], inside[-1] + 1) if inside else (0, 0)
+def _words(read: _Reader, prompt: str) -> Iterator[tuple[str, Span]]:
+    """Yield each word of a prompt with the positions of its tokens.
+
+    A word ends where another word or sign begins and a token ends that completes what the word's
+    tokens spell when it is read alone. Unlike the offsets of tokens, this needs no tokenizer that
+    states them, and it knows embeddings of several vectors by the name that the user wrote.
+    """
+    tokens = _letters(read(prompt))
+    starts = [unit.start() for unit in UNIT.finditer(_shape(prompt))]
+    begin, first = 0, 0
+    for end in starts[1:]:
+        count = _spelling(tokens[first:], "".join(_letters(read(prompt[begin:end]))))
+        if count is not None:
+            yield _folded(prompt[begin:end]), (1 + first, 1 + first + count)
+            begin, first = end, first + count
+    yield _folded(prompt[begin:]), (1 + first, 1 + len(tokens))
+
+
+def _letters(tokens: list[str]) -> list[str]:
+    """Return what each token spells, whether or not it ends a word."""
+    return [token.removesuffix(WORD_END) for token in tokens]
+
+
+def _spelling(tokens: list[str], word: str) -> int | None:
+    """Return how many of the first tokens spell a word; None if it ends within a token."""
+    return next((k for k in range(len(tokens) + 1) if "".join(tokens[:k]) == word), None)
+
+
+def _units(text: str) -> list[str]:
+    """Return the words and signs of a text, in lower case."""
+    text = _folded(text)
+    return [text[slice(*unit.span())] for unit in UNIT.finditer(_shape(text))]
+
+
+def _folded(text: str) -> str:
+    """Return a text in the form in which words are compared."""
+    return normalize("NFC", text).lower().strip()
+
+
+def _shape(text: str) -> str:
+    """Return the text with one and the same accent in place of every combining mark."""
+    return "".join(ACCENT if category(letter)[0] == "M" else letter for letter in text)
 
 
 def edit_kind(source: Tokens, target: Tokens) -> Kind:

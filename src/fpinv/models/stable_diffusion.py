@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -124,7 +124,7 @@ class StableDiffusion:
         self.latent_shape = (self.pipeline.unet.config.in_channels, height, width)
         # Users may give the pipeline another scheduler; the grid stays this one.
         self._scheduler = self.pipeline.scheduler
-        self._prompt = lru_cache(maxsize=128)(self._embedding)
+        self._cut: set[str] = set()
 
     def _size(self, image_size: int | Sequence[int] | None) -> tuple[int, int]:
         """Return the image size if the VAE can take it; the network's own size for None."""
@@ -179,17 +179,20 @@ class StableDiffusion:
     def embed(self, prompts: list[str]) -> Embedding:
         """Return the embeddings of B prompts, B rows, as the stock pipeline makes them.
 
-        Prompts are encoded one at a time and remembered. A prompt that is too long for the text
-        encoder is cut, with a warning.
+        Equal prompts are encoded once, and each alone, so that it does not depend on the others.
+        None is remembered, because users may change the pipeline. A prompt that is too long for
+        the text encoder is cut, with one warning.
         """
-        return Embedding.cat([self._prompt(prompt) for prompt in prompts])
+        embeddings = {prompt: self._embedding(prompt) for prompt in dict.fromkeys(prompts)}
+        return Embedding.cat([embeddings[prompt] for prompt in prompts])
 
     def condition(self, prompts: list[str], guidance: float) -> Condition:
         """Return the condition of B prompts at a guidance, with B rows of the null prompt.
 
         The null prompt comes at guidance 1 too, since an inverter's guidance may differ.
         """
-        return Condition(self.embed(prompts), self._null.expand(len(prompts)), guidance)
+        null = self._embedding("", null=True).expand(len(prompts))
+        return Condition(self.embed(prompts), null, guidance)
 
     def denoiser(self, steps: int) -> Denoiser:
         """Return a denoiser on a grid of ``steps`` steps, its counts at zero.
@@ -200,14 +203,12 @@ class StableDiffusion:
         schedule = Schedule.from_scheduler(self._scheduler, steps)
         return Denoiser(self._network, schedule, self.dtype, self.device)
 
-    @cached_property
-    def _null(self) -> Embedding:
-        """Embedding of the null prompt; zeros for XL, whose pipeline does not encode it."""
-        return self._embedding("", null=True)
-
     @torch.no_grad()
     def _embedding(self, prompt: str, null: bool = False) -> Embedding:
-        """Return the stock pipeline's embedding of a prompt, or of the null prompt, as one row."""
+        """Return the stock pipeline's embedding of a prompt, or of the null prompt, as one row.
+
+        The null prompt is zeros for XL, whose pipeline does not encode it.
+        """
         with quiet():
             self._warn_if_cut(prompt)
             states = self.pipeline.encode_prompt(
@@ -221,8 +222,10 @@ class StableDiffusion:
 
     def _warn_if_cut(self, prompt: str) -> None:
         tokenizer = self.pipeline.tokenizer
-        ids, longest = tokenizer(prompt).input_ids, tokenizer.model_max_length
-        if len(ids) > longest:
+        ids = tokenizer(self.pipeline.maybe_convert_prompt(prompt, tokenizer)).input_ids
+        longest = tokenizer.model_max_length
+        if len(ids) > longest and prompt not in self._cut:
+            self._cut.add(prompt)
             excess = tokenizer.decode(ids[longest - 1 : -1])
             log.warning("prompt cut to %d tokens; ignored: '%s'", longest, excess)
 
