@@ -15,6 +15,7 @@ from PIL import Image
 
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
+from fpinv.models.source import Source
 from fpinv.tasks.record import Record
 from fpinv.tasks.task import Settings
 
@@ -52,10 +53,11 @@ class ToyDataset:
 def load_model(
     path: str | None = None, device: str = "auto", precision: Precision = "fp32"
 ) -> Any:
-    """Return an object with a model's name."""
+    """Return an object with a model's name and source."""
     if path is not None and not Path(path).is_dir():
         raise UserError(f"model.path={path}: no such folder")
-    return SimpleNamespace(name="toy", commit=None, device="cpu")
+    source = Source(path=str(path), commit=None, digest="0", scheduler="none", spacing="leading")
+    return SimpleNamespace(name="toy", source=source, device="cpu")
 
 
 @dataclass(frozen=True)

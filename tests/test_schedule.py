@@ -1,7 +1,7 @@
 import pytest
 import torch
 import toy
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +117,17 @@ def test_clean_end_without_noise_has_no_label():
         ({"timestep_spacing": "linspace"}, 50, "leading"),
         ({"steps_offset": 0}, 50, "steps_offset"),
         ({"prediction_type": "sample", "set_alpha_to_one": True}, 50, "sample"),
+        ({"clip_sample": True}, 50, "clip_sample=True cannot be undone"),
+        ({"thresholding": True}, 50, "thresholding=True cannot be undone"),
+        (
+            {
+                "prediction_type": "v_prediction",
+                "rescale_betas_zero_snr": True,
+                "timestep_spacing": "trailing",
+            },
+            50,
+            "signal scale is 0.*spacing=leading",
+        ),
     ],
 )
 def test_refuses_what_it_cannot_invert(change, steps, message):
@@ -124,6 +135,26 @@ def test_refuses_what_it_cannot_invert(change, steps, message):
         Schedule.from_scheduler(DDIMScheduler(**{**SD, **change}), steps)
 
 
-def test_refuses_epsilon_without_signal():
-    with pytest.raises(UserError, match="v_prediction"):
-        Schedule((0.9, 0.0), (0.1, 1.0), (0, 999))
+@pytest.mark.parametrize("kind", [DDPMScheduler, EulerDiscreteScheduler])
+def test_refuses_another_scheduler_in_one_line(kind):
+    with pytest.raises(UserError, match=f"{kind.__name__} cannot be read.*DDIMScheduler"):
+        Schedule.from_scheduler(kind(), 50)
+
+
+def test_zero_terminal_signal_is_kept_where_the_grid_ends_before_it():
+    scheduler = DDIMScheduler(**SD, prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    s = Schedule.from_scheduler(scheduler, 50)
+    assert s.alpha[-1] == pytest.approx(float(scheduler.alphas_cumprod[981]) ** 0.5)
+    assert 0 < s.alpha[-1] < Schedule.from_scheduler(DDIMScheduler(**SD), 50).alpha[-1]
+
+
+@pytest.mark.parametrize(("steps", "labels"), [(4, (249, 499, 749, 999)), (1, (999,))])
+def test_trailing_spacing_ends_at_the_last_timestep(steps, labels):
+    scheduler = DDIMScheduler(**SD, timestep_spacing="trailing")
+    assert Schedule.from_scheduler(scheduler, steps).timestep == (0, *labels)
+
+
+@pytest.mark.parametrize("prediction", ALL)
+def test_refuses_a_grid_that_ends_without_signal(prediction):
+    with pytest.raises(UserError, match="leading"):
+        Schedule((0.9, 0.0), (0.1, 1.0), (0, 999), prediction)

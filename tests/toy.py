@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.inversion import Inverter
+from fpinv.models.source import Source
 from fpinv.schedule import Schedule
 from fpinv.seeding import generator
 from fpinv.solvers import rms
@@ -141,7 +142,8 @@ class ToyModel:
     """A model whose VAE is average pooling and whose network is :func:`tanh_eps`."""
 
     name = "toy"
-    commit = None
+    source = Source(path="toy", commit=None, digest="0", scheduler="none", spacing="leading")
+    domain = None
     image_size = (16, 16)
     latent_shape = SHAPE
     device = torch.device("cpu")

@@ -68,10 +68,11 @@ class Schedule:
                 "the signal scale must fall at every step of the grid; with steps_offset 0 and "
                 "set_alpha_to_one False the last step does nothing: set steps_offset to 1"
             )
-        if self.prediction == "epsilon" and self.alpha[-1] == 0:
+        if self.alpha[-1] == 0:
             raise UserError(
-                "a network that predicts epsilon says nothing about the image where the signal "
-                "scale is 0: use v_prediction with rescale_betas_zero_snr"
+                "a grid that ends where the signal scale is 0 cannot be inverted, since its last "
+                "latent has nothing of the image: use timestep_spacing 'leading' "
+                "(model.spacing=leading)"
             )
         if self.prediction == "sample" and self.sigma[0] == 0:
             raise UserError(
@@ -89,8 +90,10 @@ class Schedule:
         would not invert them.
 
         Raises:
-            UserError: ``steps`` or the spacing does not fit the scheduler.
+            UserError: it is another scheduler or clips its steps, or ``steps`` or the spacing does
+                not fit it.
         """
+        _check_steps_can_be_undone(scheduler)
         config = scheduler.config  # type: ignore[attr-defined]  # diffusers adds it at run time
         train = config.num_train_timesteps
         if not 1 <= steps <= train:
@@ -109,7 +112,8 @@ class Schedule:
         if any(b - a != stride for a, b in pairwise(labels)) or not joins:
             raise UserError(
                 f"timestep_spacing '{config.timestep_spacing}' with steps={steps} makes the DDIM "
-                "sampler step off its own grid: use timestep_spacing 'leading'"
+                "sampler step off its own grid: use timestep_spacing 'leading' "
+                "(model.spacing=leading)"
             )
         clean = float(grid.final_alpha_cumprod)
         bars = [clean, *(float(grid.alphas_cumprod[t].double()) for t in labels)]
@@ -211,3 +215,19 @@ class Schedule:
     def extrapolate(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         r"""Continue the move :math:`z_{i-1} \to z_i` to index ``i + 1``, image and noise held."""
         return self.aim(z, self.aimed_at(before, z, i), i, i + 1)
+
+
+def _check_steps_can_be_undone(scheduler: DDIMScheduler) -> None:
+    """Refuse a scheduler that is not DDIM's, and one whose steps clip."""
+    kind = type(scheduler).__name__
+    if kind != "DDIMScheduler":
+        raise UserError(
+            f"the grid of a {kind} cannot be read: give a DDIMScheduler, such as "
+            "DDIMScheduler.from_config(scheduler.config, clip_sample=False)"
+        )
+    for key in ("clip_sample", "thresholding"):
+        if scheduler.config[key]:  # type: ignore[attr-defined]  # diffusers adds it at run time
+            raise UserError(
+                f"a step of a DDIMScheduler with {key}=True cannot be undone: make it with "
+                f"{key}=False"
+            )

@@ -10,7 +10,7 @@ from pipelines import tiny_sd15
 
 from fpinv.errors import UserError
 from fpinv.models import hub
-from fpinv.models.hub import commit_of, find_weights
+from fpinv.models.hub import commit_of, find_weights, short_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_ID = "someone/a-model"
@@ -56,6 +56,12 @@ def test_cached_weights_need_no_network_and_have_a_commit(cache, folder, capfd, 
 
 def test_a_folder_outside_the_cache_has_no_commit(folder):
     assert commit_of(find_weights(str(folder))) is None
+
+
+def test_a_folder_of_the_cache_is_named_after_its_repository(cache, folder):
+    assert short_name(str(put_in_cache(cache, folder))) == short_name(HUB_ID) == "a-model"
+    assert short_name(str(folder)) == "sd15"
+    assert short_name("pkg://fpinv.models.scenes") == "scenes"
 
 
 def test_a_package_names_its_own_folder(folder, tmp_path, monkeypatch):

@@ -54,6 +54,10 @@ def test_the_grid_hides_the_mean_of_the_image(model):
     assert schedule.alpha[-1] < 0.03, "the end of the grid must hide the image's mean"
 
 
+def test_the_weights_say_that_they_know_scenes_only(model):
+    assert model.domain == "scenes"
+
+
 def test_latents_of_scenes_are_standardised(model):
     dataset = Scenes(split="test")
     pixels = torch.stack([fpinv.square(dataset[k].open(), 64) for k in range(16)])

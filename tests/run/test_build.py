@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from fpinv.errors import UserError
+from fpinv.models.hub import short_name
 from fpinv.run.build import build, check
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -74,11 +75,27 @@ def test_every_option_builds_or_is_refused_in_one_line(option: str):
             assert key == "dataset" and option.startswith("dataset="), f"{option}: {error}"
 
 
+def named(config):
+    """Return the name in the records of a configuration's model."""
+    return config.model.name or short_name(config.model.path)
+
+
+@pytest.mark.parametrize("option", [option.partition("=")[2] for option in options("model")])
+def test_a_model_is_recorded_under_the_name_of_its_option(option):
+    assert named(composed(f"model={option}")) == option
+
+
+def test_a_path_without_a_name_is_recorded_under_its_own():
+    assert named(composed("model=sd15", "model.path=/data/my-model")) == "my-model"
+    assert named(composed("model.path=someone/a-model")) == "a-model"
+    assert named(composed("model.path=/data/my-model", "model.name=mine")) == "mine"
+
+
 def test_editing_chooses_edits_of_scenes_unless_told_otherwise():
     assert composed("task=editing").dataset == composed("dataset=scene_edits").dataset
     photographs = composed("task=editing", "dataset=pie_bench")
-    assert photographs.dataset._target_.endswith("PieBench") and photographs.model.name == "sd15"
-    assert composed("task=editing", "dataset=pie_bench", "model=scenes").model.name == "scenes"
+    assert photographs.dataset._target_.endswith("PieBench") and named(photographs) == "sd15"
+    assert named(composed("task=editing", "dataset=pie_bench", "model=scenes")) == "scenes"
     table = composed("experiment=editing_table")
     assert table.dataset == composed("dataset=scene_edits").dataset
     assert table.task.perceptual._target_.endswith("ScenesFeatures")

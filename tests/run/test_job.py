@@ -23,6 +23,8 @@ def test_a_run_leaves_its_records(
     assert content["psnr"]["mean"] == 3.5 + 5 + 2 and content["residual"] is None
     header = {"model": "toy", "dataset": "scenes", "inverter": "fpi", "task": "reconstruction"}
     assert header.items() <= content.items()
+    source = {"model_path", "model_commit", "model_digest", "scheduler", "spacing"}
+    assert source <= content.keys()
     assert (content["steps"], content["guidance"], content["seed"]) == (50, 2, 0)
     assert {"python", "torch", "diffusers", "transformers", "fpinv"} == content["versions"].keys()
     assert json.loads((folder / "status.json").read_text())["exit_code"] == 0
@@ -88,3 +90,13 @@ def test_a_data_set_without_classes_is_refused_in_one_line(
     assert run("task=interpolation", "model=toy", *REAL_INVERTER) == 2
     output = capsys.readouterr().err
     assert "has no classes" in output and len(output.splitlines()) == 1
+
+
+def test_an_inverter_that_a_task_does_not_take_is_refused_before_the_model_is_loaded(
+    run: Command, capsys: pytest.CaptureFixture[str]
+):
+    bdia = ["inverter=ddim", "inverter._target_=fpinv.inverters.bdia.BDIA", "~inverter.iterations"]
+    task = ["task=interpolation", "dataset=shades", "model.path=/nowhere"]
+    assert run(*task, *bdia) == 2
+    output = capsys.readouterr().err
+    assert "BDIA needs more than z_N" in output and len(output.splitlines()) == 1

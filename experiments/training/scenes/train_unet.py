@@ -146,6 +146,7 @@ def export(average: nn.Module, cfg: DictConfig, scheduler: DDIMScheduler) -> Non
         {
             "_class_name": "StableDiffusionPipeline",
             "_diffusers_version": "0.30.0",
+            "_domain": "scenes",
             "feature_extractor": [None, None],
             "image_encoder": [None, None],
             "requires_safety_checker": False,

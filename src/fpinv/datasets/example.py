@@ -88,7 +88,10 @@ class Example:
 
 
 class Dataset(Protocol):
-    """A sequence of examples. Taking one is cheap, because only ``Example.open`` opens files."""
+    """A sequence of examples. Taking one is cheap, because only ``Example.open`` opens files.
+
+    With one kind of pictures only it has a name of that, ``domain`` (:mod:`fpinv.tasks.domains`).
+    """
 
     def __len__(self) -> int: ...
 

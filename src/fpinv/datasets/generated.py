@@ -22,6 +22,7 @@ class Generated(Dataset):
 
     def __init__(self, dataset: Dataset, seed: int = 0) -> None:
         self._dataset = dataset
+        self.domain: str | None = getattr(dataset, "domain", None)
         self._seed = seed
 
     def __len__(self) -> int:

@@ -89,6 +89,7 @@ class ScenesCLIP:
     """
 
     name = "clip_scenes"
+    domain = "scenes"
 
     def __init__(self, path: str = SCENES) -> None:
         self._path = path

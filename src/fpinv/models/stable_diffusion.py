@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple, get_args
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
-from fpinv.models.hub import commit_of, find_weights, read_index
-from fpinv.models.weights import loading, quiet
+from fpinv.models.hub import commit_of, find_weights, read_index, short_name
+from fpinv.models.pipeline import Pipeline, Spacing, Weights, load_pipeline
+from fpinv.models.rules import side_of
+from fpinv.models.source import Source, digest
+from fpinv.models.weights import quiet
 from fpinv.schedule import Schedule
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
-Pipeline: TypeAlias = Any  # diffusers registers a pipeline's networks at run time, undeclared
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ DTYPES = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
-PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 PIXELS = 512**2
 """Pixels that the VAE takes at a time on a GPU, where one small image would not fill it."""
 
@@ -46,9 +45,10 @@ class Switches(NamedTuple):
 class StableDiffusion:
     """A latent diffusion model through diffusers' own classes, on the DDIM grid.
 
-    The noise levels and the prediction type are those of the scheduler that ships with the
-    weights, on the grid that inversion needs: leading spacing, offset 1, clean end at the first
-    noise level.
+    The noise levels, the prediction type and the spacing are those of the scheduler that ships
+    with the weights, on the grid that inversion needs: offset 1, clean end at the first noise
+    level. What a part's configuration asks for is carried out as the stock pipeline does, or else
+    refused (:mod:`fpinv.models.rules`).
 
     The VAE always runs in float32: half precision costs it more than an inverter loses, and that
     of XL overflows. It takes images one at a time, so that neither results nor
@@ -63,7 +63,7 @@ class StableDiffusion:
             installed package as ``pkg://package.module``. A copy in the local cache is taken
             without asking the hub.
         revision: Branch, tag or commit on the hub.
-        name: Short name for records.
+        name: Short name for records; None is that of the model on the hub, or of the folder.
         image_size: Side of the images in pixels, or height and width; None is the side the
             network was trained at.
         precision: Precision of the text encoders and the UNet. ``tf32`` is fp32 whose products
@@ -77,6 +77,8 @@ class StableDiffusion:
         variant: Name of one of several stored weights; ``fp16`` takes files with ``.fp16.``.
         gradient_checkpointing: Save memory in gradients through the UNet, at the price of a
             second evaluation.
+        spacing: Spacing of the timesteps: ``leading`` (1, 21, ... for 50 steps) or ``trailing``
+            (19, 39, ..., 999); None is the scheduler's own.
 
     Attributes:
         name: Short name for records.
@@ -84,7 +86,8 @@ class StableDiffusion:
             same weights share it. Its own call needs ``precision`` fp32, because of the VAE.
         device: Device of the networks.
         dtype: Precision of the UNet and the text encoders.
-        commit: The hub's commit of the weights; None for a folder outside the hub's cache.
+        domain: The only kind of pictures that the weights know, by ``_domain`` in their
+            model_index.json; None for any kind.
         image_size: Height and width in pixels that pictures are brought to.
         latent_shape: Shape (C, H/f, W/f) of the latent of such a picture; f is the VAE's factor.
 
@@ -102,7 +105,7 @@ class StableDiffusion:
     def __init__(
         self,
         path: str,
-        name: str,
+        name: str | None = None,
         revision: str | None = None,
         image_size: int | Sequence[int] | None = None,
         precision: Precision = "fp32",
@@ -111,26 +114,40 @@ class StableDiffusion:
         attention_slicing: bool = False,
         variant: str | None = None,
         gradient_checkpointing: bool = False,
+        spacing: Spacing | None = None,
     ) -> None:
-        self.name = name
+        self.name = short_name(path) if name is None else name
         self.device = resolve_device(device)
         self.dtype = _set_precision(precision)
         folder = find_weights(path, revision, variant)
-        self.commit = commit_of(folder)
+        self.domain = read_index(folder).get("_domain")
         switches = Switches(compile, attention_slicing, gradient_checkpointing)
-        self.pipeline = _load(folder, variant, self.dtype, self.device, switches)
+        self._path, self._weights = path, Weights(folder, variant, self.dtype, spacing)
+        self.pipeline = _load(self._weights, self.device, switches)
+        # Users may give the pipeline another scheduler; the grid stays this one.
+        self._scheduler = self.pipeline.scheduler
         self.image_size = self._size(image_size)
         height, width = (side // self.pipeline.vae_scale_factor for side in self.image_size)
         self.latent_shape = (self.pipeline.unet.config.in_channels, height, width)
-        # Users may give the pipeline another scheduler; the grid stays this one.
-        self._scheduler = self.pipeline.scheduler
         self._cut: set[str] = set()
+
+    @cached_property
+    def source(self) -> Source:
+        """Path, commit, digest and scheduler of the weights; the digest reads all their files."""
+        folder, variant = self._weights.folder, self._weights.variant
+        return Source(
+            path=self._path,
+            commit=commit_of(folder),
+            digest=digest(folder, variant),
+            scheduler=read_index(folder)["scheduler"][1],
+            spacing=self._scheduler.config.timestep_spacing,
+        )
 
     def _size(self, image_size: int | Sequence[int] | None) -> tuple[int, int]:
         """Return the image size if the VAE can take it; the network's own size for None."""
         factor = self.pipeline.vae_scale_factor
-        trained = self.pipeline.unet.config.sample_size
-        default = trained * factor if trained else self.pipeline.vae.config.sample_size
+        trained, vae = self.pipeline.unet.config.sample_size, self.pipeline.vae.config
+        default = side_of(trained) * factor if trained else side_of(vae.sample_size)
         if image_size is None:
             return default, default
         # The UNet pads odd sides by itself, so the VAE alone limits the size.
@@ -142,12 +159,6 @@ class StableDiffusion:
             f"{factor}, or two as [height,width] (its own size is {default})"
         )
 
-    @property
-    def _scaling(self) -> tuple[float, float]:
-        """Return the scale and the shift that take the VAE's latents to the network's."""
-        config = self.pipeline.vae.config
-        return config.scaling_factor, config.shift_factor or 0.0
-
     def encode(self, images: Tensor) -> Tensor:
         """Return the latents (B, C, H/f, W/f) of images (B, 3, H, W) in [-1, 1].
 
@@ -155,19 +166,17 @@ class StableDiffusion:
         VAE's factor. Sides that are no multiples of f are padded, below and to the right, with
         the pixels of the edge.
         """
-        scale, shift = self._scaling
         factor = self.pipeline.vae_scale_factor
         padding = (0, -images.shape[-1] % factor, 0, -images.shape[-2] % factor)
         padded = pad(images.to(self.device, torch.float32), padding, mode="replicate")
         batches = padded.split(self._vae_batch(padded[0, 0].numel()))
         modes = [self.pipeline.vae.encode(batch).latent_dist.mode() for batch in batches]
-        return (torch.cat(modes) - shift) * scale
+        return torch.cat(modes) * self.pipeline.vae.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the images (B, 3, H, W), clamped to [-1, 1], of latents (B, C, H/f, W/f)."""
-        scale, shift = self._scaling
         pixels = latents[0, 0].numel() * self.pipeline.vae_scale_factor**2
-        scaled = latents.to(self.device, torch.float32) / scale + shift
+        scaled = latents.to(self.device, torch.float32) / self.pipeline.vae.config.scaling_factor
         batches = scaled.split(self._vae_batch(pixels))
         images = [self.pipeline.vae.decode(batch, return_dict=False)[0] for batch in batches]
         return torch.cat(images).clamp(-1, 1)
@@ -284,11 +293,9 @@ def _set_precision(precision: Precision) -> torch.dtype:
 
 # One entry: jobs of a sweep share the weights of the model that they have in common.
 @lru_cache(maxsize=1)
-def _load(
-    folder: Path, variant: str | None, dtype: torch.dtype, device: torch.device, switches: Switches
-) -> Pipeline:
+def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipeline:
     """Return the stock pipeline of a folder, frozen, on the device, with our scheduler."""
-    pipeline = _read(folder, variant, dtype).to(device)
+    pipeline = load_pipeline(weights).to(device)
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
@@ -299,35 +306,3 @@ def _load(
     if switches.compile:
         pipeline.unet.compile()
     return pipeline
-
-
-def _read(folder: Path, variant: str | None, dtype: torch.dtype) -> Pipeline:
-    """Return the pipeline in a folder, its VAE in float32 and its other networks in ``dtype``."""
-    if (kind := read_index(folder).get("_class_name")) not in PIPELINES:
-        raise UserError(f"{folder} holds a {kind}; only {' and '.join(PIPELINES)} can be inverted")
-    with loading(f"the model in {folder}", "fetch it again or choose another model.path"):
-        return DiffusionPipeline.from_pretrained(
-            folder,
-            variant=variant,
-            dtype={"vae": torch.float32, "default": dtype},
-            # Given ready-made, because the pipeline rewrites the one that ships.
-            scheduler=_scheduler(folder),
-            safety_checker=None,
-        )
-
-
-def _scheduler(folder: Path) -> DDIMScheduler:
-    """Return the shipped noise levels and prediction type on the grid that inversion needs.
-
-    The clean end lies at the first noise level, where the last step can still be undone, and
-    nothing is clipped, because a clipped step cannot be.
-    """
-    return DDIMScheduler.from_pretrained(
-        folder,
-        subfolder="scheduler",
-        timestep_spacing="leading",
-        steps_offset=1,
-        set_alpha_to_one=False,
-        clip_sample=False,
-        thresholding=False,
-    )

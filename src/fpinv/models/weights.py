@@ -15,6 +15,8 @@ from fpinv.errors import UserError
 
 PACKAGE = "pkg://"
 SCENES = f"{PACKAGE}fpinv.models.scenes"  # the bundled model
+NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")  # parts with weights
+PARTS = (*NETWORKS, "tokenizer", "tokenizer_2", "scheduler")  # subfolders of a pipeline
 PATIENCE = 10.0  # seconds that a network may stay silent
 
 

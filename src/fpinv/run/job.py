@@ -39,8 +39,9 @@ from fpinv.run.resume import (
 from fpinv.run.signals import interruptible
 from fpinv.run.tracking import Identity, Tracking, track
 from fpinv.run.versions import repository_commit, versions
+from fpinv.tasks.domains import foreign_pictures, without_misfits
 from fpinv.tasks.memory import within_memory
-from fpinv.tasks.task import Grouping, Pooling, Settings, not_negative, whole_number
+from fpinv.tasks.task import Choosy, Grouping, Pooling, Settings, not_negative, whole_number
 from fpinv.viewing import limit_pixels
 
 if TYPE_CHECKING:
@@ -169,10 +170,20 @@ class Run:
         self.dataset: Dataset = build(self.config, "dataset")
         self.inverter: Inverter = build(self.config, "inverter")
         self.task: Task = build(self.config, "task")
+        if isinstance(self.task, Choosy):
+            self.task.check_inverter(self.inverter)
+        pictures = self.dataset
         if isinstance(self.task, Grouping):
             self.dataset = self.task.group(self.dataset, self.settings.seed)
+        self.build_model(pictures)
+
+    def build_model(self, pictures: Dataset) -> None:
+        """Build the model, and take measures away that do not know the pictures of a data set."""
         _seed_everything(self.settings.seed)
         self.model: Model = build(self.config, "model")
+        self.task, left_out = without_misfits(self.task, self.model, pictures)
+        for line in filter(None, (foreign_pictures(self.model, pictures), left_out)):
+            terminal.print_notice(line)
 
     def open_folder(self) -> tuple[RunFolder, int]:
         """Write the configuration into the run folder; return its records and :attr:`made_with`.
@@ -269,7 +280,11 @@ class Run:
         groups = ("dataset", "inverter", "adjustment", "task")
         return {
             "model": self.model.name,
-            "model_commit": self.model.commit,
+            "model_path": self.model.source.path,
+            "model_commit": self.model.source.commit,
+            "model_digest": self.model.source.digest,
+            "scheduler": self.model.source.scheduler,
+            "spacing": self.model.source.spacing,
             **{group: self.choices.get(group) for group in groups},
             **vars(self.settings),
             "precision": self.config.precision,
@@ -280,7 +295,8 @@ class Run:
 
     def identity(self) -> Identity:
         """Return what W&B shows of the run: name, group, job type, tags, configuration."""
-        task, *tags = (str(self.choices[key]) for key in ("task", "model", "dataset", "inverter"))
+        task, dataset, inverter = (str(self.choices[k]) for k in ("task", "dataset", "inverter"))
+        tags = [self.model.name, dataset, inverter]
         name = "/".join([task, *tags[::-1], f"seed{self.config.seed}"])
         folder, wandb_sweep = self.path.parent, os.environ.get("WANDB_SWEEP_ID")
         sweep = folder.name if (folder / "multirun.yaml").exists() else wandb_sweep
@@ -290,9 +306,8 @@ class Run:
     @property
     def title(self) -> str:
         """The heading of the progress bar and of the table."""
-        return "{task}: inverter {inverter}, data set {dataset}, model {model}".format(
-            **self.choices
-        )
+        task, dataset, inverter = (self.choices[k] for k in ("task", "dataset", "inverter"))
+        return f"{task}: inverter {inverter}, data set {dataset}, model {self.model.name}"
 
 
 def _label(hydra: HydraConf) -> str:

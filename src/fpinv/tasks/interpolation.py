@@ -104,6 +104,10 @@ class Interpolation(JudgedTask):
         """Return pairs or sets of images of one class, the classes taking turns."""
         return Groups(dataset, self.members, self.real, seed)
 
+    def check_inverter(self, inverter: Inverter) -> None:
+        """Raise UserError for an inverter that needs more than z_N for its way back."""
+        require_seed(inverter)
+
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
@@ -112,7 +116,7 @@ class Interpolation(JudgedTask):
         Raises:
             UserError: the inverter needs more than z_N for its way back.
         """
-        require_seed(inverter)
+        self.check_inverter(inverter)
         pipeline = self.pipeline(model, inverter, settings)
         return run_stages(
             examples,

@@ -109,6 +109,11 @@ class RareConcept(JudgedTask):
         size = self.images * self.references
         return Groups(dataset, size, self.real, seed, most=1, whole=True)
 
+    def check_inverter(self, inverter: Inverter) -> None:
+        """Raise UserError where seeds are inverted and need more than z_N for their way back."""
+        if self.centroid is not None:
+            require_seed(inverter)
+
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
@@ -118,8 +123,7 @@ class RareConcept(JudgedTask):
             UserError: seeds are to be inverted, and the inverter needs more than z_N for its way
                 back.
         """
-        if self.centroid is not None:
-            require_seed(inverter)
+        self.check_inverter(inverter)
         pipeline = self.pipeline(model, inverter, settings)
         return run_stages(
             examples,

@@ -96,6 +96,19 @@ class Grouping(Protocol):
 
 
 @runtime_checkable
+class Choosy(Protocol):
+    """A task that does not work with every inverter."""
+
+    def check_inverter(self, inverter: Inverter) -> None:
+        """Check an inverter, before anything is loaded.
+
+        Raises:
+            UserError: the task does not work with it.
+        """
+        ...
+
+
+@runtime_checkable
 class Pooling(Protocol):
     """A task with measures over all its examples together, such as the FID."""
 

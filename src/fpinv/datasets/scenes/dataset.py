@@ -29,6 +29,8 @@ class Scenes(Dataset):
         UserError: an unknown split or shape, or a number of objects that scenes do not have.
     """
 
+    domain = "scenes"
+
     def __init__(
         self,
         split: str = "test",

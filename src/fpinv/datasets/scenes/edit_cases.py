@@ -46,6 +46,8 @@ class SceneEdits(Dataset):
             removing would lay out anew.
     """
 
+    domain = "scenes"
+
     def __init__(
         self,
         split: str = "test",

@@ -26,6 +26,8 @@ class _SceneJudge:
         UserError: (on the first use) the folder holds no classifier.
     """
 
+    domain: ClassVar[str] = "scenes"
+
     path: str = BUNDLED
 
     def _network(self, images: Tensor) -> SceneClassifier:

@@ -21,8 +21,20 @@ PAPER = "paper.md"
 SENTENCES = re.compile(r".*[.:](?=\s|$)", re.DOTALL)
 """The whole sentences of a paragraph: a sentence that goes on in a code block is left out."""
 MADE_WITH = (
-    *("model", "model_commit", "dataset", "task", "adjustment", "steps", "guidance"),
-    *("n", "seed", "batch_size", "precision", "device", "commit"),
+    *("model", "model_path", "model_commit", "model_digest", "scheduler", "spacing"),
+    *(
+        "dataset",
+        "task",
+        "adjustment",
+        "steps",
+        "guidance",
+        "n",
+        "seed",
+        "batch_size",
+        "precision",
+        "device",
+    ),
+    "commit",
 )
 """Entries of a summary that say what was measured."""
 

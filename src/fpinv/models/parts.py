@@ -1,0 +1,163 @@
+"""The configurations of a folder of weights, read and checked before anything is loaded."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fpinv.errors import UserError
+from fpinv.models.hub import read_index
+from fpinv.models.rules import PIPELINES, SPACING, Part
+
+Config = Mapping[str, Any]
+
+TOKENIZERS = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
+"""The text encoder that each tokenizer feeds."""
+
+
+def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
+    """Return the configuration of each part of the pipeline in a folder, defaults filled in.
+
+    Arguments:
+        folder: The folder, in diffusers format.
+        spacing: The spacing of timesteps that outranks the scheduler's own; None keeps that.
+
+    Raises:
+        UserError: a part, its class, or the value of a key is not understood.
+    """
+    index = read_index(folder)
+    kind = index.get("_class_name")
+    if not isinstance(kind, str) or kind not in PIPELINES:
+        raise UserError(f"{folder} holds a {kind}; only {' and '.join(PIPELINES)} can be inverted")
+    parts = PIPELINES[kind]
+    configs = {name: _read(folder, name, part, index.get(name)) for name, part in parts.items()}
+    if spacing is None:
+        _check_spacing(folder / "scheduler" / "scheduler_config.json", configs["scheduler"])
+    _check_fit(folder, configs)
+    return configs
+
+
+def _read(folder: Path, name: str, part: Part, entry: object) -> Config:
+    """Return the configuration of one part, given its entry [library, class] in the index.
+
+    Raises:
+        UserError: the class or the value of a key is not understood.
+    """
+    if entry not in [[part.library, kind] for kind in part.classes]:
+        raise UserError(
+            f"{_shown(folder / 'model_index.json', name, entry)} cannot be used: it must be "
+            f"{' or '.join(part.classes)} of {part.library}"
+        )
+    assert isinstance(entry, list)
+    file = folder / name / part.file
+    config = _json(file)
+    if config.get("_class_name", entry[1]) != entry[1]:
+        raise UserError(
+            f"{file} is of {config['_class_name']}, but model_index.json names {entry[1]}: "
+            "fetch the model again"
+        )
+    values = {key: value for key, value in config.items() if not key.startswith("_")}
+    defaults = _defaults(*entry)
+    for key, value in (defaults | values).items():
+        _check(file, part, key, value, defaults)
+    return defaults | values
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: fetch the model again") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): fetch the model again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{file} is not what it should be: no JSON object")
+    return config
+
+
+def _defaults(library: str, kind: str) -> dict[str, Any]:
+    """Return the values that a class gives to keys that its configuration leaves out."""
+    if kind.startswith("CLIPTokenizer"):
+        return {"model_max_length": None}
+    located = getattr(import_module(library), kind)
+    if library == "transformers":
+        return dict(located.config_class().to_dict())
+    parameters = list(inspect.signature(located.__init__).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _check(file: Path, part: Part, key: str, value: object, defaults: Config) -> None:
+    """Refuse a value that its rule does not accept, and a key without a rule unless neutral."""
+    rule = part.rules.get(key)
+    if rule is not None and not rule.accepts(value):
+        raise UserError(f"{_shown(file, key, value)} cannot be used: it must be {rule.words}")
+    if rule is None and part.complete and key not in SPACING:
+        neutral = value is None or value is False or (key in defaults and value == defaults[key])
+        if not neutral:
+            raise UserError(f"{_shown(file, key, value)} is not understood: choose another model")
+
+
+def _check_spacing(file: Path, scheduler: Config) -> None:
+    """Refuse a scheduler whose timesteps have a spacing that DDIM steps cannot keep."""
+    for key, rule in SPACING.items():
+        if key in scheduler and not rule.accepts(scheduler[key]):
+            raise UserError(
+                f"{_shown(file, key, scheduler[key])} cannot be inverted: choose the timesteps "
+                "with model.spacing=leading or model.spacing=trailing"
+            )
+
+
+def _check_fit(folder: Path, configs: Mapping[str, Config]) -> None:
+    """Refuse parts that do not fit one another, and betas that do not fit the timesteps."""
+    unet = configs["unet"]
+    file = folder / "unet" / "config.json"
+    for key, value in _widths(configs).items():
+        if unet[key] != value:
+            raise UserError(
+                f"{_shown(file, key, unet[key])} does not fit the other parts: it must be {value}"
+            )
+    _check_betas(folder / "scheduler" / "scheduler_config.json", configs["scheduler"])
+    for name in TOKENIZERS.keys() & configs.keys():
+        length = configs[name]["model_max_length"]
+        longest = configs[TOKENIZERS[name]]["max_position_embeddings"]
+        if length > longest:
+            file = folder / name / "tokenizer_config.json"
+            raise UserError(
+                f"{_shown(file, 'model_max_length', length)} does not fit the "
+                f"{TOKENIZERS[name]}: it must be at most {longest}"
+            )
+
+
+def _check_betas(file: Path, scheduler: Config) -> None:
+    betas, count = scheduler["trained_betas"], scheduler["num_train_timesteps"]
+    if betas is not None and len(betas) != count:
+        raise UserError(
+            f"{_shown(file, 'trained_betas', betas)} does not fit num_train_timesteps: there must "
+            f"be {count} of them"
+        )
+
+
+def _widths(configs: Mapping[str, Config]) -> dict[str, int]:
+    """Return the widths that the UNet must have for the other parts, by its keys."""
+    encoders = [configs[name] for name in TOKENIZERS.values() if name in configs]
+    channels = configs["vae"]["latent_channels"]
+    widths = {
+        "in_channels": channels,
+        "out_channels": channels,
+        "cross_attention_dim": sum(encoder["hidden_size"] for encoder in encoders),
+    }
+    if "text_encoder_2" in configs:  # XL has labels: the pooled prompt and six sizes
+        sizes = 6 * configs["unet"]["addition_time_embed_dim"]
+        pooled = configs["text_encoder_2"]["projection_dim"]
+        widths["projection_class_embeddings_input_dim"] = pooled + sizes
+    return widths
+
+
+def _shown(file: Path, key: str, value: object) -> str:
+    """Return "file: key=value", a long value cut."""
+    text = json.dumps(value, default=str)
+    return f"{file}: {key}={text if len(text) <= 60 else text[:57] + '...'}"

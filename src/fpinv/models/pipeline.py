@@ -1,0 +1,130 @@
+"""The stock pipeline of a folder, loaded part by part, with the scheduler that inversion needs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline
+
+from fpinv.errors import UserError
+from fpinv.models.hub import read_index
+from fpinv.models.parts import TOKENIZERS, Config, read_parts
+from fpinv.models.rules import NOISE_LEVELS
+from fpinv.models.source import has_variant
+from fpinv.models.weights import NETWORKS, loading
+
+Pipeline: TypeAlias = Any  # diffusers registers a pipeline's networks at run time, undeclared
+Spacing = Literal["leading", "trailing"]
+
+REMEDY = "fetch it again or choose another model.path"
+
+
+class Weights(NamedTuple):
+    """A folder of weights, and how to load them.
+
+    Arguments:
+        folder: The folder, in diffusers format.
+        variant: Name of one of several stored weights; None for the plain ones.
+        dtype: Precision of all networks but the VAE, which has float32.
+        spacing: Spacing of the timesteps; None is the scheduler's own.
+    """
+
+    folder: Path
+    variant: str | None
+    dtype: torch.dtype
+    spacing: Spacing | None
+
+
+def load_pipeline(weights: Weights) -> Pipeline:
+    """Return the pipeline of a folder, its scheduler that of :func:`ddim_scheduler`.
+
+    Raises:
+        UserError: a part is not understood, or its weights are missing or damaged.
+    """
+    configs = read_parts(weights.folder, weights.spacing)
+    tokenizers = {
+        name: _tokenizer(weights.folder, name, configs) for name in TOKENIZERS if name in configs
+    }
+    networks = {name: _network(weights, name) for name in NETWORKS if name in configs}
+    with loading(f"the model in {weights.folder}", REMEDY):
+        return DiffusionPipeline.from_pretrained(
+            weights.folder,
+            # Given ready-made, because the pipeline rewrites the one that ships.
+            scheduler=ddim_scheduler(configs["scheduler"], weights.spacing),
+            safety_checker=None,
+            **tokenizers,
+            **networks,
+        )
+
+
+def ddim_scheduler(shipped: Config, spacing: Spacing | None = None) -> DDIMScheduler:
+    """Return the shipped noise levels and prediction type on the grid that inversion needs.
+
+    The clean end lies at the first noise level, where the last step can still be undone, and
+    nothing is clipped, because a clipped step cannot be.
+
+    Arguments:
+        shipped: Configuration of the shipped scheduler, complete.
+        spacing: Spacing of the timesteps; None is the shipped one.
+    """
+    return DDIMScheduler(
+        **{key: shipped[key] for key in NOISE_LEVELS if key in shipped},
+        timestep_spacing=spacing or shipped["timestep_spacing"],
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+        thresholding=False,
+    )
+
+
+def _class(folder: Path, name: str) -> Any:  # noqa: ANN401
+    """Return the class of a part."""
+    library, kind = read_index(folder)[name]
+    return getattr(import_module(library), kind)
+
+
+def _tokenizer(folder: Path, name: str, configs: dict[str, Config]) -> Any:  # noqa: ANN401
+    """Return a tokenizer.
+
+    Raises:
+        UserError: its vocabulary cannot be read, or the text encoder does not know all of it.
+    """
+    label = f"the {name} in {folder}"
+    with loading(label, REMEDY):
+        tokenizer = _class(folder, name).from_pretrained(folder / name)
+        tokens = tokenizer("a word").input_ids
+    if set(tokens) <= set(tokenizer.all_special_ids):  # transformers makes do without a file
+        raise UserError(f"{label} knows no words, since its vocabulary is missing: {REMEDY}")
+    known = configs[TOKENIZERS[name]]["vocab_size"]
+    if len(tokenizer) > known:
+        raise UserError(
+            f"{label} has {len(tokenizer)} tokens, but its {TOKENIZERS[name]} knows {known}: "
+            f"{REMEDY}"
+        )
+    return tokenizer
+
+
+def _network(weights: Weights, name: str) -> torch.nn.Module:
+    """Return a network with its weights.
+
+    Raises:
+        UserError: they cannot be read, or some are missing, which the libraries would replace by
+            random ones.
+    """
+    folder = weights.folder / name
+    with loading(f"the {name} in {weights.folder}", REMEDY):
+        network, report = _class(weights.folder, name).from_pretrained(
+            folder,
+            variant=weights.variant if has_variant(folder, weights.variant) else None,
+            dtype=torch.float32 if name == "vae" else weights.dtype,
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"the {name} in {weights.folder} lacks {len(missing)} weights, {missing[0]} first: "
+            f"{REMEDY}"
+        )
+    return network

@@ -1,0 +1,89 @@
+"""Where the weights of a model come from: their folder, commit, digest and scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from fpinv.models.weights import PARTS
+
+WEIGHTS = (".safetensors", ".bin")
+"""Endings of files of weights; where a part has both, diffusers loads the first."""
+SETTINGS = (".json", ".txt")
+"""Endings of files of configurations and vocabularies."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What tells one set of weights from another, for records.
+
+    Arguments:
+        path: The folder, package or name on the hub, as the user wrote it.
+        commit: The hub's commit; None for a folder outside the hub's cache.
+        digest: SHA-256 of the files that the model is loaded from (:func:`digest`).
+        scheduler: Class of the scheduler that ships with the weights.
+        spacing: Spacing of the timesteps, of that scheduler or by ``model.spacing``.
+    """
+
+    path: str
+    commit: str | None
+    digest: str
+    scheduler: str
+    spacing: str
+
+
+def digest(folder: Path, variant: str | None = None) -> str:
+    """Return the SHA-256, in hexadecimal digits, of the files that a model is loaded from.
+
+    These are model_index.json and the weights, configurations and vocabularies of all parts, so a
+    change of any of them changes the digest. Each file is read once a process, unless it changed.
+    """
+    whole = sha256()
+    for file in _files(folder, variant):
+        status = file.stat()
+        content = _digest_of_file(file, status.st_size, status.st_mtime_ns)
+        whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return whole.hexdigest()
+
+
+def _files(folder: Path, variant: str | None) -> Iterator[Path]:
+    """Yield the files that a model is loaded from, part by part."""
+    yield folder / "model_index.json"
+    for part in PARTS:
+        files = [file for file in sorted((folder / part).glob("*")) if file.is_file()]
+        yield from (file for file in files if file.suffix in SETTINGS)
+        yield from _loaded(files, variant)
+
+
+def _loaded(files: list[Path], variant: str | None) -> list[Path]:
+    """Return those of a part's files that hold the weights that diffusers loads.
+
+    They bear the variant in their names; a part without such files falls back on the plain ones.
+    """
+    for name in (variant, None):
+        for suffix in WEIGHTS:
+            weights = [file for file in files if file.suffix == suffix and _variant(file) == name]
+            if weights:
+                return weights
+    return []
+
+
+def _variant(file: Path) -> str | None:
+    """Return the variant that the name of a file of weights bears: fp16 in model.fp16.bin."""
+    names = file.name.split(".")[1:-1]
+    return names[0].partition("-")[0] if names else None
+
+
+@cache
+def _digest_of_file(file: Path, size: int, modified: int) -> str:
+    """Return the SHA-256 of a file, which is remembered for its size and time of modification."""
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def has_variant(part: Path, variant: str | None) -> bool:
+    """Return whether a part's folder holds weights of a variant."""
+    return any(_variant(file) == variant for file in part.glob("*") if file.suffix in WEIGHTS)
