@@ -40,6 +40,7 @@ class ToyDataset:
         if root is not None and not Path(root).is_dir():
             raise UserError(f"{root}: no such folder; check dataset.root")
         self.size, self.corrupt = size, corrupt
+        self.notes = [] if root is None else [f"captions: grey levels of {root}"]
 
     def __len__(self) -> int:
         return self.size
@@ -51,13 +52,15 @@ class ToyDataset:
 
 
 def load_model(
-    path: str | None = None, device: str = "auto", precision: Precision = "fp32"
+    path: str | None = None, device: str = "auto", precision: Precision = "fp32", reads: int = 60
 ) -> Any:
-    """Return an object with a model's name and source."""
+    """Return an object with a model's name and source, which reads so many letters of a prompt."""
     if path is not None and not Path(path).is_dir():
         raise UserError(f"model.path={path}: no such folder")
     source = Source(path=str(path), commit=None, digest="0", scheduler="none", spacing="leading")
-    return SimpleNamespace(name="toy", source=source, device="cpu")
+    return SimpleNamespace(
+        name="toy", source=source, device="cpu", excess=lambda prompt: prompt[reads:]
+    )
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,9 @@ class ToyModel:
         big = torch.nn.functional.interpolate(latents.float(), scale_factor=4)
         return big.expand(-1, 3, -1, -1).clamp(-1, 1)
 
+    def excess(self, prompt: str) -> str:
+        return prompt[60:]
+
     def embed(self, prompts: list[str]) -> Embedding:
         rows = [torch.randn(2, 8, generator=generator(0, p), dtype=torch.float64) for p in prompts]
         return Embedding(torch.stack(rows))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 def generator(seed: int, *purpose: str) -> torch.Generator:
     """Return a CPU generator seeded by run seed, image id, purpose and whatever else is named."""
-    key = "\x1f".join([str(seed), *purpose]).encode()
+    key = "\x1f".join([str(seed), *purpose]).encode("utf-8", "surrogatepass")
     return torch.Generator().manual_seed(int.from_bytes(sha256(key).digest()[:7], "big"))
 
 

@@ -210,3 +210,14 @@ def test_command_with_all_in_place(tmp_path: Path, capsys: pytest.CaptureFixture
 def _write(file: Path, content: bytes) -> Path:
     file.write_bytes(content)
     return file
+
+
+@pytest.mark.parametrize("arguments", [["coc", "--root", "x"], ["coco"], ["coco", "--roo"]])
+def test_a_mistake_in_the_command_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        download.main(arguments)
+    output = capsys.readouterr().err
+    assert ending.value.code == 2
+    assert output.startswith("error: ") and output.count("\n") == 1

@@ -1,6 +1,9 @@
 """A folder of images: captions by table or by name, names that are unique and fit for files."""
 
+import json
+import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,69 @@ def test_captions_from_a_table(tmp_path: Path, name: str, text: str) -> None:
     assert [e.prompt for e in Folder(str(tmp_path), captions)] == ["one, two", "three"]
 
 
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+    "annotations": [
+        {"id": 9, "image_id": 1, "caption": "another"},
+        {"id": 5, "image_id": 2, "caption": "three"},
+        {"id": 4, "image_id": 1, "caption": "one, two"},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("texts", "source"),
+    [
+        ({"a.txt": "one, two\nnot read\n", "sub/b.caption": "\nthree"}, "the text files beside"),
+        ({"captions.json": json.dumps(COCO)}, "captions.json"),
+        (
+            {
+                "metadata.csv": "file_name,text\na.jpg,'one, two'\n".replace("'", '"'),
+                "sub/metadata.csv": "file_name,text\nb.jpg,three\n",
+            },
+            "sub/metadata.csv",
+        ),
+        ({"captions.csv": "file;caption\na.jpg;one, two\nsub/b.jpg;three\n"}, "captions.csv"),
+        ({"captions.csv": "file\tcaption\na.jpg\tone, two\nb.jpg\tthree\n"}, "captions.csv"),
+    ],
+)
+def test_captions_of_every_usual_layout(
+    tmp_path: Path, texts: dict[str, str], source: str
+) -> None:
+    put(tmp_path, "a.jpg", "sub/b.jpg")
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    folder = Folder(str(tmp_path))
+    assert [e.prompt for e in folder] == ["one, two", "three"]
+    (note,) = folder.notes
+    assert note.startswith("captions: ") and source in note
+
+
+def test_an_image_without_the_text_file_of_the_others_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text(" \n")
+    assert "no caption for 'b.jpg' (2 of 3 images have none); add a text file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_forms_of_unicode_are_not_told_apart(tmp_path: Path, on_disk: str, in_table: str) -> None:
+    put(tmp_path, unicodedata.normalize(on_disk, "caf\u00e9.png"))
+    row = unicodedata.normalize(in_table, "caf\u00e9.png,a coffee house\n")
+    (tmp_path / "captions.csv").write_text("file,caption\n" + row)
+    assert Folder(str(tmp_path))[0].prompt == "a coffee house"
+    (tmp_path / "captions.csv").unlink()
+    assert Folder(str(tmp_path))[0].prompt == "caf\u00e9"
+
+
+def test_a_file_name_that_is_no_utf_8_has_an_id_of_its_own(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    for name in (b"caf\xe9.png", b"caf\xe8.png"):
+        (tmp_path / "a.png").rename(tmp_path / os.fsdecode(name))
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert len({e.id for e in Folder(str(tmp_path))}) == 3
+
+
 def test_table_outside_the_folder(tmp_path: Path) -> None:
     put(tmp_path / "images", "a.jpg")
     table = tmp_path / "captions.csv"
@@ -71,6 +137,9 @@ def test_table_outside_the_folder(tmp_path: Path) -> None:
     [
         ("c.csv", "file,caption\na.jpg,one\n", "no caption for 'b.jpg' (1 of 2 images"),
         ("c.csv", "file,caption\nx.jpg,one\n", "line 2: no image 'x.jpg' in the folder"),
+        ("c.csv", "file,caption\nx.heic,one\n", "line 2: 'x.heic' does not end in any of .bmp"),
+        ("c.json", '{"a.jpg": "one"}', "not in COCO's schema of images and annotations (no 'im"),
+        ("c.json", "nonsense", "not JSON"),
         ("c.csv", "name,caption\na.jpg,one\n", "line 2: no file or file_name in this row"),
         ("c.csv", "file,caption\na.jpg\n", "line 2: no caption or text in this row"),
         ("c.csv", "file,caption\na.jpg, \n", "line 2: no caption or text in this row"),
@@ -80,7 +149,7 @@ def test_table_outside_the_folder(tmp_path: Path) -> None:
         ("c.jsonl", '{"file": "a.jpg", "caption": "one"}\nnonsense', "line 2: not JSON"),
         ("c.jsonl", '["a.jpg", "one"]', "line 1: not a JSON object"),
         ("c.jsonl", '{"file": "a.jpg", "caption": 5}', "line 1: no caption or text"),
-        ("c.txt", "a red car", "a table is a file ending in .csv, .jsonl"),
+        ("c.txt", "a red car", "a table is a file ending in .csv, .json, .jsonl, .tsv"),
     ],
 )
 def test_malformed_table_is_named(tmp_path: Path, name: str, text: str, reason: str) -> None:
@@ -94,6 +163,8 @@ def test_malformed_table_is_named(tmp_path: Path, name: str, text: str, reason: 
 def test_missing_things_are_named(tmp_path: Path) -> None:
     assert "no image in this folder" in refusal(tmp_path)
     assert "nowhere: no such folder" in refusal(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    assert "file: a file and no folder; point dataset.root" in refusal(tmp_path / "file")
     put(tmp_path, "a.jpg")
     assert "gone.csv: no such file; check dataset.captions" in refusal(tmp_path, "gone.csv")
     put(tmp_path, "__.jpg")

@@ -75,8 +75,9 @@ def test_the_prompt_is_a_key(root):
 def test_every_mistake_is_named(root, tmp_path):
     with pytest.raises(UserError, match="no count 'actual_frq'; did you mean actual_freq"):
         ImageNet(str(root), counts=counts(tmp_path), count="actual_frq")
-    with pytest.raises(UserError, match=r"no \{name\}"):
+    with pytest.raises(UserError, match=r"must have \{name\}"):
         ImageNet(str(root), prompt="a photo")
+
     with pytest.raises(UserError, match="gone.json"):
         ImageNet(str(root), counts=str(tmp_path / "gone.json"))
     with pytest.raises(UserError, match="class 2 has no count"):
@@ -95,3 +96,21 @@ def test_real_photographs_with_real_counts():
     assert (cat.name, cat.prevalence, cat.bin) == ("tiger cat", 12698, "med")
     (group,) = Groups(data, 3, further=4)
     assert len(group.members) == 3 and len(group.further) == 2
+
+
+TEMPLATES = [
+    "{}",
+    "{name!r}",
+    "{name:>9}",
+    "{name.upper}",
+    "{name} {size}",
+    "{name} {",
+    "a\n{name}",
+]
+
+
+@pytest.mark.parametrize("prompt", TEMPLATES)
+def test_a_template_takes_the_name_and_nothing_else(root, prompt):
+    with pytest.raises(UserError) as error:
+        ImageNet(str(root), prompt=prompt)
+    assert f"dataset.prompt={prompt!r}" in str(error.value) and "\n" not in str(error.value)

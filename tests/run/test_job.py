@@ -100,3 +100,15 @@ def test_an_inverter_that_a_task_does_not_take_is_refused_before_the_model_is_lo
     assert run(*task, *bdia) == 2
     output = capsys.readouterr().err
     assert "BDIA needs more than z_N" in output and len(output.splitlines()) == 1
+
+
+def test_what_the_data_set_notes_and_the_model_ignores_is_said_and_recorded(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    # the prompts are "grey 0", "grey 1", ...
+    assert run(f"dataset.root={tmp_path}", "+model.reads=5", "limit=null") == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "captions" in line]
+    assert notes[0] == f"captions: grey levels of {tmp_path}"
+    assert notes[1].startswith("captions longer than the model reads: 10 of 10: 000; 001; ")
+    folder = only_run(tmp_path)
+    assert [row["texts"] for row in rows(folder)] == [{"ignored": str(k)} for k in range(10)]

@@ -2,8 +2,10 @@
 
 import pytest
 
-from fpinv.datasets.example import Example
+from fpinv.datasets.example import EditCase, Example
+from fpinv.editing.request import Edit
 from fpinv.errors import UserError
+from fpinv.run.folder import RunFolder, read_rows
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import alike, batches, each, past_errors, run_stages
 
@@ -53,3 +55,31 @@ def test_items_of_one_key_go_together_and_come_back_in_order():
     stage = alike(len, lambda words: calls.append(words) or [word.upper() for word in words])
     assert stage(["a", "bb", "c", "ddd", "ee"]) == ["A", "BB", "C", "DDD", "EE"]
     assert calls == [["a", "c"], ["ddd"], ["bb", "ee"]]
+
+
+@pytest.mark.parametrize(
+    ("id", "prompt", "message"),
+    [
+        ("caf\udce9", "a cat", r"'caf\udce9' is no text in UTF-8"),
+        ("a", "a \ud800 cat", r"'a \ud800 cat' is no text in UTF-8"),
+        ("..", "a cat", "the id '..' cannot name a file"),
+        ("", "a cat", "the id '' cannot name a file"),
+        ("x" * 201, "a cat", f"the id '{'x' * 40}' cannot name a file"),
+        ("\u00e9" * 99, "a cat", "cannot name a file"),
+    ],
+)
+def test_an_example_that_cannot_be_recorded_fails_alone(tmp_path, id, prompt, message):
+    items = [Example("e0", "a"), Example(id, prompt), Example("e1", "b")]
+    records = list(run_stages(items, 3, lambda batch: (Record(e.id, e.prompt) for e in batch)))
+    assert [record.error is None for record in records] == [True, False, True]
+    assert message in records[1].error
+    folder = RunFolder(tmp_path)
+    for record in records:
+        folder.append(record)
+    assert [row["error"] for row in read_rows(tmp_path)] == [None, records[1].error, None]
+
+
+def test_an_edit_that_cannot_be_recorded_fails_alone():
+    case = EditCase(Edit("a \ud800 dog"), "one")
+    (record,) = run_stages([Example("e0", "a", case=case)], 3, lambda batch: batch)
+    assert r"'a \ud800 dog' is no text in UTF-8" in record.error

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import requests
 from rich.console import Console
@@ -206,8 +207,16 @@ def _message(error: BaseException, root: Path) -> str:
     return str(error) if isinstance(error, UserError) else f"{root}: {error}"
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and leave with code 2."""
+        self.exit(2, f"error: {message}; python -m fpinv.datasets.download --help explains\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fpinv.datasets.download")
+    parser = _Parser(prog="python -m fpinv.datasets.download")
     parser.add_argument("dataset", choices=["coco"], help="COCO 2017: images and captions")
     parser.add_argument("--root", type=Path, required=True, help="folder to put it in")
     parser.add_argument("--split", choices=sorted(IMAGES), default="val2017")

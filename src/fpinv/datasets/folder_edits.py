@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from fpinv.datasets.example import Example, ListedDataset
-from fpinv.datasets.folder import FILE_KEYS, find_images, slugs
+from fpinv.datasets.folder import FILE_KEYS
+from fpinv.datasets.image_files import ImageFiles
 from fpinv.datasets.tables.edit_table import Row, edit_examples, read_edits
 from fpinv.datasets.tables.files import existing_folder
 from fpinv.errors import UserError
@@ -21,7 +19,7 @@ class FolderEdits(ListedDataset):
 
     Arguments:
         root: The folder; None raises an error that says so.
-        edits: The table in it, ending in .csv or .jsonl.
+        edits: The table in it, csv or jsonl.
 
     Raises:
         UserError: no such folder or table, a malformed row, a row without an image or a source
@@ -30,20 +28,14 @@ class FolderEdits(ListedDataset):
 
     def __init__(self, root: str | None, edits: str = "edits.csv") -> None:
         folder = existing_folder(root, "point dataset.root=<folder> at images with an edits.csv")
-        paths = find_images(folder)
-        images = {
-            path: Example(id, "", folder / path)
-            for path, id in zip(paths, slugs(paths), strict=True)
-        }
+        images = ImageFiles(folder)
         rows = read_edits(folder / edits, FILE_KEYS, "check dataset.edits")
         super().__init__(edit_examples([(_image(row, images), row) for row in rows], folder))
 
 
-def _image(row: Row, images: Mapping[str, Example]) -> Example:
+def _image(row: Row, images: ImageFiles) -> Example:
     """Return the image that a row names."""
-    image = images.get(Path(row.image).as_posix())
-    if image is None:
-        raise UserError(f"{row.place}: no image {row.image!r} in the folder")
+    image = images.examples[images.path_of(row.image, row.place)]
     if row.source is None:
         raise UserError(f"{row.place}: no source prompt in this row")
     return image

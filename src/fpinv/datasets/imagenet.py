@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from string import Formatter
 
 from fpinv.datasets.classes import Bin, Category
 from fpinv.datasets.example import Example, ListedDataset
-from fpinv.datasets.folder import Folder
+from fpinv.datasets.image_files import ImageFiles
 from fpinv.datasets.tables.files import existing_folder
 from fpinv.errors import UserError
 from fpinv.run.folder import read_json
@@ -66,17 +67,36 @@ class ImageNet(ListedDataset):
         counts: str | None = None,
         count: str = "relevant_total",
     ) -> None:
-        if "{name}" not in prompt:
-            raise UserError(f"dataset.prompt='{prompt}' has no {{name}} for the class's name")
+        _check_template(prompt)
         folder = existing_folder(root, REMEDY)
         frequencies = {} if counts is None else _counts(Path(counts).expanduser(), count)
         grouped: dict[str, list[Example]] = defaultdict(list)
-        for example in Folder(str(folder)):
+        for example in ImageFiles(folder).examples.values():
             grouped[_class_of(example, folder)].append(example)
         self.categories = [
             _category(id, prompt, images, frequencies) for id, images in sorted(grouped.items())
         ]
         super().__init__(image for category in self.categories for image in category.images)
+
+
+def _check_template(prompt: str) -> None:
+    """Refuse a prompt of several lines, or with anything but ``{name}`` in braces.
+
+    Raises:
+        UserError: it is such a prompt.
+    """
+    try:
+        parts = list(Formatter().parse(prompt))
+    except ValueError:  # a brace alone
+        parts = []
+    places = [part[1:] for part in parts if part[1] is not None]
+    if not places or any(place != ("name", "", None) for place in places):
+        raise UserError(
+            f"dataset.prompt={prompt!r} must have {{name}} for the class's name, and nothing else "
+            "in braces"
+        )
+    if len(prompt.splitlines()) > 1:
+        raise UserError(f"dataset.prompt={prompt!r} has several lines: write it in one")
 
 
 def _class_of(example: Example, folder: Path) -> str:

@@ -44,6 +44,9 @@ class Model(Protocol):
     def embed(self, prompts: list[str]) -> Embedding:
         """Return the embeddings of prompts, one row each."""
 
+    def excess(self, prompt: str) -> str:
+        """Return the end of a prompt that is cut off, because the encoder reads no more."""
+
     def condition(self, prompts: list[str], guidance: float) -> Condition:
         """Return the condition of these prompts and of the null prompt at a guidance w."""
 

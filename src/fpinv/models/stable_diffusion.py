@@ -219,7 +219,10 @@ class StableDiffusion:
         The null prompt is zeros for XL, whose pipeline does not encode it.
         """
         with quiet():
-            self._warn_if_cut(prompt)
+            if (excess := self.excess(prompt)) and prompt not in self._cut:
+                self._cut.add(prompt)
+                longest = self.pipeline.tokenizer.model_max_length
+                log.warning("prompt cut to %d tokens; ignored: '%s'", longest, excess)
             states = self.pipeline.encode_prompt(
                 prompt=prompt,
                 device=self.device,
@@ -229,14 +232,13 @@ class StableDiffusion:
         # SD: (prompt, null); XL: (prompt, null, pooled prompt, pooled null).
         return Embedding(*states[int(null) :: 2])
 
-    def _warn_if_cut(self, prompt: str) -> None:
+    def excess(self, prompt: str) -> str:
+        """Return the end of a prompt that is cut off, because the encoder reads no more."""
         tokenizer = self.pipeline.tokenizer
-        ids = tokenizer(self.pipeline.maybe_convert_prompt(prompt, tokenizer)).input_ids
-        longest = tokenizer.model_max_length
-        if len(ids) > longest and prompt not in self._cut:
-            self._cut.add(prompt)
-            excess = tokenizer.decode(ids[longest - 1 : -1])
-            log.warning("prompt cut to %d tokens; ignored: '%s'", longest, excess)
+        with quiet():
+            ids = tokenizer(self.pipeline.maybe_convert_prompt(prompt, tokenizer)).input_ids
+            longest = tokenizer.model_max_length
+            return tokenizer.decode(ids[longest - 1 : -1]) if len(ids) > longest else ""
 
     def _network(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
         """Return the UNet's output (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""

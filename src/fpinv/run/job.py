@@ -168,6 +168,8 @@ class Run:
         for key in () if self.config.get("negative_guidance") else GUIDANCES:
             not_negative(key, OmegaConf.select(self.config, key))
         self.dataset: Dataset = build(self.config, "dataset")
+        for note in getattr(self.dataset, "notes", ()):
+            terminal.print_once(note)
         self.inverter: Inverter = build(self.config, "inverter")
         self.task: Task = build(self.config, "task")
         if isinstance(self.task, Choosy):
@@ -231,7 +233,8 @@ class Run:
                 terminal.print_smaller_batches,
             ):
                 origin = {"digest": digests.pop(record.id, None), "made_with": self.made_with}
-                row = self.folder.append(self.reduced(record, pictured), settings, origin)
+                record = self.flagged(self.reduced(record, pictured))
+                row = self.folder.append(record, settings, origin)
                 self.tracker.example(len(self.folder.rows) - 1, row)
                 bar.advance(record.metrics)
 
@@ -259,6 +262,7 @@ class Run:
             names = dict.fromkeys([*self.folder.metric_names, *pooled])
             print(f"{self.title}, n = {summary['n']}")
             terminal.show(terminal.run_table({name: summary[name] for name in names}))
+        terminal.print_cut(self.folder.rows)
         terminal.print_failed(self.folder.failed, summary["total"])
         print(self.path)
 
@@ -274,6 +278,11 @@ class Run:
             images=record.images if record.id in pictured else {},
             inversion=record.inversion if self.config.inversions else None,
         )
+
+    def flagged(self, record: Record) -> Record:
+        """Return the record with the end of its prompt that the model ignores, if there is any."""
+        ignored = "" if record.error else self.model.excess(record.prompt)
+        return replace(record, texts={**record.texts, "ignored": ignored}) if ignored else record
 
     def make_header(self) -> dict[str, Any]:
         """Return the entries of the summary that say what was run, with what."""

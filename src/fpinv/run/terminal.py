@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -130,6 +131,23 @@ def print_notice(line: str) -> None:
     logging.getLogger(__name__).warning(line)
     if speaks():
         print(line, file=sys.stderr)
+
+
+@cache
+def print_once(line: str) -> None:
+    """Print a notice, unless this process has done so: the jobs of a sweep may share it."""
+    print_notice(line)
+
+
+def print_cut(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print in one line the examples whose captions the model does not read to the end."""
+    cut = [row["id"] for row in rows if "ignored" in row.get("texts", {})]
+    if cut:
+        print(
+            f"captions longer than the model reads: {len(cut)} of {len(rows)}: {named(cut)}; "
+            "texts.ignored in metrics.jsonl is what it did not read",
+            file=sys.stderr,
+        )
 
 
 def print_smaller_batches(size: int) -> None:

@@ -84,7 +84,7 @@ class JudgedTask:
     def arrays(self, generated: Tensor, real: Tensor, category: Category) -> dict[str, Tensor]:
         """Return the arrays of one example that :meth:`pool` needs."""
         # Arrays hold numbers alone: the class is told from others by 56 bits of a digest.
-        digest = sha256(category.id.encode()).digest()
+        digest = sha256(category.id.encode("utf-8", "surrogatepass")).digest()
         return {
             "generated": self.extractor(generated),
             "real": self.extractor(real),

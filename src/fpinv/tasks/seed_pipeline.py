@@ -24,7 +24,7 @@ from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling, sample
 from fpinv.seeding import normal
 from fpinv.tasks.loading import diverged, open_pixels, over_steps, saved_inversion
-from fpinv.tasks.stages import each
+from fpinv.tasks.stages import each, require_encodable
 from fpinv.tasks.task import Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
@@ -121,8 +121,10 @@ class SeedPipeline:
         """Return a group with its images.
 
         Raises:
-            UserError: one of them cannot be read.
+            UserError: one of them cannot be read, or its prompt cannot be encoded.
         """
+        for member in group.members:
+            require_encodable(self.prompt(group, [member]))
         members = self._pixels(group.members)
         real = self._pixels(group.further) if group.further else members
         return GroupImages(group, members, real)

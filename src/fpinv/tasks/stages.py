@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
 from fpinv.tasks.record import Record
+
+LONGEST_NAME = 200  # bytes of an id in a file's name of at most 255, beside endings and digests
+NAMED = 40  # letters of such an id in a message
 
 Result = TypeVar("Result")
 
@@ -35,12 +39,48 @@ def run_stages(
             UserError. The first gets examples, the last makes records.
     """
     for batch in batches(examples, size):
-        results: list[Any] = list(batch)
+        results: list[Any] = list(each(_recordable)(batch))
         for stage in stages:
             results = past_errors(results, stage)
         for example, result in zip(batch, results, strict=True):
             failed = isinstance(result, UserError)
-            yield Record(example.id, example.prompt, error=str(result)) if failed else result
+            yield _failure(example, result) if failed else result
+
+
+def _recordable(example: Example) -> Example:
+    """Return the example.
+
+    Raises:
+        UserError: its texts cannot be encoded, or its name cannot be that of a file.
+    """
+    names, prompts = [example.id], [example.prompt]
+    if example.case is not None:
+        names, prompts = [*names, example.case.image], [*prompts, example.case.edit.prompt]
+    for text in (*names, *prompts):
+        require_encodable(text)
+    for name in names:
+        if name in ("", ".", "..") or len(quote(name, safe="")) > LONGEST_NAME:
+            raise UserError(
+                f"the id {name[:NAMED]!r} cannot name a file: give one of 1 to {LONGEST_NAME} "
+                "letters that is not . or .."
+            )
+    return example
+
+
+def require_encodable(text: str) -> None:
+    """Raise UserError for a text that UTF-8 cannot encode, as of a file name that is no UTF-8."""
+    if (shown := printable(text)) != text:
+        raise UserError(f"'{shown}' is no text in UTF-8: mend its encoding")
+
+
+def printable(text: str) -> str:
+    """Return a text with an escape for every character that UTF-8 cannot encode."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _failure(example: Example, error: UserError) -> Record:
+    """Return the record of an example that failed, whose texts may be what failed it."""
+    return Record(printable(example.id), printable(example.prompt), error=printable(str(error)))
 
 
 def each(function: Callable[[Any], Any]) -> Callable[[Iterable[Any]], Iterator[Any]]:

@@ -19,6 +19,8 @@ def existing_folder(root: str | None, remedy: str) -> Path:
     if root is None:
         raise UserError(f"dataset.root is not set; {remedy}")
     folder = Path(root).expanduser()
+    if folder.is_file():
+        raise UserError(f"{folder}: a file and no folder; {remedy}")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; {remedy}")
     return folder

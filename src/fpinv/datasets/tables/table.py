@@ -1,4 +1,4 @@
-"""Tables that people write: a csv file with a header, or one JSON object per line."""
+"""Tables that people write: csv with a header, an object of JSON a line, or COCO's JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 from fpinv.datasets.tables.files import read_text
 from fpinv.errors import UserError
+
+DELIMITERS = ",;\t|"
 
 Line = tuple[str, Mapping[str, Any]]
 """The place of a row, "<file>, line <n>" for messages, and its values by column."""
@@ -30,13 +32,16 @@ def read_rows(table: Path, remedy: str) -> Iterator[Line]:
 
 
 def _csv_rows(table: Path, text: str) -> Iterator[Line]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    header = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:
             place = f"{table}, line {reader.line_num}"
             if None in row:
                 raise UserError(
-                    f"{place}: more cells than columns; put text with commas in double quotes"
+                    f"{place}: more cells than columns; put text with {delimiter!r} in double "
+                    "quotes"
                 )
             yield place, row
     except csv.Error as error:
@@ -59,7 +64,24 @@ def _jsonl_rows(table: Path, text: str) -> Iterator[Line]:
         yield place, row
 
 
-READERS = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+def _json_rows(table: Path, text: str) -> Iterator[Line]:
+    """Yield a row for each caption in COCO's schema, by annotation id."""
+    try:
+        content = json.loads(text)
+        names = {image["id"]: image["file_name"] for image in content["images"]}
+        annotations = sorted(content["annotations"], key=lambda annotation: annotation["id"])
+        rows = [(a["id"], names[a["image_id"]], a["caption"]) for a in annotations]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{table}: not JSON ({error})") from None
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{table}: not in COCO's schema of images and annotations (no {error})"
+        ) from None
+    for id, name, caption in rows:
+        yield f"{table}, annotation {id}", {"file_name": name, "caption": caption}
+
+
+READERS = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}
 
 
 def cell(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> str:
