@@ -31,6 +31,8 @@ def test_summary_of_few_or_unusual_values() -> None:
     assert mean_ci95([None, None]) is None
     assert mean_ci95([3, None]) == {"mean": 3, "ci95": None}
     assert mean_ci95([5, 5, 5]) == {"mean": 5, "ci95": 0}
+    assert mean_ci95([5, 5, 5], distinct=True) == {"mean": 5, "ci95": None}
+    assert mean_ci95([4, 4, 4, 6], distinct=True) == mean_ci95([4, 6]) | {"mean": 4.5}
     assert mean_ci95([math.inf]) == {"mean": None, "ci95": None, "nonfinite": 1}
     assert mean_ci95([2, math.nan, 2, -math.inf]) == {"mean": 2, "ci95": 0, "nonfinite": 2}
 

@@ -81,10 +81,12 @@ def test_merging_takes_over_the_lines_of_other_processes(tmp_path: Path):
     assert [row["id"] for row in rows(tmp_path)] == ["a"]
     assert [row["id"] for row in leader.merge()] == ["c", "d"]
     assert [row["id"] for row in rows(tmp_path)] == ["a", "c", "d"]
-    assert len(list(tmp_path.glob("metrics*"))) == 1 and leader.merge() == []
+    assert len(list(tmp_path.glob("metrics*"))) == 1 and not leader.merge()
     leader.append(Record("b", ""))
     leader.arrange(list("abcd"))
-    assert rows(tmp_path) == leader.rows and [row["id"] for row in leader.rows] == list("abcd")
+    assert rows(tmp_path) == list(leader.rows) and [row["id"] for row in leader.rows] == list(
+        "abcd"
+    )
 
 
 def test_opening_a_run_takes_over_the_lines_of_killed_processes(tmp_path: Path):

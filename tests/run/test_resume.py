@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
-from toy_commands import REAL_INVERTER, Command, alone, contents, files, only_run, rows, summary
+from toy_commands import (
+    LOADING,
+    REAL_INVERTER,
+    Command,
+    alone,
+    contents,
+    files,
+    only_run,
+    rows,
+    summary,
+)
 
 from fpinv.run import job
 from fpinv.run.lock import locked
@@ -262,7 +272,7 @@ def test_a_cluster_s_signals_end_a_run_like_ctrl_c(tmp_path: Path, number: signa
         tmp_path, "task.stop_at=3", f"task.signal={int(number)}", f"hydra.run.dir={folder}"
     )
     assert process.returncode == 130 and summary(folder)["n"] == 3
-    assert process.stderr == (
+    assert process.stderr == LOADING + (
         f"interrupted: 3 of 8 examples are kept; to go on: python run.py resume={folder}\n"
     )
 

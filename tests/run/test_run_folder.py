@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,52 @@ def test_a_summary_has_means_with_intervals_and_nulls(tmp_path: Path):
     assert list(summary) == ["seed", "n", "failed", "total", "psnr", "residual"]
     assert summary["psnr"]["mean"] == 11.0 and summary["psnr"]["ci95"] > 0
     assert summary["residual"] is None
+
+
+def test_seconds_of_one_batch_have_no_interval(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for id, seconds in {"a": 0.5, "b": 0.5, "c": 0.5}.items():
+        folder.append(Record(id, "", {"seconds_per_image": seconds, "psnr": 20.0}))
+    summary = folder.summarise({}, total=4)
+    assert summary["seconds_per_image"] == {"mean": 0.5, "ci95": None}
+    assert summary["psnr"] == {"mean": 20.0, "ci95": 0.0}
+    folder.append(Record("d", "", {"seconds_per_image": 0.9}))
+    assert folder.summarise({}, total=4)["seconds_per_image"]["ci95"] > 1
+
+
+def test_opening_and_summarising_hold_no_lines_in_memory(tmp_path: Path):
+    row = record("0", series={"residual": [0.1] * 2000}).row()
+    text = "".join(json.dumps(row | {"id": str(k)}) + "\n" for k in range(1000))
+    (tmp_path / "metrics.jsonl").write_text(text)
+    folder = RunFolder(tmp_path)  # imports come before the measurement
+    folder.summarise({}, total=1000)
+    tracemalloc.start()
+    folder = RunFolder(tmp_path)
+    assert folder.summarise({}, total=1000)["n"] == 1000
+    assert sum(1 for _ in folder.rows) == 1000
+    assert tracemalloc.get_traced_memory()[1] < len(text) / 10
+    tracemalloc.stop()
+
+
+def test_lines_are_rewritten_only_where_they_change(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for id in "abc":
+        folder.append(record(id))
+    before = folder.lines.stat().st_ino
+    folder.arrange("abc")
+    assert RunFolder(tmp_path).rows.ids == list("abc") and folder.lines.stat().st_ino == before
+    folder.arrange("cab")
+    folder.append(record("d"))
+    assert [row["id"] for row in lines(folder)] == folder.rows.ids == list("cabd")
+    assert [row["id"] for row in folder.rows] == list("cabd") and folder.rows[1]["id"] == "a"
+
+
+def test_the_last_line_of_an_example_counts_in_the_place_of_its_first(tmp_path: Path):
+    rows = [record("a", 1.0).row(), record("b", 2.0).row(), record("a", 3.0).row()]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = RunFolder(tmp_path)
+    assert [(r["id"], r["psnr"]) for r in folder.rows] == [("a", 3.0), ("b", 2.0)]
+    assert lines(folder) == list(folder.rows)
 
 
 def test_no_partial_file_is_left(tmp_path: Path):

@@ -12,12 +12,19 @@ from scipy.special import stdtrit
 DRAWS = 10_000  # bootstrap draws of an interval
 
 
-def mean_ci95(values: Sequence[float | None]) -> dict[str, float | None] | None:
+def mean_ci95(
+    values: Sequence[float | None], distinct: bool = False
+) -> dict[str, float | None] | None:
     """Return the mean and the half-width of its 95 % confidence interval, by Student's t.
 
     A value of None marks an example that lacks the measure and is skipped. An infinite or
     undefined value (the PSNR of identical images) has no place in a mean, nor in JSON: it is
     skipped too, and the result counts those values under "nonfinite".
+
+    Arguments:
+        values: The values.
+        distinct: Whether equal values are one measurement that several examples share, so that
+            the interval is that of the distinct ones.
 
     Returns:
         {"mean", "ci95"}, with ci95 None for a single value; None when there is no value.
@@ -29,7 +36,8 @@ def mean_ci95(values: Sequence[float | None]) -> dict[str, float | None] | None:
     nonfinite = len(numbers) - len(finite)
     mean = float(finite.mean()) if len(finite) else None
     counted = {"nonfinite": nonfinite} if nonfinite else {}
-    return {"mean": mean, "ci95": _half_width(finite)} | counted
+    independent = np.unique(finite) if distinct else finite
+    return {"mean": mean, "ci95": _half_width(independent)} | counted
 
 
 def _half_width(values: NDArray[np.float64]) -> float | None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fpinv.errors import UserError
+from fpinv.run.lines import Lines
 from fpinv.tasks.record import REQUIRED, finite, inversion_file, metrics_of
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class RunFolder:
         path: The folder; made if need be.
 
     Attributes:
-        rows: The lines of metrics.jsonl, in order.
+        rows: The lines of metrics.jsonl, in order, read from disk whenever they are looked at.
         rank: Number of the process that writes here, where several share a run: all but the first
             write lines of their own, which :meth:`merge` takes over.
     """
@@ -72,9 +74,11 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for partial in path.rglob(PARTIAL.format("*")):
             partial.unlink()
-        self.rows = _read(self.lines) if self.lines.exists() else []
+        self.rows = Lines(_record)
+        if self.lines.exists():
+            self.rows.scan(self.lines)
         self.merge()
-        self.rows = self.finished
+        self.rows.drop(self.failed.ids)
         self._rewrite()
 
     @property
@@ -83,43 +87,43 @@ class RunFolder:
         return self.path / (f"metrics.rank{self.rank}.jsonl" if self.rank else LINES_FILE)
 
     @property
-    def finished(self) -> list[dict[str, Any]]:
+    def finished(self) -> Lines:
         """The lines of examples that need not be done again."""
-        return [row for row in self.rows if row["error"] is None]
+        return self.rows.where(failed=False)
 
     @property
-    def failed(self) -> list[dict[str, Any]]:
+    def failed(self) -> Lines:
         """The lines of examples that failed."""
-        return [row for row in self.rows if row["error"] is not None]
+        return self.rows.where(failed=True)
 
     @property
     def metric_names(self) -> list[str]:
         """The metrics that any line has, in order."""
-        return list(dict.fromkeys(name for row in self.rows for name in metrics_of(row)))
+        return list(self.rows.names)
 
-    def merge(self) -> list[dict[str, Any]]:
+    def merge(self) -> Lines:
         """Take over the lines of other processes; return those that are new."""
-        ids = {row["id"] for row in self.rows}
+        count = len(self.rows)
         unordered = self.path.glob("metrics.rank*.jsonl")
         files = sorted(unordered, key=lambda file: (len(file.name), file.name))  # by rank
-        self.rows = _newest([*self.rows, *(row for file in files for row in _read(file))])
+        for file in files:
+            self.rows.scan(file)
         if files:
             self._rewrite()  # before the files go, so that a kill here costs nothing
         for file in files:
             file.unlink()
-        return [row for row in self.rows if row["id"] not in ids]
+        return self.rows[count:]
 
     def arrange(self, ids: Sequence[str]) -> None:
         """Put the lines in the order of the examples ``ids``."""
-        places = {id: place for place, id in enumerate(ids)}
-        self.rows.sort(key=lambda row: places.get(row["id"], len(places)))
+        self.rows.arrange(ids)
         self._rewrite()
 
     def drop(self, ids: Collection[str]) -> None:
         """Take examples out of the records, with their pictures, inversions and arrays."""
         if not ids:
             return
-        self.rows = [row for row in self.rows if row["id"] not in ids]
+        self.rows.drop(ids)
         self._rewrite()
         for id in ids:
             shutil.rmtree(self.path / "images" / quote(id, safe=""), ignore_errors=True)
@@ -127,9 +131,12 @@ class RunFolder:
                 file.unlink(missing_ok=True)
 
     def _rewrite(self) -> None:
-        whole = "".join(_line(row) for row in self.rows)
-        if whole != (_text(self.lines) if self.lines.exists() else ""):
-            write(self.lines, whole)
+        """Make the file hold just the rows, copied a line at a time."""
+        if not self.rows.fill(self.lines):
+            with replacing(self.lines) as partial, partial.open("wb") as target:
+                self.rows.move(target, self.lines)
+                target.flush()
+                os.fsync(target.fileno())
 
     def append(
         self,
@@ -152,11 +159,13 @@ class RunFolder:
             with replacing(self.picture(record.id, name)) as path:
                 image.save(path, format="PNG")
         row = record.row() | dict(origin or {})
-        with self.lines.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+        line = _line(row).encode()
+        with self.lines.open("ab") as file:
+            start = file.seek(0, os.SEEK_END)
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self.rows.append(row)
+        self.rows.add(row, self.lines, start, len(line))
         return row
 
     def _save_inversion(self, record: Record, settings: Mapping[str, Any]) -> None:
@@ -181,7 +190,7 @@ class RunFolder:
         """Return the arrays of the finished examples that have some, in order."""
         from safetensors.torch import load_file
 
-        files = [self._arrays(row["id"]) for row in self.finished]
+        files = [self._arrays(id) for id in self.finished.ids]
         return [load_file(file) for file in files if file.exists()]
 
     def _arrays(self, id: str) -> Path:
@@ -212,10 +221,16 @@ class RunFolder:
         """
         from fpinv.metrics.intervals import mean_ci95
 
-        finished = self.finished
-        counts = {"n": len(finished), "failed": len(self.failed), "total": total}
-        names = dict.fromkeys([*expected, *self.metric_names])
-        means = {name: mean_ci95([row.get(name) for row in finished]) for name in names}
+        counts = {"n": len(self.finished), "failed": len(self.failed), "total": total}
+        columns = {name: array("d") for name in (*expected, *self.metric_names)}
+        for row in self.finished:
+            for name, value in metrics_of(row).items():
+                columns[name].extend([] if value is None else [value])
+        means = {
+            # the examples of a batch share its seconds, so that equal ones are one measurement
+            name: mean_ci95(values, distinct=name.startswith("seconds"))
+            for name, values in columns.items()
+        }
         summary = finite({**header, **counts, **means, **(pooled or {})})
         write(self.path / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
         return summary
@@ -230,7 +245,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    return [row for row in read_lines(file) if set(REQUIRED) <= row.keys()]
+    return [row for row in map(_record, _text(file).split("\n")) if row is not None]
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
@@ -296,6 +311,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """Return the record in a line; None for a line that holds none."""
+    row = _parse(line)
+    return row if row is not None and set(REQUIRED) <= row.keys() else None
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,17 +213,16 @@ class Run:
 
     def measure(self) -> None:
         """Do this process's share of the examples, as far as they are not done yet."""
-        for index, row in enumerate(self.folder.rows):
-            self.tracker.example(index, row)
         share, config = ranks().share(self.total), resolved(self.config)
         settings = {**self.header, "config": {key: config[key] for key in SCIENCE}}
         pictured = set(self.ids(self.config.images))
-        earlier_rows = self.folder.rows[:: ranks().size]
-        finished = {row["id"] for row in self.folder.finished}
+        finished = set(self.folder.finished.ids)
         digests: dict[str, str | None] = {}
         examples = (self.dataset[k] for k in share)
         unfinished = (example for example in examples if example.id not in finished)
-        with terminal.progress_bar(self.label or self.title, len(share), earlier_rows) as bar:
+        with terminal.progress_bar(
+            self.label or self.title, len(share), self.earlier_rows()
+        ) as bar:
             for record in within_memory(
                 self.task,
                 self.model,
@@ -237,6 +236,13 @@ class Run:
                 row = self.folder.append(record, settings, origin)
                 self.tracker.example(len(self.folder.rows) - 1, row)
                 bar.advance(record.metrics)
+
+    def earlier_rows(self) -> Iterator[Mapping[str, Any]]:
+        """Track the lines of an earlier process, and yield this process's part of them."""
+        for index, row in enumerate(self.folder.rows):
+            self.tracker.example(index, row)
+            if index % ranks().size == 0:
+                yield row
 
     def summarise(self) -> dict[str, Any]:
         """Write and return the summary, in the first process; return nothing in others.

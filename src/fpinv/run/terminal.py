@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich import box, progress
@@ -46,16 +46,27 @@ class Bar:
     def __init__(self, display: progress.Progress, task: progress.TaskID) -> None:
         self._display = display
         self._task = task
-        self._values: dict[str, list[float]] = {}
+        self._sums: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
 
     def advance(self, metrics: Mapping[str, float | None]) -> None:
-        """Count one more finished example."""
+        """Count one more finished example and show it."""
+        self.count(metrics)
+        self.show(1)
+
+    def count(self, metrics: Mapping[str, float | None]) -> None:
+        """Take the metrics of an example into the mean."""
         for name in HEADLINES:
             if (value := metrics.get(name)) is not None:
-                self._values.setdefault(name, []).append(value)
-        headline = next((name for name in HEADLINES if name in self._values), None)
-        mean = f"{headline} {fmean(self._values[headline]):.2f}" if headline else ""
-        self._display.update(self._task, advance=1, mean=mean)
+                self._sums[name] = self._sums.get(name, 0.0) + value
+                self._counts[name] += 1
+
+    def show(self, examples: int) -> None:
+        """Show so many more examples, and the mean."""
+        headline = next((name for name in HEADLINES if name in self._sums), None)
+        mean = self._sums[headline] / self._counts[headline] if headline else 0.0
+        text = f"{headline} {mean:.2f}" if headline else ""
+        self._display.update(self._task, advance=examples, mean=text)
 
 
 def take_terminal() -> None:
@@ -70,7 +81,7 @@ def speaks() -> bool:
 
 @contextmanager
 def progress_bar(
-    title: str, total: int, earlier_rows: Sequence[Mapping[str, Any]]
+    title: str, total: int, earlier_rows: Iterable[Mapping[str, Any]]
 ) -> Iterator[Bar]:
     """Yield a bar with the time left, shown where there is a terminal.
 
@@ -85,8 +96,10 @@ def progress_bar(
         *COLUMNS, console=console, transient=True, disable=quiet, refresh_per_second=2
     ) as display:
         bar = Bar(display, display.add_task(title, total=total, mean=""))
-        for metrics in earlier_rows:
-            bar.advance(metrics)
+        number = 0
+        for number, metrics in enumerate(earlier_rows, 1):  # noqa: B007
+            bar.count(metrics)
+        bar.show(number)
         yield bar
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fpinv.errors import UserError
-from fpinv.metrics.intervals import mean_ci95
 from fpinv.run.folder import RunFolder, is_interval, write
 from fpinv.tasks.record import metrics_of
 
@@ -261,23 +262,25 @@ def _select(config: Any, key: str) -> Any:  # noqa: ANN401
     return config
 
 
-def _steps(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float | None]]:
+def _steps(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, float | None]]:
     """Yield the mean of each series over the examples, one point per step of the grid."""
-    series: dict[str, list[Sequence[float]]] = {}
+    sums: defaultdict[int, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    counts: Counter[tuple[int, str]] = Counter()
     for row in rows:
         for name, values in row["series"].items():
-            series.setdefault(name, []).append(values)
-    for i in range(max((len(v) for lists in series.values() for v in lists), default=0)):
-        at_step = {n: [v[i] for v in lists if i < len(v)] for n, lists in series.items()}
-        means = {f"step/{n}": mean_ci95(values) for n, values in at_step.items()}
-        yield {"step/index": i + 1, **{n: v["mean"] for n, v in means.items() if v}}
+            for i, value in enumerate(values, 1):
+                if value is not None:
+                    sums[i][f"step/{name}"] += value
+                    counts[i, f"step/{name}"] += 1
+    for i, totals in sorted(sums.items()):
+        yield {"step/index": i, **{n: total / counts[i, n] for n, total in totals.items()}}
 
 
 def _pictures(folder: RunFolder, limit: int) -> dict[str, Any]:
     """Return the table of pictures, read from the folder so that none wait in memory."""
     import wandb
 
-    rows = [row for row in folder.rows if row["images"]][:limit]
+    rows = list(islice((row for row in folder.rows if row["images"]), limit))
     names = list(dict.fromkeys(name for row in rows for name in row["images"]))
     metrics = list(dict.fromkeys(name for row in rows for name in metrics_of(row)))
     table = wandb.Table(columns=["id", "prompt", *names, *metrics])
