@@ -3,6 +3,7 @@
 from omegaconf import OmegaConf
 
 from fpinv.run.folder import RunFolder
+from fpinv.run.layout import Origin, write_origin
 
 HEADER = {
     "model": "scenes",
@@ -19,9 +20,8 @@ def finish(path, records, overrides=(), config=None, choices=None, header=None, 
     folder = RunFolder(path)
     for record in records:
         folder.append(record)
-    task = {"overrides": {"task": list(overrides)}, "job": {"num": int(path.name)}}
-    (path / ".hydra").mkdir()
-    OmegaConf.save({"hydra": task}, path / ".hydra" / "hydra.yaml")
+    values = dict(override.lstrip("+").split("=", 1) for override in overrides)
+    write_origin(path, Origin(int(path.name), path.parent.name, values))
     OmegaConf.save((config or {}) | {"choices": choices or {}}, path / "config.yaml")
     inverter = {"inverter": (choices or {}).get("inverter", "fpi")}
     folder.summarise(HEADER | inverter | (header or {}), len(records), (), pooled)

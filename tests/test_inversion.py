@@ -3,9 +3,10 @@ from dataclasses import dataclass, field, fields, replace
 import pytest
 import torch
 import toy
+from safetensors.torch import save_file
 
 from fpinv.errors import UserError
-from fpinv.inversion import Inversion
+from fpinv.inversion import Inversion, _digest
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.sampling import sample
 
@@ -58,6 +59,15 @@ def test_altered_or_foreign_files_are_refused(inversion, tmp_path):
         Inversion.load(path)
     with pytest.raises(UserError, match="no such"):
         Inversion.load(tmp_path / "b")
+
+
+@pytest.mark.parametrize("config", ["{}", "[" * 100_000])
+def test_a_file_with_unknown_tensors_is_refused(tmp_path, config):
+    tensors = {"noise": torch.zeros(1), "unheard_of": torch.ones(1)}
+    metadata = {"config": config, "sha256": _digest(tensors, config)}
+    save_file(tensors, tmp_path / "x.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match=r"x\.safetensors: not an inversion of this version"):
+        Inversion.load(tmp_path / "x.safetensors")
 
 
 def test_stored_numbers_counts_state_beyond_the_noise(inversion):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -14,6 +15,13 @@ class UserError(Exception):
     """Mistake that the user can mend: its message is one line with the culprit and the remedy."""
 
 
+def accept_any_text() -> None:
+    """Have the terminal show escapes for characters that its encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def command(action: Callable[P, int | None]) -> Callable[P, int]:
     """Return the main function of a script, which returns an exit code.
 
@@ -24,6 +32,7 @@ def command(action: Callable[P, int | None]) -> Callable[P, int]:
 
     @wraps(action)
     def main(*args: P.args, **kwargs: P.kwargs) -> int:
+        accept_any_text()
         try:
             return action(*args, **kwargs) or 0
         except UserError as error:

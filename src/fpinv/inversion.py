@@ -92,7 +92,7 @@ class Inversion(PerSample):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except FileNotFoundError:
             raise UserError(f"{path}: no such inversion") from None
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: not a safetensors file ({error})") from None
         if not {"config", "sha256"} <= metadata.keys():
             raise UserError(f"{path}: not an inversion saved by fpinv")
@@ -100,7 +100,10 @@ class Inversion(PerSample):
             raise UserError(f"{path}: altered since it was saved; invert the image again")
         state = {n.removeprefix("state."): t for n, t in tensors.items() if n.startswith("state.")}
         named = {n: t for n, t in tensors.items() if not n.startswith("state.")}
-        return cls(**named, state=state), json.loads(metadata["config"])
+        try:
+            return cls(**named, state=state), json.loads(metadata["config"])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not an inversion of this version ({error})") from None
 
 
 def _digest(tensors: Mapping[str, Tensor], config: str) -> str:

@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 REFERENCE = re.compile(r"(?<==)sweep\\?:(\S+)$")  # Hydra escapes the colon when it has parsed it
 MISUSED = 2  # the exit code of a job that a user error ended: the same error awaits the next ones
@@ -101,6 +101,32 @@ class SweepsSweeper(BasicSweeper):
                 break
         return returns
 
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose and check all jobs, those of later batches too, before the first one begins.
+
+        Raises:
+            UserError: a job has a value that is not possible, or its folder holds another run.
+        """
+        from fpinv.run.preflight import check_jobs
+        from fpinv.run.processes import ranks
+
+        if self.batch_index > 1:
+            return
+        assert self.config is not None
+        folder = Path(self.config.hydra.sweep.dir)
+        jobs = batch if self.overrides is None else sum(self.overrides, [])
+        configs = [self._composed(number, overrides) for number, overrides in enumerate(jobs)]
+        ranks().first(lambda: check_jobs(folder, configs))
+
+    def _composed(self, number: int, overrides: Sequence[str]) -> DictConfig:
+        """Return the configuration of a job, with its number."""
+        assert self.hydra_context is not None and self.config is not None
+        loader = self.hydra_context.config_loader
+        job: DictConfig = loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(job):
+            job.hydra.job.id = job.hydra.job.num = number
+        return job
+
     def _batches(self, jobs: Sequence[PlannedJob]) -> list[list[Sequence[str]]]:
         """Return the jobs of each stage; the basic launcher, which runs one after another, gets
         them one by one, so that nothing follows a user error."""
@@ -169,7 +195,7 @@ def _counterpart(job: PlannedJob, name: str, candidates: Sequence[PlannedJob]) -
     Raises:
         HydraException: there is none.
     """
-    from fpinv.run.sweep import varied
+    from fpinv.run.job_result import varied
 
     keys = varied([candidate.values for candidate in candidates])
     for candidate in candidates:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +39,8 @@ USER_ERRORS = {
     "limit=0": ["limit=0", "at least 1"],
     "batch_size=0": ["batch_size=0", "at least 1"],
     "seed=-1": ["seed=-1"],
+    f"seed={2**63}": [f"seed={2**63} is not possible"],
+    f"guidance={10**400}": ["a finite number"],
     "precision=fp8": ["precision=fp8", "fp32 or tf32 or fp16 or bf16"],
     "dataset.root=/nowhere": ["/nowhere", "check dataset.root"],
     "dataset.size=0": ["has no examples"],
@@ -47,6 +51,12 @@ USER_ERRORS = {
     "steps=[1": ["steps=[1"],
     "tracking.mode=of": ["tracking.mode=of", "online, offline, disabled"],
     "tracking=3": ["tracking.<key>=<value>"],
+    "--steps": ["--steps is no option", "steps=<value>"],
+    "--steps=5": ["--steps=5 is no option", "key=value, steps=5"],
+    "--cfg": ["--cfg", "expected one argument"],
+    "hydra.searchpath=[file:///nowhere]": ["hydra.searchpath: /nowhere", "not available"],
+    "hydra.run.dir=conf/config.yaml": ["conf/config.yaml: file exists", "hydra.run.dir"],
+    "hydra.run.dir=conf/config.yaml/x": ["not a directory", "choose another folder"],
     "resume=/nowhere": ["/nowhere", "no such folder"],
     "resume=conf/model": ["conf", "no run's folder"],
 }
@@ -81,6 +91,36 @@ def test_a_run_imports_nothing_that_it_does_not_need(tmp_path: Path):
     assert process.stdout == "set()\n", process.stderr
 
 
+def test_an_option_with_a_value_behind_it_is_shown_as_a_setting(
+    run: Command, capsys: pytest.CaptureFixture[str]
+):
+    assert run("limit=1", "--steps", "5") == 2
+    assert capsys.readouterr().err == (
+        "error: --steps is no option: write settings as key=value, steps=5\n"
+    )
+
+
+def test_a_sweep_into_a_file_is_one_line(run: Command, capsys: pytest.CaptureFixture[str]):
+    assert run("-m", "limit=1,2", "hydra.sweep.dir=conf/config.yaml") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "conf/config.yaml: file exists" in error
+
+
+def test_a_full_disk_is_one_line(
+    run: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Have every file that is written whole fail, the log of the error among them."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run("limit=1") == 1
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert "No space left on device" in output.err and "free some space" in output.err
+
+
 def test_the_exit_code_reaches_the_shell(tmp_path: Path):
     process = alone(tmp_path, "inverter=fpx")
     assert process.returncode == 2 and process.stdout == ""
@@ -102,3 +142,9 @@ def test_the_exit_code_belongs_to_one_call_of_several_in_a_process(run: Command,
     assert run("limit=1") == 0
     folder = only_run(tmp_path)
     assert run(f"resume={folder}") == 0 and sys.argv[3:] == [f"resume={folder}"]
+
+
+def test_a_terminal_without_the_characters_shows_escapes(tmp_path: Path):
+    process = alone(tmp_path, "limit=1", "hydra.run.dir='ü'", PYTHONIOENCODING="ascii")
+    assert (process.returncode, process.stderr) == (0, LOADING)
+    assert r"mean \xb1 95 %" in process.stdout and process.stdout.endswith("/\\xfc\n")

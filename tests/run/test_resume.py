@@ -94,7 +94,7 @@ def test_a_run_of_another_version_is_refused_in_one_line(
     assert run("limit=2") == 0
     folder = only_run(tmp_path)
     config = (folder / "config.yaml").read_text().partition(SIGNATURE)[0]
-    for line in ("_target_: run_toys_before.ToyTask", "_target_: run_toys.ToyTask\n  stopping: 3"):
+    for line in ("_target_: fpinv.tasks.toy.ToyTask", "_target_: run_toys.ToyTask\n  stopping: 3"):
         (folder / "config.yaml").write_text(config.replace("_target_: run_toys.ToyTask", line))
         before = contents(folder)
         capsys.readouterr()
@@ -106,6 +106,87 @@ def test_a_run_of_another_version_is_refused_in_one_line(
         assert contents(folder) == before
     (folder / "config.yaml").write_text(config)
     assert run(f"resume={folder}") == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"- a list\n", b"\x00\xff\xfe", b"model: {a", b"steps: 3\n", b"", b"[" * 20_000],
+    ids=["list", "binary", "torn", "short", "empty", "nested"],
+)
+def test_a_configuration_that_cannot_be_read_is_refused_in_one_line(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_bytes(content)
+    assert run(f"resume={folder}") == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert f"{folder}/config.yaml" in output.err
+    assert contents(folder)["config.yaml"] == content and not (folder / "status.json").exists()
+
+
+PAYLOADS = {
+    "a component": "_target_: os.mkdir\n  path: gone",
+    "in a list": "_target_: run_toys.ToyDataset\n  extra:\n  - {_target_: os.mkdir, path: gone}",
+    "through fpinv": "_target_: fpinv.run.versions.subprocess.check_call\n  args: [mkdir, gone]",
+    "of runs": "_target_: fpinv.run.folder.write\n  path: gone\n  text: x",
+}
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_the_folder_of_somebody_else_runs_no_code_of_its_own(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], payload: str
+):
+    assert run("limit=1") == 0
+    folder = only_run(tmp_path)
+    config = (folder / "config.yaml").read_text().partition(SIGNATURE)[0]
+    assert "_target_: run_toys.ToyDataset" in config
+    capsys.readouterr()
+    (folder / "config.yaml").write_text(
+        config.replace("_target_: run_toys.ToyDataset", PAYLOADS[payload])
+    )
+    assert run(f"resume={folder}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "is no part of fpinv" in error and "dataset" in error
+    assert not (tmp_path / "gone").exists()
+
+
+def test_the_sweep_of_somebody_else_runs_no_code_of_its_own(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("-m", "limit=1", "seed=1,2", "hydra.sweep.dir=sweep") == 0
+    capsys.readouterr()
+    file = tmp_path / "sweep" / "multirun.yaml"
+    for line in ("+dataset.extra={_target_: os.mkdir, path: gone}", "dataset._target_=os.mkdir"):
+        stored = OmegaConf.load(file)
+        stored.hydra.overrides.task = [*stored.hydra.overrides.task, line]
+        OmegaConf.save(stored, file)
+        assert run("resume=sweep") == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "os.mkdir" in error and "multirun.yaml" in error
+    assert not (tmp_path / "gone").exists()
+
+
+def test_code_that_the_search_path_names_is_trusted(
+    run: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    option = tmp_path / "mine" / "dataset" / "theirs.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text("_target_: code_of_theirs.Theirs\n")
+    module = tmp_path / "mine" / "code_of_theirs.py"
+    module.write_text("from run_toys import ToyDataset as Theirs\n")
+    monkeypatch.syspath_prepend(module.parent)
+    path = f"hydra.searchpath=[file://{module.parent}]"
+    assert run("dataset=theirs", path, "limit=1") == 0
+    folder = only_run(tmp_path)
+    assert run(f"resume={folder}", path) == 0
+    capsys.readouterr()
+    assert run(f"resume={folder}") == 2
+    assert "dataset._target_=code_of_theirs.Theirs" in capsys.readouterr().err
 
 
 def test_a_sweep_goes_on_with_the_jobs_that_are_not_done(

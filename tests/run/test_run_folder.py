@@ -77,6 +77,22 @@ def test_a_last_line_without_newline_is_kept(tmp_path: Path):
     assert [row["id"] for row in lines(folder)] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "damage", ['"psnr": 1' + "0" * 400, '"psnr": "20"', '"psnr": ' + "[" * 10**5, '"id": 3']
+)
+def test_a_line_that_is_no_record_is_dropped(tmp_path: Path, damage: str):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a"))
+    folder.append(record("b"))
+    whole, line = folder.lines.read_text().splitlines()
+    key = damage.partition(":")[0]
+    old = next(part for part in line.split(", ") if key in part).strip("{}")
+    folder.lines.write_text(f"{whole}\n{line.replace(old, damage)}\n")
+    again = RunFolder(tmp_path)
+    assert [row["id"] for row in again.rows] == ["a"]
+    assert again.summarise({}, total=2)["n"] == 1
+
+
 def test_failed_examples_are_done_again(tmp_path: Path):
     folder = RunFolder(tmp_path)
     folder.append(Record("a", "", error="broken"))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_commands import Command
+from toy_commands import Command, contents
 from wandb_files import of_kind, offline_files
 
 
@@ -44,11 +44,76 @@ def test_the_worst_code_of_a_sweep_wins(
 
 
 def test_a_sweep_that_cannot_be_read_has_not_succeeded(
-    run: Command, monkeypatch: pytest.MonkeyPatch
+    run: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("fpinv.run.sweep.read_jobs", lambda folder: 1 / 0)
-    with pytest.warns(UserWarning, match="ZeroDivisionError"):
-        assert run("-m", "limit=1,2") == 1
+    assert run("-m", "limit=1,2", "hydra.sweep.dir=sweep") == 1
+    assert capsys.readouterr().err == (
+        "error: ZeroDivisionError: division by zero (traceback in sweep/error.log)\n"
+    )
+    assert "in _conclude" in Path("sweep/error.log").read_text()
+
+
+def jobs_in(sweep: str) -> list[tuple[str, str]]:
+    """Return number and guidance of the jobs in a sweep's table."""
+    with Path(sweep, "sweep.csv").open() as file:
+        return [(row["job"], row["guidance"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "hydra.output_subdir=null",
+        "hydra.sweep.subdir=deep/down/${hydra.job.num}",
+        "hydra.sweep.subdir=../beside/${hydra.job.override_dirname}",
+    ],
+)
+def test_a_sweep_finds_its_jobs_in_every_layout_of_folders(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run("-m", "guidance=1,2", "limit=1", "hydra.sweep.dir=sweep", layout) == 0
+    assert jobs_in("sweep") == [("0", "1"), ("1", "2")]
+    groups = {of_kind(file, "run")[0].run_group for file in offline_files(tmp_path)}
+    assert groups == {"sweep"}
+
+
+def test_a_sweep_in_the_folder_of_another_has_its_own_jobs_alone(run: Command):
+    for guidance, jobs in (("1,2,3", 3), ("1,2", 2), ("1,2,3,4", 4)):
+        assert run("-m", f"guidance={guidance}", "limit=1", "hydra.sweep.dir=sweep") == 0
+        assert len(jobs_in("sweep")) == jobs
+    assert len(list(Path("sweep").glob("*/summary.json"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["guidance=1,abc"], "job 1 (limit=1, guidance=abc): guidance=abc is not possible"),
+        (["inverter.iterations=1,few"], "inverter.iterations=few has the wrong type"),
+        (["precision=fp32,fp8"], "precision=fp8 has the wrong type"),
+        (["hydra.sweep.subdir=same", "seed=1,2"], "${hydra.job.num}"),
+        (["guidance=1,2", "seed=3"], "job 0 (limit=1, guidance=1, seed=3): "),
+    ],
+)
+def test_no_job_begins_where_one_would_be_refused(
+    run: Command, capsys: pytest.CaptureFixture[str], overrides: list[str], words: str
+):
+    assert run("-m", "limit=1", "guidance=1", "hydra.sweep.dir=old") == 0
+    before = contents(Path("old"))
+    capsys.readouterr()
+    folder = "old" if "seed=3" in overrides else "new"
+    assert run("-m", "limit=1", *overrides, f"hydra.sweep.dir={folder}") == 2
+    output = capsys.readouterr()
+    assert (output.out, output.err.count("\n")) == ("", 1) and words in output.err
+    assert not list(Path("new").glob("*/*"))
+    del before["multirun.yaml"]
+    assert before.items() <= contents(Path("old")).items()
+
+
+def test_words_of_the_user_are_no_markup(run: Command, capsys: pytest.CaptureFixture[str]):
+    assert run("-m", "limit=1", "tracking.project='[/red]','[bold] :smile:'") == 0
+    output = capsys.readouterr().out
+    assert "'[/red]'" in output and "'[bold] :smile:'" in output
 
 
 def test_a_sweep_that_its_launcher_gives_up_is_gathered(
@@ -65,7 +130,8 @@ def test_a_sweep_that_its_launcher_gives_up_is_gathered(
     monkeypatch.setattr(BasicLauncher, "launch", give_up)
     assert run("-m", "limit=1,2") == 1
     output = capsys.readouterr()
-    assert output.err == "error: RuntimeError: no node is free\n" and "1 jobs" in output.out
+    assert output.err.count("\n") == 1 and "1 jobs" in output.out
+    assert output.err.startswith("error: RuntimeError: no node is free (traceback in ")
 
 
 def test_an_experiment_may_hold_a_sweep(run: Command, tmp_path: Path):

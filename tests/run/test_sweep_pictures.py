@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from fpinv.run.folder import RunFolder
-from fpinv.run.sweep import JobResult
+from fpinv.run.job_result import JobResult
+from fpinv.run.layout import Origin
 from fpinv.run.sweep_pictures import compare
 from fpinv.tasks.record import Record
 
@@ -22,7 +23,7 @@ def job(root: Path, number: int, ids, pictured=None, original=0, **overrides) ->
         if pictured is not None and id not in pictured:
             images = {}
         folder.append(Record(id, "p", {"psnr": 20.0 + number, "ceiling_psnr": 30.0}, {}, images))
-    return JobResult(number, overrides, 0, {"n": len(ids)}, folder.path)
+    return JobResult(Origin(number, "sweep", overrides), 0, {"n": len(ids)}, folder.path)
 
 
 def pixels(file: Path) -> np.ndarray:

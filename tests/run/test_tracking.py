@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import builtins
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import wandb
 from PIL import Image
+from toy_commands import LOADING, alone
 from wandb_files import of_kind, offline_files, values
 
 from fpinv.errors import UserError
@@ -186,8 +189,6 @@ def test_a_run_goes_on_when_wandb_breaks(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_run_without_a_key_is_tracked_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    import wandb
-
     real = wandb.init
 
     def init(**arguments: object) -> object:
@@ -201,6 +202,55 @@ def test_a_run_without_a_key_is_tracked_offline(
     output = capsys.readouterr().err
     assert output.count("\n") == 1 and "tracked offline" in output
     assert offline_files(tmp_path)
+
+
+def test_the_jobs_of_a_sweep_are_runs_of_their_own_whatever_the_environment_says(tmp_path: Path):
+    """Sweep and resume in the environment of a W&B agent, in processes with a W&B of their own."""
+    agent = {
+        "WANDB_MODE": "offline",
+        "WANDB_SWEEP_ID": "theirs",
+        "WANDB_RUN_ID": "one",
+        "WANDB_RUN_GROUP": "all",
+        "WANDB_RESUME_FROM": "another?_step=3",
+    }
+    sweep = ["-m", "limit=1", "seed=1,2", "hydra.sweep.dir=ours", "hydra.sweep.subdir=x/${seed}"]
+    for arguments in (sweep, ["resume=ours/x/1"]):
+        process = alone(tmp_path, *arguments, **agent)
+        assert (process.returncode, process.stderr) == (0, LOADING)
+    files = offline_files(tmp_path)
+    runs = [of_kind(file, "run")[0] for file in files]
+    ids = [(file.parents[2] / "wandb_id.txt").read_text() for file in files]
+    assert [run.run_id for run in runs] == ids and (len(ids), len(set(ids))) == (3, 2)
+    assert {(run.run_group, run.sweep_id) for run in runs} == {("ours", "")}
+
+
+def test_the_run_of_an_agent_is_the_one_that_the_agent_names(tmp_path: Path):
+    agent = {"WANDB_MODE": "offline", "WANDB_SWEEP_ID": "theirs", "WANDB_RUN_ID": "one"}
+    assert alone(tmp_path, "limit=1", **agent).returncode == 0
+    (file,) = offline_files(tmp_path)
+    (run,) = of_kind(file, "run")
+    assert (run.run_id, run.run_group, run.sweep_id) == ("one", "theirs", "theirs")
+
+
+def test_a_run_whose_server_is_out_of_reach_is_complete_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Track two runs in one process with a key, at a port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setattr("fpinv.run.tracking.PATIENCE", 1.0)
+    wandb.teardown()  # so that W&B reads the environment again
+    for name in ("first", "second"):
+        with track(replace(SETTINGS, mode="online"), IDENTITY, tmp_path / name) as tracker:
+            work(RunFolder(tmp_path / name), tracker, example("a", 1.0), example("b", 2.0))
+        (file,) = offline_files(tmp_path / name)
+        assert capsys.readouterr().err.count(f"'wandb sync {file.parent}'") == 1
+        history = [values(h.item) for h in of_kind(file, "history")]
+        assert [h["example/psnr"] for h in history if "example/psnr" in h] == [1.0, 2.0]
+    monkeypatch.undo()
+    wandb.teardown()
 
 
 def test_an_unknown_mode_is_refused():

@@ -14,7 +14,7 @@ from fpinv.errors import UserError
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import Column, block
 from fpinv.run.folder import is_interval
-from fpinv.run.sweep import varied
+from fpinv.run.job_result import varied
 
 DISTANCE = Column("distance to the original", ("lpips_alex", "features_scenes"), 3)
 FIT = Column("fit to the prompt", ("clip_ViT-L-14-quickgelu_openai", "clip_scenes"), 3)

@@ -18,6 +18,7 @@ import argparse
 import importlib.util
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ from PIL import Image
 
 from fpinv.errors import UserError, command
 from fpinv.run.folder import read_rows, replacing, write
-from fpinv.run.sweep import JobResult, read_jobs
+from fpinv.run.job_result import JobResult, read_jobs
+from fpinv.run.resume import load_config
 from fpinv.tasks.record import map_floats
 
 if TYPE_CHECKING:
@@ -166,13 +168,19 @@ def in_order(folder: Path) -> dict[str, JobResult]:
     for job in jobs:
         begun.setdefault(job.folder.parent, job.number)
     jobs.sort(key=lambda job: (begun[job.folder.parent], job.folder.parent, job.number))
-    return {job.folder.relative_to(folder).as_posix(): job for job in jobs}
+    return {_name(job, folder): job for job in jobs}
+
+
+def _name(job: JobResult, folder: Path) -> str:
+    """Return a job's folder as seen from the folder of sweeps; its own name where that is one."""
+    name = Path(os.path.relpath(job.folder, folder)).as_posix()
+    return job.name if name == "." else name
 
 
 def _settings(folder: Path, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    config = OmegaConf.load(folder / "config.yaml")
+    stored = load_config(folder)
     for key in keys:
-        value = config.choices.get(key) if "/" in key else OmegaConf.select(config, key)
+        value = stored.choices.get(key) if "/" in key else OmegaConf.select(stored.config, key)
         yield key, OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
@@ -215,7 +223,7 @@ def read_saved(folder: Path) -> list[Job]:
         jobs = _read(folder / JOBS)
         examples = _read(folder / EXAMPLES) if (folder / EXAMPLES).exists() else {}
         return [Job(**job, examples=examples.get(job["name"], ())) for job in jobs]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{folder / JOBS}: cannot be read ({error})") from None
 
 

@@ -136,4 +136,5 @@ def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], words: int = 
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    escaped = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

@@ -5,6 +5,8 @@ a view of it to W&B (:mod:`fpinv.run.tracking`). :mod:`~fpinv.run.main` hands th
 Hydra, which calls :mod:`~fpinv.run.job` once a job; that takes the configuration, its own or
 the one that :mod:`~fpinv.run.resume` reads from the folder of a run to be continued, has
 :mod:`~fpinv.run.build` make objects of it, and writes to :mod:`~fpinv.run.folder`. After the last
-job, :mod:`~fpinv.run.sweep` makes one table and one exit code of the folders. Where several
+job, :mod:`~fpinv.run.sweep` makes one table and one exit code of the folders, of which
+:mod:`~fpinv.run.layout` knows whose they are; :mod:`~fpinv.run.preflight` has checked all jobs of
+a sweep before the first. Where several
 processes share a run they meet in :mod:`~fpinv.run.processes`.
 """

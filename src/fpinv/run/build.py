@@ -56,17 +56,33 @@ def check(config: DictConfig, key: str) -> None:
         raise UserError(f"{key}={node} is not possible: set the keys in it, {key}.<key>=<value>")
     for missing in sorted(OmegaConf.missing_keys(node)):
         raise UserError(f"{key}.{missing} has no value: add {key}.{missing}=<value>")
-    for path, target_node in _targets(resolved(node), key):
+    for path, target_node in targets(resolved(node), key):
         _check_arguments(path, target_node)
 
 
-def _targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
+def targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
     """Yield every node that has a ``_target_``, outer ones first, with its path."""
-    items = node.items() if isinstance(node, Mapping) else ()
-    if "_target_" in dict(items):
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    items = node if isinstance(node, Mapping) else {}
+    if "_target_" in items:
         yield path, dict(items)
-    for key, value in items:
-        yield from _targets(value, f"{path}.{key}")
+    for key, value in items.items():
+        yield from targets(value, f"{path}.{key}" if path else str(key))
+
+
+def is_own(target: str) -> bool:
+    """Return whether a target is part of this library, and not reached through it.
+
+    A target that cannot be found is nobody's: :func:`check` refuses it.
+    """
+    if not target.startswith("fpinv."):
+        return False
+    try:
+        module = str(getattr(get_object(target), "__module__", ""))
+    except (ImportError, AttributeError, ValueError):
+        return True
+    return module.startswith("fpinv.") and not module.startswith("fpinv.run.")
 
 
 def _check_arguments(path: str, node: Mapping[str, Any]) -> None:

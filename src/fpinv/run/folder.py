@@ -10,6 +10,7 @@ A run folder holds::
     arrays/<id>.safetensors      its share of measures over all examples, likewise
     summary.json        flat: means with 95 % intervals, counts, versions
     config.yaml         the configuration, resolved
+    job.json            the command that began it (:mod:`fpinv.run.layout`)
     status.json         the exit code, and the error in one line
     .lock               held while a process writes here (:mod:`fpinv.run.lock`)
     run.log, error.log  warnings, and the traceback of a crash
@@ -28,6 +29,7 @@ import shutil
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -281,7 +283,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a JSON object")
@@ -316,12 +318,22 @@ def _line(row: Mapping[str, Any]) -> str:
 def _record(line: str) -> dict[str, Any] | None:
     """Return the record in a line; None for a line that holds none."""
     row = _parse(line)
-    return row if row is not None and set(REQUIRED) <= row.keys() else None
+    return row if row is not None and _is_record(row) else None
 
 
 def _parse(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def _is_record(row: Mapping[str, Any]) -> bool:
+    """Return whether a line has all that a record has, and finite numbers for its metrics."""
+    if not set(REQUIRED) <= row.keys() or not isinstance(row["id"], str):
+        return False
+    try:
+        return all(value is None or isfinite(value) for value in metrics_of(row).values())
+    except (TypeError, OverflowError):
+        return False

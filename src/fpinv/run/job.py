@@ -6,31 +6,31 @@ import json
 import os
 import random
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fpinv.datasets.digests import digesting
 from fpinv.errors import UserError
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
-from fpinv.run.folder import RunFolder, holds_run, is_interval, write
+from fpinv.run.folder import RunFolder, is_interval, write
+from fpinv.run.layout import origin_of, read_origin, write_origin
 from fpinv.run.lock import locked
-from fpinv.run.messages import MENDABLE, ErrorElsewhere, explain
+from fpinv.run.messages import MENDABLE, explain_and_log
 from fpinv.run.outdated import find_outdated
+from fpinv.run.preflight import read_settings, refuse_another_run
 from fpinv.run.processes import ranks
 from fpinv.run.provenance import earlier_parts, note_provenance, require_same_weights
 from fpinv.run.resume import (
     SCIENCE,
     Choices,
-    has_same_config,
     is_done,
     load_config,
     load_resumed,
@@ -41,7 +41,7 @@ from fpinv.run.tracking import Identity, Tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.domains import foreign_pictures, without_misfits
 from fpinv.tasks.memory import within_memory
-from fpinv.tasks.task import Choosy, Grouping, Pooling, Settings, not_negative, whole_number
+from fpinv.tasks.task import Choosy, Grouping, Pooling
 from fpinv.viewing import limit_pixels
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ if TYPE_CHECKING:
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-
-GUIDANCES = ("guidance", "task.guidance", "inverter.inversion_guidance")
+STATUS_FILE = "status.json"
 
 
 def run_job(config: DictConfig) -> int:
@@ -63,7 +62,7 @@ def run_job(config: DictConfig) -> int:
     """
     hydra = HydraConfig.get()
     path = ranks().first(lambda: Path(hydra.runtime.output_dir))
-    label = _label(hydra)
+    label = origin_of(hydra).label
     try:
         with interruptible(), locked(path, ranks()):
             if label and ranks().first(lambda: is_done(config, path)):
@@ -155,18 +154,11 @@ class Run:
 
     def build_components(self) -> None:
         """Build what is quick to refuse before the model."""
-        for key, at_least in (("images", 0), ("limit", 1), ("max_pixels", 1)):
-            if self.config.get(key) is not None:
-                whole_number(key, self.config[key], at_least)
+        self.settings = read_settings(self.config)
         self.tracking: Tracking = build(self.config, "tracking")
         if not ranks().leads:
             self.tracking = replace(self.tracking, mode="disabled")
-        # Runs of before a key was added have none of it, and are continued with its default.
-        names = [key.name for key in fields(Settings) if key.name in self.config]
-        self.settings = Settings(**{name: self.config[name] for name in names})
         limit_pixels(self.config.get("max_pixels"))
-        for key in () if self.config.get("negative_guidance") else GUIDANCES:
-            not_negative(key, OmegaConf.select(self.config, key))
         self.dataset: Dataset = build(self.config, "dataset")
         for note in getattr(self.dataset, "notes", ()):
             terminal.print_once(note)
@@ -313,8 +305,7 @@ class Run:
         task, dataset, inverter = (str(self.choices[k]) for k in ("task", "dataset", "inverter"))
         tags = [self.model.name, dataset, inverter]
         name = "/".join([task, *tags[::-1], f"seed{self.config.seed}"])
-        folder, wandb_sweep = self.path.parent, os.environ.get("WANDB_SWEEP_ID")
-        sweep = folder.name if (folder / "multirun.yaml").exists() else wandb_sweep
+        sweep = read_origin(self.path).sweep or os.environ.get("WANDB_SWEEP_ID")
         group = self.choices.get("experiment") or sweep
         return Identity(name, group, task, list(dict.fromkeys(tags)), resolved(self.config))
 
@@ -323,13 +314,6 @@ class Run:
         """The heading of the progress bar and of the table."""
         task, dataset, inverter = (self.choices[k] for k in ("task", "dataset", "inverter"))
         return f"{task}: inverter {inverter}, data set {dataset}, model {self.model.name}"
-
-
-def _label(hydra: HydraConf) -> str:
-    """Return the number and the overrides of a sweep's job; nothing for a run of its own."""
-    if hydra.mode != RunMode.MULTIRUN:
-        return ""
-    return f"job {hydra.job.num} ({', '.join(hydra.overrides.task)})"
 
 
 def _open_run(config: DictConfig, hydra: HydraConf, path: Path, label: str) -> Run:
@@ -341,24 +325,15 @@ def _open_run(config: DictConfig, hydra: HydraConf, path: Path, label: str) -> R
     if config.resume is not None:
         return Run(*load_resumed(config, hydra, path), path)
     # a job of a sweep goes on: a cluster may stop it and start it again, and so may the user
-    if holds_run(path) and not (label and has_same_config(config, path)):
-        raise UserError(
-            f"{path} holds a run already: continue it with resume={path}, or choose another "
-            "folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
-        )
+    refuse_another_run(config, path, goes_on=bool(label))
+    write_origin(path, origin_of(hydra))
+    (path / STATUS_FILE).unlink(missing_ok=True)  # of an earlier start, should this one be killed
     return Run(config, hydra.runtime.choices, path, label)
 
 
 def _report(error: Exception, path: Path, label: str) -> tuple[int, str]:
-    """Print an error in one line; return the exit code and that line.
-
-    An error that the user cannot mend leaves its traceback in ``error.log``.
-    """
-    line = explain(error)
-    if not isinstance(error, UserError):
-        if not isinstance(error, ErrorElsewhere):
-            write(path / "error.log", "".join(traceback.format_exception(error)))
-        line += f" (traceback in {path / 'error.log'})"
+    """Print an error in one line; return the exit code and that line."""
+    line = explain_and_log(error, path)
     if terminal.speaks():
         print(f"error: {label}: {line}" if label else f"error: {line}", file=sys.stderr)
     return MISUSED if isinstance(error, MENDABLE) else FAILED, line
@@ -367,7 +342,8 @@ def _report(error: Exception, path: Path, label: str) -> tuple[int, str]:
 def _write_status(path: Path, code: int, message: str | None) -> None:
     if ranks().leads:
         status = {"exit_code": code, "message": message, "said": terminal.speaks()}
-        write(path / "status.json", json.dumps(status, ensure_ascii=False) + "\n")
+        with suppress(OSError):  # of a full disk, which the error line names
+            write(path / STATUS_FILE, json.dumps(status, ensure_ascii=False) + "\n")
 
 
 def _seed_everything(seed: int) -> None:

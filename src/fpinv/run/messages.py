@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import singledispatch
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from hydra import errors
@@ -15,9 +19,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fpinv.errors import UserError
+from fpinv.run.folder import write
 
 MENDABLE = (UserError, errors.HydraException, OmegaConfBaseException)
 """Errors that the user can mend."""
+
+ERROR_LOG = "error.log"
 
 EMPTY_GROUPS = ("experiment",)  # groups whose default is null have no key in the configuration
 
@@ -41,10 +48,44 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def explain_and_log(error: Exception, folder: Path | None) -> str:
+    """Return one line about an error, and write the traceback of one that the user cannot mend.
+
+    Arguments:
+        error: The error.
+        folder: The folder of the run or sweep. Where it cannot be written, or is not known yet,
+            the traceback goes to a temporary folder. The line names the file.
+    """
+    line = explain(error)
+    if isinstance(error, UserError):
+        return line
+    if isinstance(error, ErrorElsewhere):
+        return f"{line} (traceback in {folder and folder / ERROR_LOG})"
+    for candidate in (folder, Path(gettempdir(), f"fpinv-{os.getpid()}")):
+        try:
+            if candidate is not None:
+                write(candidate / ERROR_LOG, "".join(traceback.format_exception(error)))
+                return f"{line} (traceback in {candidate / ERROR_LOG})"
+        except OSError:
+            continue
+    return line
+
+
 @explain.register
 def explain_in_words(error: UserError | ErrorElsewhere) -> str:
     """Return the message, which is a line for people already."""
     return " ".join(str(error).split())
+
+
+@explain.register
+def explain_refusal_of_the_system(error: OSError) -> str:
+    """Name the file before the reason, and the remedy where the disk is full."""
+    if error.filename is None or error.strerror is None:
+        line = explain.dispatch(BaseException)(error)
+    else:
+        line = f"{error.filename}: {error.strerror.lower()}"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{line}: free some space, then go on with resume=<folder>" if full else line
 
 
 @explain.register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,14 +12,21 @@ from typing import Any
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from fpinv.errors import UserError
-from fpinv.run.build import check, resolved
+from fpinv.run.build import check, is_own, resolved, targets
 from fpinv.run.folder import read_json, write
+from fpinv.run.messages import explain
 
 CONFIG_FILE, SWEEP_FILE = "config.yaml", "multirun.yaml"
 SIGNATURE = "# SHA-256 of all above, by which a continued run notices a change: "
 CHOICES = "choices"  # key of that file that holds the option of each configuration group
+UNREADABLE = (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException)
+"""Errors of reading a file that is not YAML, or not a configuration."""
+TARGET = re.compile(r"_target_['\"]?\s*[:=]\s*['\"]?([\w.]+)|(oc\.create|oc\.decode)")
+"""A target in yaml or in an override, or a resolver that makes nodes of text."""
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
 NEUTRAL = (
     *("batch_size", "device", "tracking"),
@@ -61,17 +69,22 @@ def load_config(folder: Path) -> ConfigAndChoices:
     """Return the configuration of the run in a folder.
 
     Raises:
-        UserError: the file is another than the one that the run wrote.
+        UserError: the file is another than the one that the run wrote, or none of a run.
     """
     file = folder / CONFIG_FILE
-    text, mark, _ = (whole := file.read_text(encoding="utf-8")).partition(SIGNATURE)
+    try:
+        text, mark, _ = (whole := file.read_text(encoding="utf-8")).partition(SIGNATURE)
+        stored = OmegaConf.create(text)
+        if not isinstance(stored, DictConfig):
+            raise TypeError("it is a list")
+        loaded = ConfigAndChoices(stored, dict(stored.pop(CHOICES)))
+    except (*UNREADABLE, TypeError) as error:
+        raise UserError(f"{file}: not the configuration of a run ({explain(error)})") from None
     if mark and whole != text + _signature(text):
         raise UserError(
             f"{file} was changed since the run wrote it: undo the change, or start a new run"
         )
-    stored = OmegaConf.create(text)
-    assert isinstance(stored, DictConfig)
-    return ConfigAndChoices(stored, stored.pop(CHOICES))
+    return loaded
 
 
 def _signature(text: str) -> str:
@@ -163,6 +176,12 @@ def _sweep_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
     task = [line for key, line in _settings(began_with["task"]) if key not in keys]
     names = ("hydra.sweep.subdir", "hydra.sweeper.params", "hydra.sweeper.sweeps")
     hydra = [line for key, line in _settings(began_with["hydra"]) if key.startswith(names)]
+    for line in (*task, *hydra):
+        if foreign := [target for target in _targets_in(line) if not is_own(target)]:
+            raise UserError(
+                f"resume={folder}: {foreign[0]} in its {SWEEP_FILE} is no part of fpinv: start "
+                "the sweep anew if you trust it"
+            )
     return ["-m", *flags, *task, *hydra, *changes, f"hydra.sweep.dir={_quoted(folder)}"]
 
 
@@ -183,6 +202,7 @@ def load_resumed(config: DictConfig, hydra: HydraConf, folder: Path) -> tuple[Di
             message names them all.
     """
     stored = load_config(folder)
+    _check_trust(stored.config, folder, hydra)
     _check_version(stored.config, folder)
     command = ConfigAndChoices(config, hydra.runtime.choices)
     if conflicts := "; ".join(_conflicts(command, stored, hydra.overrides.task)):
@@ -193,6 +213,39 @@ def load_resumed(config: DictConfig, hydra: HydraConf, folder: Path) -> tuple[Di
         if OmegaConf.select(stored.config, copy := COPIES.get(key, "")) is not None:
             OmegaConf.update(stored.config, copy, OmegaConf.select(config, key))
     return stored.config, stored.choices
+
+
+def _check_trust(stored: DictConfig, folder: Path, hydra: HydraConf) -> None:
+    """Refuse a configuration that calls what neither fpinv nor this command's yaml files name.
+
+    The folder may come from somebody else, and to build the objects of its config.yaml is to run
+    whatever that names.
+
+    Raises:
+        UserError: the configuration names such a target.
+    """
+    named = set(_named_targets(hydra))
+    for path, node in targets(resolved(stored), ""):
+        target = str(node["_target_"])
+        if target not in named and not is_own(target):
+            raise UserError(
+                f"resume={folder}: {path}._target_={target} in its {CONFIG_FILE} is no part of "
+                "fpinv: if you trust that code, name the folder of its yaml file in "
+                "hydra.searchpath"
+            )
+
+
+def _named_targets(hydra: HydraConf) -> Iterator[str]:
+    """Yield the targets in the yaml files of conf/ and of ``hydra.searchpath``."""
+    for source in hydra.runtime.config_sources:
+        folder = Path(source.path)
+        if source.schema == "file" and source.provider != "schema" and folder.is_dir():
+            for file in folder.rglob("*.yaml"):
+                yield from _targets_in(file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _targets_in(text: str) -> list[str]:
+    return [match[1] or match[2] for match in TARGET.finditer(text)]
 
 
 def _check_version(stored: DictConfig, folder: Path) -> None:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
 
 from fpinv.reporting.figures import PictureColumn, of_one_original, prompts, side_by_side
 from fpinv.run.folder import read_rows, replacing
-from fpinv.run.processes import ranks
-from fpinv.run.sweep import JobResult, read_jobs, varied
+from fpinv.run.job_result import JobResult, varied
 
 MOST_EXAMPLES, MOST_JOBS = 8, 8
 
@@ -26,16 +21,6 @@ VIEWS: Mapping[str, tuple[Mapping[str, tuple[str, str]], str]] = {
     "sheet": ({}, ""),
 }
 """Views of a sweep, by the picture in which its jobs differ: shared columns, and its metric."""
-
-
-class SweepPictures(Callback):
-    """Hydra's callback that ends a sweep with ``comparison.png`` in its folder."""
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ANN401
-        """Draw the pictures that the jobs share; do nothing where there are none."""
-        folder = Path(config.hydra.sweep.dir)
-        if ranks().leads and compare(read_jobs(folder), folder / "comparison.png"):
-            print((folder / "comparison.png").resolve())
 
 
 def compare(jobs: Sequence[JobResult], path: Path) -> bool:
@@ -92,4 +77,4 @@ def _titles(jobs: Sequence[JobResult]) -> Iterator[str]:
     keys = varied([job.overrides for job in jobs])
     for job in jobs:
         settings = [(k.rpartition(".")[2], job.overrides[k]) for k in keys if k in job.overrides]
-        yield "\n".join(f"{key} {value}" for key, value in settings) or f"job {job.number}"
+        yield "\n".join(f"{key} {value}" for key, value in settings) or f"job {job.name}"

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ MOST_NAMES = 5  # examples that a line names; metrics.jsonl has all
 SPEAKER = "FPINV_TERMINAL"  # variable with the number of the process that speaks
 
 COLUMNS = (
-    progress.TextColumn("{task.description}"),
+    progress.TextColumn("{task.description}", markup=False),
     progress.BarColumn(),
     progress.MofNCompleteColumn(),
     progress.TimeRemainingColumn(compact=True),
@@ -121,8 +121,9 @@ def run_table(means: Mapping[str, Any]) -> Table:
 
 def show(table: Table) -> None:
     """Print a table to standard output, whole also where that is no terminal."""
-    console = Console(file=sys.stdout)
-    Console(file=sys.stdout, width=console.width if console.is_terminal else 160).print(table)
+    width = None if Console(file=sys.stdout).is_terminal else 160
+    # words of the user are no markup: neither [brackets] nor :names: of emoji
+    Console(file=sys.stdout, width=width, markup=False, emoji=False).print(table)
 
 
 def print_failed(rows: Sequence[Mapping[str, Any]], total: int) -> None:
@@ -190,7 +191,7 @@ def print_interrupted(folder: Path, resume: Path) -> None:
 def quiet(log: Path) -> Iterator[None]:
     """Keep warnings and log messages off the terminal and in a file, made at the first of them."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log, delay=True, encoding="utf-8")
+    handler = _LogFile(log, delay=True, encoding="utf-8")
     handler.setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.getLogger().addHandler(handler)
@@ -199,4 +200,16 @@ def quiet(log: Path) -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(handler)
         logging.captureWarnings(False)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that never stops the run, nor speaks where its disk is full."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass

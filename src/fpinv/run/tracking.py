@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fpinv.errors import UserError
 from fpinv.run.folder import RunFolder, is_interval, write
+from fpinv.run.layout import read_origin
 from fpinv.tasks.record import metrics_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,15 @@ CHARTS = (
 """Title, axis and metric of charts with one point a run: FPI's Fig. 3 and Fig. 5."""
 LINES = "wandb/line/v0"  # W&B's own chart of lines
 PICTURES = "examples"  # key of the table of pictures
+ATTEMPTS = {"online": ("online", "offline"), "offline": ("offline",), "disabled": ()}
+"""The modes that are tried, by the setting."""
 PATIENCE = 30.0  # seconds to wait for the server before the run is tracked offline
+
+OF_ONE_RUN = (
+    *("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM"),
+    *("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_LAUNCH"),
+)
+"""Variables that are about one run, and by which W&B would let none have an id of its own."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class Tracker:
             action(self._run)
         except Exception as error:
             self._run = None
-            _print(f"tracking stopped ({_first_line(error)}); the records go on")
+            _print(f"tracking stopped ({_in_one_line(error)}); the records go on")
 
     def define(self) -> None:
         """Give every metric its axis."""
@@ -165,42 +174,75 @@ def _staging(folder: Path) -> Iterator[None]:
 
 
 def _start(settings: Tracking, identity: Identity, folder: Path) -> Run | None:
-    if settings.mode == "disabled":
-        return None
-    try:
-        return _init(settings, identity, folder)
-    except Exception as error:
-        if settings.mode == "offline":
-            _print(f"not tracked ({_first_line(error)}); the records are kept all the same")
-            return None
-        _print(f"tracked offline ({_first_line(error)}); 'wandb sync' can send it later")
-    return _start(replace(settings, mode="offline"), identity, folder)
+    """Return the W&B run, offline where that fails online; None where it is not tracked."""
+    reasons: list[str] = []
+    for mode in ATTEMPTS[settings.mode]:
+        try:
+            run = _init(replace(settings, mode=mode), identity, folder)
+        except Exception as error:
+            reasons.append(_in_one_line(error))
+            _leave_service()
+        else:
+            if reasons:
+                files = Path(run.dir).parent
+                _print(f"tracked offline ({reasons[0]}); 'wandb sync {files}' can send it later")
+            return run
+    if reasons:
+        _print(f"not tracked ({'; '.join(reasons)}); the records are kept all the same")
+    return None
+
+
+def _leave_service() -> None:
+    """End W&B's service, which would refuse another run by the id of one that failed."""
+    with suppress(Exception, SystemExit):
+        import wandb
+
+        wandb.teardown()
 
 
 def _init(settings: Tracking, identity: Identity, folder: Path) -> Run:
     import wandb
 
-    return wandb.init(
-        mode=settings.mode,  # type: ignore[arg-type]
-        project=settings.project,
-        entity=settings.entity,
-        dir=folder,
-        id=_run_id(folder),
-        resume="allow" if settings.mode == "online" else None,
-        reinit="finish_previous",
-        **vars(replace(identity, config={**identity.config, "folder": str(folder)})),
-        settings=wandb.Settings(
-            silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE
-        ),
-    )
+    id = _run_id(folder)
+    with _not_taken_for_another(id):
+        wandb.setup(wandb.Settings(silent=True))  # of what it says about the account, too
+        return wandb.init(
+            mode=settings.mode,  # type: ignore[arg-type]
+            project=settings.project,
+            entity=settings.entity,
+            dir=folder,
+            id=id,
+            resume="allow" if settings.mode == "online" else None,
+            reinit="finish_previous",
+            **vars(replace(identity, config={**identity.config, "folder": str(folder)})),
+            settings=wandb.Settings(
+                silent=True, console="off", init_timeout=PATIENCE, login_timeout=PATIENCE
+            ),
+        )
 
 
 def _run_id(folder: Path) -> str:
-    """Return the id in the folder, else that of a W&B sweep agent, else a new one."""
+    """Return the id in the folder, else that of the environment, else a new one.
+
+    A W&B sweep agent names the run of its command in the environment; the jobs of a sweep are
+    several runs.
+    """
     file = folder / "wandb_id.txt"
     if not file.exists():
-        write(file, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
+        id = None if read_origin(folder).sweep else os.environ.get("WANDB_RUN_ID")
+        write(file, id or secrets.token_hex(4))
     return file.read_text(encoding="utf-8").strip()
+
+
+@contextmanager
+def _not_taken_for_another(id: str) -> Iterator[None]:
+    """Hide the environment's variables about a run from W&B, unless they name the run ``id``."""
+    names = () if os.environ.get("WANDB_RUN_ID") == id else OF_ONE_RUN
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _define(run: Run, axes: Sequence[str]) -> None:
@@ -291,8 +333,8 @@ def _pictures(folder: RunFolder, limit: int) -> dict[str, Any]:
     return {PICTURES: table} if rows else {}
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _print(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -43,7 +43,7 @@ class Settings:
         whole_number("batch_size", self.batch_size, at_least=1)
         option("crop", self.crop, CROPS)
         number = isinstance(self.guidance, (int, float)) and not isinstance(self.guidance, bool)
-        if not number or not math.isfinite(self.guidance):
+        if not number or not abs(self.guidance) <= sys.float_info.max:
             raise UserError(
                 f"guidance={self.guidance} is not possible: give a finite number, e.g. guidance=1"
             )
@@ -61,6 +61,8 @@ def not_negative(key: str, value: Any) -> None:  # noqa: ANN401
             "negative_guidance=true"
         )
 
+
+LARGEST = 2**63 - 1  # of a whole number that torch takes
 
 COSTS = ("nfe_calls", "nfe_rows", "seconds_per_image", "stored_numbers")
 """Metrics that say what an inversion costs, with its way back."""
@@ -133,8 +135,10 @@ def whole_number(key: str, value: Any, at_least: int) -> None:  # noqa: ANN401
     Raises:
         UserError: it is not; the message names the key and the remedy.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not at_least <= value <= LARGEST:
+        below = " and below 2^63" if whole and value > LARGEST else ""
         raise UserError(
-            f"{key}={value} is not possible: give a whole number of at least {at_least}, "
+            f"{key}={value} is not possible: give a whole number of at least {at_least}{below}, "
             f"e.g. {key}={max(at_least, 1)}"
         )

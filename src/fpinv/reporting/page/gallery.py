@@ -13,7 +13,7 @@ from PIL import Image
 from fpinv.reporting.experiment import in_order
 from fpinv.reporting.figures import prompts, shared
 from fpinv.reporting.page.html import thumbnail
-from fpinv.run.sweep import JobResult
+from fpinv.run.job_result import JobResult
 from fpinv.run.sweep_pictures import picture_columns
 
 EXAMPLES = 3  # of a gallery in a report

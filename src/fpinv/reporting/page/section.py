@@ -13,7 +13,7 @@ from fpinv.reporting.experiment import TEXT, Experiment, Job, Results, folder_of
 from fpinv.reporting.page.gallery import Gallery, galleries
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import is_interval
-from fpinv.run.sweep import varied
+from fpinv.run.job_result import varied
 from fpinv.run.terminal import HEADLINES, interval
 
 PAPER = "paper.md"
