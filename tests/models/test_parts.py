@@ -40,6 +40,45 @@ SCHEDULERS = {
     ),
 }
 
+# What the networks and text encoders of 2.1 and XL say that their miniatures do not.
+WIDE = {"vocab_size": 49408, "num_hidden_layers": 23, "max_position_embeddings": 77}
+PUBLISHED = {
+    "sd15": {
+        "unet": {
+            "sample_size": 96,
+            "cross_attention_dim": 1024,
+            "attention_head_dim": [5, 10, 20, 20],
+            "block_out_channels": [320, 640, 1280, 1280],
+            "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", *["CrossAttnUpBlock2D"] * 3],
+            "use_linear_projection": True,
+            "upcast_attention": True,
+        },
+        "vae": {"sample_size": 768, "block_out_channels": [128, 256, 512, 512]},
+        "text_encoder": {**WIDE, "hidden_size": 1024, "hidden_act": "gelu", "dropout": 0.0},
+    },
+    "sdxl": {
+        "unet": {
+            "sample_size": 128,
+            "cross_attention_dim": 2048,
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 2816,
+            "transformer_layers_per_block": [1, 2, 10],
+            "upcast_attention": None,
+            "mid_block_only_cross_attention": None,
+        },
+        "vae": {"sample_size": 1024, "scaling_factor": 0.13025, "force_upcast": True},
+        "text_encoder": {**WIDE, "hidden_size": 768, "torch_dtype": "float16"},
+        "text_encoder_2": {
+            **WIDE,
+            "hidden_size": 1280,
+            "projection_dim": 1280,
+            "eos_token_id": 2,
+            "pad_token_id": 1,
+        },
+    },
+}
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
@@ -186,6 +225,16 @@ def test_published_schedulers_are_accepted_with_their_spacing(folders, tmp_path,
     scheduler = read_parts(folder)["scheduler"]
     assert scheduler["beta_end"] == 0.012
     assert scheduler["timestep_spacing"] == ("trailing" if "turbo" in name else "leading")
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_published_networks_are_accepted(folders, tmp_path, kind):
+    folder = changed(folders[kind], tmp_path, "vae", {})
+    for part, changes in PUBLISHED[kind].items():
+        edit(folder / part / "config.json", changes)
+    configs = read_parts(folder)
+    for part, changes in PUBLISHED[kind].items():
+        assert changes.items() <= configs[part].items()
 
 
 def test_every_argument_of_an_accepted_scheduler_has_a_rule():

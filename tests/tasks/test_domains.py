@@ -81,6 +81,6 @@ def test_measures_of_any_pictures_stay(model, dataset):
 
 def test_photographs_on_a_model_of_scenes_are_noticed():
     line = foreign_pictures(OfScenes(), PHOTOGRAPHS)
-    assert "knows scenes only" in line and "model=sd15" in line
+    assert "knows scenes of rendered shapes only" in line and "model=sd15" in line
     assert foreign_pictures(OfScenes(), SCENES) is None
     assert foreign_pictures(toy.ToyModel(), PHOTOGRAPHS) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from fpinv.models.weights import PARTS
 
 WEIGHTS = (".safetensors", ".bin")
 """Endings of files of weights; where a part has both, diffusers loads the first."""
+SHA256 = re.compile("[0-9a-f]{64}")
 SETTINGS = (".json", ".txt")
 """Endings of files of configurations and vocabularies."""
 
@@ -39,12 +41,13 @@ def digest(folder: Path, variant: str | None = None) -> str:
     """Return the SHA-256, in hexadecimal digits, of the files that a model is loaded from.
 
     These are model_index.json and the weights, configurations and vocabularies of all parts, so a
-    change of any of them changes the digest. Each file is read once a process, unless it changed.
+    change of any of them changes the digest. Each file is read once a process, unless it changed;
+    large ones of the hub's cache, which are named by their digests, are not.
     """
     whole = sha256()
     for file in _files(folder, variant):
         status = file.stat()
-        content = _digest_of_file(file, status.st_size, status.st_mtime_ns)
+        content = _blob(file) or _digest_of_file(file, status.st_size, status.st_mtime_ns)
         whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
     return whole.hexdigest()
 
@@ -75,6 +78,12 @@ def _variant(file: Path) -> str | None:
     """Return the variant that the name of a file of weights bears: fp16 in model.fp16.bin."""
     names = file.name.split(".")[1:-1]
     return names[0].partition("-")[0] if names else None
+
+
+def _blob(file: Path) -> str | None:
+    """Return the digest by which the hub's cache names a large file; None for any other file."""
+    blob = file.resolve()
+    return blob.name if blob.parent.name == "blobs" and SHA256.fullmatch(blob.name) else None
 
 
 @cache

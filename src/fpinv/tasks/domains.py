@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from fpinv.tasks.task import Task
 
 
+WORDS = {"scenes": "scenes of rendered shapes"}
+"""What a domain is, for messages."""
+
+
 def domain_of(part: object) -> str | None:
     """Return the only kind of pictures that a part of a run knows; None for any kind."""
     return getattr(part, "domain", None)
@@ -25,11 +29,11 @@ def domain_of(part: object) -> str | None:
 def foreign_pictures(model: Model, dataset: object) -> str | None:
     """Return a line about a model that does not know the pictures of a data set, or None."""
     domain = domain_of(model)
-    if domain in (None, domain_of(dataset)):
+    if domain is None or domain == domain_of(dataset):
         return None
     return (
-        f"model {model.name} knows {domain} only, not photographs or other pictures: for those "
-        "choose another, e.g. model=sd15"
+        f"model {model.name} knows {WORDS.get(domain, domain)} only, not photographs or other "
+        "pictures: for those choose another, e.g. model=sd15"
     )
 
 
