@@ -13,9 +13,9 @@ from fpinv.models.weights import PARTS
 
 WEIGHTS = (".safetensors", ".bin")
 """Endings of files of weights; where a part has both, diffusers loads the first."""
-SHA256 = re.compile("[0-9a-f]{64}")
 SETTINGS = (".json", ".txt")
 """Endings of files of configurations and vocabularies."""
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
