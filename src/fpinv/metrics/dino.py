@@ -33,6 +33,9 @@ class DINOStructure:
 
     Arguments:
         path: Name on the Hugging Face hub, or a folder in transformers format.
+        brightest: Value of a white pixel before ImageNet's colours are normalised. DINO was
+            trained with 1; PnPInversion's figures were made with 255.
+        resampling: Filter to the network's size: bicubic or bilinear.
 
     Raises:
         UserError: (on the first use) the weights are neither in the cache nor to be fetched.
@@ -40,8 +43,13 @@ class DINOStructure:
 
     name = "structure_dino"
 
-    def __init__(self, path: str = "facebook/dino-vitb8") -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: str = "facebook/dino-vitb8",
+        brightest: float = 1.0,
+        resampling: str = "bicubic",
+    ) -> None:
+        self._path, self._brightest, self._resampling = path, brightest, resampling
 
     @torch.no_grad()
     def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
@@ -54,13 +62,13 @@ class DINOStructure:
         network = self._network.to(images.device)
         side = network.config.image_size
         pixels = interpolate(
-            images.float().clamp(-1, 1), (side, side), mode="bicubic", antialias=True
+            images.float().clamp(-1, 1), (side, side), mode=self._resampling, antialias=True
         )
         mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
         keys: list[Tensor] = []
         hook = _last_keys(network).register_forward_hook(lambda *call: keys.append(call[-1]))
         try:
-            network(pixel_values=((pixels + 1) / 2 - mean) / std)
+            network(pixel_values=((pixels + 1) / 2 * self._brightest - mean) / std)
         finally:
             hook.remove()
         unit = normalize(keys[0], dim=-1)

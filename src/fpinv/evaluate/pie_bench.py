@@ -1,0 +1,166 @@
+"""The referee of PIE-Bench: anybody's edited images, scored by type of edit."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fpinv.datasets.example import Example
+from fpinv.datasets.pie_bench import PieBench, decode_mask
+from fpinv.errors import UserError
+from fpinv.evaluate.scores import EditedImage, Measure
+from fpinv.images import Frame, square
+from fpinv.metrics.intervals import mean_ci95
+from fpinv.reporting.tables import markdown
+from fpinv.run.folder import picture, write
+
+Readings = Mapping[str, tuple[float | None, float | None]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The scores of an edit.
+
+    Arguments:
+        id: Its name in the benchmark.
+        kind: Its type.
+        readings: Both readings of each measure, by its name.
+    """
+
+    id: str
+    kind: str
+    readings: Readings
+
+
+def score(folder: Path, root: str, measures: Mapping[str, Measure], out: Path | None) -> str:
+    """Return the table of a folder of edited images, and write it where ``out`` says.
+
+    Arguments:
+        folder: The images: ``<image_path>`` of the mapping file, under ``annotation_images/`` or
+            not, or ``images/<id>/edit.png`` of a run.
+        root: Folder of PIE-Bench.
+        measures: The measures by their names; one whose weights are absent is left out, and
+            named on stderr.
+        out: Folder for ``scores.csv`` and ``results.md``; None writes nothing.
+
+    Raises:
+        UserError: a folder is missing, holds none of the edits, or holds one that cannot be read.
+    """
+    dataset = PieBench(root)
+    pairs = [(example, file) for example in dataset if (file := edited_file(folder, example))]
+    if not pairs:
+        raise UserError(f"{folder}: holds no edited image of {root}/mapping_file.json")
+    measures = available(measures, pairs[0])
+    scores = [_score(*pair, measures) for pair in pairs]
+    text = f"{len(pairs)} of {len(dataset)} edits\n\n{table(scores, measures)}"
+    if out:
+        write(out / "results.md", text + "\n")
+        _write_csv(out / "scores.csv", scores, measures)
+    return text
+
+
+def edited_file(folder: Path, example: Example) -> Path | None:
+    """Return the file of an example's edit, or None if there is none."""
+    assert isinstance(example.image, Path)
+    name = Path(*example.image.parts[example.image.parts.index("annotation_images") :])
+    inner = name.relative_to("annotation_images")
+    candidates = (folder / name, folder / inner, picture(folder, example.id, "edit"))
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def available(measures: Mapping[str, Measure], pair: tuple[Example, Path]) -> dict[str, Measure]:
+    """Return the measures whose weights can be had; the others are named on stderr."""
+    image, usable = edited_image(*pair), {}
+    for name, measure in measures.items():
+        try:
+            measure(image)
+        except UserError as error:
+            print(f"left out: {name}: {error}", file=sys.stderr)
+        else:
+            usable[name] = measure
+    if not usable:
+        raise UserError("none of the measures can be taken")
+    return usable
+
+
+def _score(example: Example, file: Path, measures: Mapping[str, Measure]) -> Score:
+    image = edited_image(example, file)
+    readings = {name: measure(image) for name, measure in measures.items()}
+    return Score(example.id, str(example.attributes["change"]), readings)
+
+
+def edited_image(example: Example, file: Path) -> EditedImage:
+    """Return an example with its edit.
+
+    An edit that is wider than high is taken for a strip of pictures, whose last one counts, as in
+    PnPInversion's own output. Original and mask are resized to the edit.
+
+    Raises:
+        UserError: a file cannot be read as an image.
+    """
+    assert example.case is not None
+    edit = Example(example.id, "", file).open()
+    if edit.width != edit.height:
+        side = min(edit.size)
+        edit = edit.crop((edit.width - side, edit.height - side, edit.width, edit.height))
+    side, original = edit.width, example.open()
+    mask = example.case.open_mask(original.size)
+    annotated = mask is not None
+    if mask is None:
+        mask = decode_mask([], original.width)
+    return EditedImage(
+        square(edit, side)[None],
+        square(original, side)[None],
+        Frame((side, side)).mask(mask)[None],
+        annotated,
+        example.case.edit.prompt,
+    )
+
+
+def table(scores: Sequence[Score], measures: Mapping[str, Measure]) -> str:
+    """Return the means over all edits with intervals, and the means of each type."""
+    rows = [
+        [measure.title, *(_mean(scores, name, measure, k, interval=True) for k in (0, 1))]
+        for name, measure in measures.items()
+    ]
+    whole = markdown(["all edits", "PnPInversion's code", "corrected"], rows)
+    kinds = dict.fromkeys(score.kind for score in scores)
+    titles = ["type", "n", *(measure.title for measure in measures.values())]
+    return f"{whole}\n\n{markdown(titles, [_by_kind(k, scores, measures) for k in kinds])}"
+
+
+def _by_kind(kind: str, scores: Sequence[Score], measures: Mapping[str, Measure]) -> list[str]:
+    """Return a type, its number of edits and both readings of each measure."""
+    members = [score for score in scores if score.kind == kind]
+    cells = [
+        " / ".join(_mean(members, name, measure, k, interval=False) for k in (0, 1))
+        for name, measure in measures.items()
+    ]
+    return [kind, str(len(members)), *cells]
+
+
+def _mean(
+    scores: Iterable[Score], name: str, measure: Measure, reading: int, *, interval: bool
+) -> str:
+    entry = mean_ci95([score.readings[name][reading] for score in scores])
+    if entry is None or entry["mean"] is None:
+        return "-"
+    mean, half = entry["mean"] * measure.factor, entry["ci95"]
+    error = f" ± {half * measure.factor:.{measure.digits}f}" if interval and half else ""
+    return f"{mean:.{measure.digits}f}{error}"
+
+
+def _write_csv(file: Path, scores: Sequence[Score], measures: Mapping[str, Measure]) -> None:
+    """Write a line for each edit: id, type and both readings of each measure."""
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        lines = csv.writer(stream)
+        heads = [
+            f"{name}_{reading}" for name in measures for reading in ("published", "corrected")
+        ]
+        lines.writerow(["id", "type", *heads])
+        for score in scores:
+            values = [value for name in measures for value in score.readings[name]]
+            lines.writerow([score.id, score.kind, *values])

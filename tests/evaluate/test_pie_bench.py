@@ -1,0 +1,205 @@
+"""The referee of PIE-Bench: both readings of each measure, files of edits, and its command."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fpinv.datasets.pie_bench import PieBench
+from fpinv.errors import UserError
+from fpinv.evaluate.__main__ import main
+from fpinv.evaluate.pie_bench import edited_file, edited_image
+from fpinv.evaluate.scores import MEASURES, EditedImage
+
+FREE = "psnr,mse,ssim"  # measures without weights
+REAL = Path(__file__).parents[2] / "../shared/data/pie_bench"
+
+
+def entry(kind, mask):
+    return {
+        "image_path": f"{kind}/{len(mask or [])}.png",
+        "original_prompt": "a [red] bird",
+        "editing_prompt": "a [blue] bird",
+        "editing_instruction": "",
+        "editing_type_id": str(kind),
+        "blended_word": "",
+        "mask": mask,
+    }
+
+
+ENTRIES = {
+    "half": entry(6, [0, 512 * 256]),
+    "whole": entry(9, [0, 512 * 512, 0, 0]),
+    "absent": entry(1, None),
+}
+
+
+@pytest.fixture
+def bench(tmp_path):
+    root, edits = tmp_path / "bench", tmp_path / "edits"
+    chance = np.random.default_rng(0)
+    for item in ENTRIES.values():
+        path = root / "annotation_images" / item["image_path"]
+        path.parent.mkdir(parents=True)
+        pixels = chance.integers(40, 200, (512, 512, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+        edit = edits / item["image_path"]
+        edit.parent.mkdir(parents=True)
+        noise = chance.integers(-20, 20, pixels.shape)
+        Image.fromarray((pixels + noise).astype(np.uint8)).save(edit)
+    (root / "mapping_file.json").write_text(json.dumps(ENTRIES))
+    return root, edits
+
+
+def image(bench, id):
+    root, edits = bench
+    example = next(example for example in PieBench(str(root)) if example.id == id)
+    return edited_image(example, edited_file(edits, example))
+
+
+def test_published_error_is_the_corrected_one_times_the_background(bench):
+    half = image(bench, "half")
+    published, corrected = MEASURES["mse"](half)
+    background = 1 - half.mask.double().mean().item()
+    assert published == pytest.approx(corrected * background, rel=1e-6)
+    levels = MEASURES["psnr"](half)
+    assert levels[0] == pytest.approx(-10 * np.log10(published), abs=1e-5)
+    assert levels[1] == pytest.approx(levels[0] + 10 * np.log10(background), abs=1e-5)
+
+
+def test_a_large_mask_flatters_the_published_similarity_alone(bench):
+    half = image(bench, "half")
+    published, corrected = MEASURES["ssim"](half)
+    assert published > corrected
+    # The corrected one is that of the background, whatever the masked half looks like.
+    black = EditedImage(
+        torch.where(half.mask[:, None], torch.tensor(-1.0), half.edit),
+        half.original, half.mask, True, "",
+    )  # fmt: skip
+    assert MEASURES["ssim"](black)[1] == pytest.approx(corrected, abs=1e-9)
+
+
+def test_an_identical_edit_is_perfect_in_both_readings(bench):
+    half = image(bench, "half")
+    same = EditedImage(half.original, half.original, half.mask, True, "")
+    assert MEASURES["mse"](same) == (0, 0)
+    assert MEASURES["ssim"](same) == pytest.approx((1, 1))
+
+
+def test_an_image_without_background_has_no_background_measures(bench):
+    assert all(MEASURES[name](image(bench, "whole")) == (None, None) for name in FREE.split(","))
+
+
+def test_an_image_without_annotated_mask_has_the_published_reading_alone(bench):
+    absent = image(bench, "absent")
+    published, corrected = MEASURES["mse"](absent)
+    assert corrected is None
+    inner = (absent.edit - absent.original)[..., 1:-1, 1:-1].double().div(2).square()
+    assert published == pytest.approx(inner.sum().item() / absent.edit.numel(), rel=1e-5)
+
+
+def test_edits_are_found_in_every_layout_and_at_the_end_of_a_strip(bench, tmp_path):
+    root, edits = bench
+    example = PieBench(str(root))[0]
+    first = edits / ENTRIES["half"]["image_path"]
+    nested = tmp_path / "nested" / "annotation_images" / ENTRIES["half"]["image_path"]
+    run = tmp_path / "run" / "images" / "half" / "edit.png"
+    for file in (nested, run):
+        file.parent.mkdir(parents=True)
+    edit = Image.open(first)
+    edit.save(run)
+    strip = Image.new("RGB", (512 * 4, 512))
+    strip.paste(edit, (512 * 3, 0))
+    strip.save(nested)
+    images = [
+        edited_image(example, edited_file(folder, example))
+        for folder in (edits, tmp_path / "nested", tmp_path / "run")
+    ]
+    assert all(torch.equal(images[0].edit, other.edit) for other in images[1:])
+    assert edited_file(tmp_path, example) is None
+
+
+def test_the_command_writes_scores_and_names_what_it_leaves_out(bench, tmp_path, capsys):
+    root, edits = bench
+    (edits / ENTRIES["absent"]["image_path"]).unlink()
+    out = tmp_path / "out"
+    arguments = ["pie_bench", str(edits), "--root", str(root), "--out", str(out)]
+    assert main([*arguments, "--measures", f"{FREE},clip"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("2 of 3 edits")
+    assert shown.err.startswith("left out: clip: ") and shown.err.count("\n") == 1
+    assert "| change colour | 1 |" in (out / "results.md").read_text()
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert [row["id"] for row in rows] == ["half", "whole"]
+    assert float(rows[0]["psnr_published"]) > float(rows[0]["psnr_corrected"])
+    assert rows[1]["psnr_published"] == ""
+
+
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        (["--measures", "beauty"], "--measures has 'beauty': choose from psnr,"),
+        (["--root", "nowhere"], "nowhere: no such folder"),
+        (["--speed", "1"], "unrecognized arguments: --speed 1; see"),
+        ([], "the following arguments are required: --root"),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(bench, arguments, line, capsys):
+    root, edits = bench
+    given = [] if "--root" in arguments or not arguments else ["--root", str(root)]
+    assert main(["pie_bench", str(edits), *given, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert line in error and error.count("\n") == 1
+
+
+def test_a_folder_without_edits_is_refused(bench, tmp_path, capsys):
+    root, _ = bench
+    assert main(["pie_bench", str(tmp_path), "--root", str(root)]) == 2
+    assert "holds no edited image" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data/pie_bench")
+def test_published_readings_of_real_edits_are_those_of_their_definitions():
+    dataset = PieBench(str(REAL))
+    for example in list(dataset)[:48:6]:
+        edited = edited_image(example, example.image)
+        shifted = EditedImage(edited.original.roll(3, -1), edited.original, edited.mask, True, "")
+        psnr, mse = (MEASURES[name](shifted)[0] for name in ("psnr", "mse"))
+        if shifted.has_background:
+            first, second = ((x + 1) / 2 for x in (shifted.edit, shifted.original))
+            error = ((first - second).double() * ~shifted.mask[:, None]).square().mean().item()
+            assert mse == pytest.approx(error, rel=1e-5)
+            assert psnr == pytest.approx(-10 * np.log10(error), rel=1e-6)
+        else:
+            assert (psnr, mse) == (None, None)
+
+
+def test_distances_can_be_taken_of_other_pixel_ranges(tmp_path):
+    from transformers import ViTConfig, ViTModel
+
+    from fpinv.metrics.dino import DINOStructure
+
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        image_size=32, patch_size=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    pair = torch.rand(2, 1, 3, 64, 64) * 2 - 1
+    usual, published = (
+        DINOStructure(str(tmp_path), *options)(*pair) for options in ((), (255.0, "bilinear"))
+    )
+    assert not torch.allclose(usual, published)
+
+
+def test_an_unreadable_edit_is_named(bench, capsys):
+    root, edits = bench
+    (edits / ENTRIES["half"]["image_path"]).write_text("no picture")
+    assert main(["pie_bench", str(edits), "--root", str(root), "--measures", FREE]) == 2
+    assert "cannot be read as an image" in capsys.readouterr().err
+    with pytest.raises(UserError):
+        image(bench, "half")
