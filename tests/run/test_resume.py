@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from omegaconf import OmegaConf
@@ -23,10 +26,13 @@ from toy_commands import (
     summary,
 )
 
+from fpinv.errors import UserError
 from fpinv.run import job
 from fpinv.run.lock import locked
 from fpinv.run.processes import Ranks
 from fpinv.run.resume import SIGNATURE
+
+T = TypeVar("T")
 
 
 def test_a_killed_run_resumes_to_the_records_of_an_uninterrupted_one(
@@ -242,7 +248,7 @@ def test_a_continued_run_takes_more_examples_pictures_and_what_leaves_results_as
     capsys.readouterr()
     more = ["limit=9", "images=5", "batch_size=3", "device=cpu", "tracking.images=3"]
     assert run(f"resume={folder}", *more) == 0
-    notice = "2 finished examples are done again for their pictures or inversions: 002; 003\n"
+    notice = "finished examples done again, for their pictures or inversions: 002; 003\n"
     assert capsys.readouterr().err == notice
     assert without_origin(rows(folder)) == without_origin(rows(whole))
     assert [f.name for f in files(folder / "images")] == [f.name for f in files(whole / "images")]
@@ -277,8 +283,8 @@ def test_examples_that_changed_or_are_gone_are_dropped_and_named(
     capsys.readouterr()
     assert run(f"resume={folder}") == 0
     assert capsys.readouterr().err.splitlines() == [
-        "1 finished examples changed since they were done, and are done again: d",
-        "1 finished examples are no longer in the data set, and are left out: b",
+        "finished examples done again, as their image, caption or edit has changed: d",
+        "finished examples left out, as the data set no longer has them: b",
     ]
     after = {row["id"]: row for row in rows(folder)}
     assert list(after) == list("acdefg") and after["d"]["psnr"] != before["d"]["psnr"]
@@ -344,6 +350,8 @@ def test_each_line_keeps_the_versions_that_made_it(
     assert made_with == [before["versions"], before["versions"], summary(folder)["versions"]]
     assert summary(folder)["versions"]["fpinv"] == "next"
     assert [p["versions"] for p in summary(folder)["also_made_with"]] == [before["versions"]]
+    monkeypatch.setattr(job, "versions", lambda: {"fpinv": "one that makes no line"})
+    assert run(f"resume={folder}") == 0 and summary(folder)["versions"]["fpinv"] == "next"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -382,6 +390,27 @@ def test_one_folder_has_one_run_at_a_time(
     assert error.startswith(f"error: {tmp_path / 'run'} is in use by process {os.getpid()} on ")
     assert error.count("\n") == 1 and contents(tmp_path / "run") == before
     assert run("resume=run", "limit=3") == 0 and len(rows(tmp_path / "run")) == 3
+
+
+@dataclass(frozen=True)
+class Meeting(Ranks):
+    """One of several processes, which the test calls by turns instead of having them meet."""
+
+    def first(self, stage: Callable[[], T]) -> T | None:
+        return stage() if self.leads else None
+
+    def each(self, stage: Callable[[], T]) -> T:
+        return stage()
+
+
+def test_the_processes_of_a_run_hold_its_folder_as_long_as_any_of_them_lives(tmp_path: Path):
+    with ExitStack() as follower:
+        with locked(tmp_path, Meeting(0, 2)):
+            follower.enter_context(locked(tmp_path, Meeting(1, 2)))
+        with pytest.raises(UserError, match="is in use by"), locked(tmp_path, Ranks()):
+            pass
+    with locked(tmp_path, Ranks()):
+        pass
 
 
 def test_the_lock_of_a_killed_run_is_free_and_its_partial_files_go(

@@ -27,7 +27,7 @@ from fpinv.run.messages import MENDABLE, explain_and_log
 from fpinv.run.outdated import find_outdated
 from fpinv.run.preflight import read_settings, refuse_another_run
 from fpinv.run.processes import ranks
-from fpinv.run.provenance import earlier_parts, note_provenance, require_same_weights
+from fpinv.run.provenance import made_with, note_provenance, require_same_weights
 from fpinv.run.resume import (
     SCIENCE,
     Choices,
@@ -65,8 +65,6 @@ def run_job(config: DictConfig) -> int:
     label = origin_of(hydra).label
     try:
         with interruptible(), locked(path, ranks()):
-            if label and ranks().first(lambda: is_done(config, path)):
-                return 0
             return _run_in(path, config, hydra, label)
     except Exception as error:  # the folder cannot be had, so nothing is written there
         return _report(error, path, label)[0]
@@ -76,6 +74,8 @@ def _run_in(path: Path, config: DictConfig, hydra: HydraConf, label: str) -> int
     """Do a job in a folder that no other run uses, and return its exit code."""
     run = None
     try:
+        if label and ranks().first(lambda: is_done(config, path)):
+            return 0
         run = ranks().first(lambda: _open_run(config, hydra, path, label))
         code, message = run.execute(), None
     except KeyboardInterrupt:
@@ -249,7 +249,7 @@ class Run:
             self.tracker.example(count + index, row)
         if self.resumed or ranks().size > 1:
             self.folder.arrange(self.ids(self.total))
-        header = self.header | earlier_parts(self.path, self.header, self.folder.rows)
+        header = self.header | made_with(self.path, self.folder.rows)
         pooled = self.task.pool(self.folder.arrays()) if isinstance(self.task, Pooling) else {}
         return self.folder.summarise(header, self.total, self.task.metrics, pooled)
 

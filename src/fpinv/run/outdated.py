@@ -37,11 +37,11 @@ class Outdated:
     def lines(self) -> list[str]:
         """A line for people about each kind that there is."""
         kinds = (
-            (self.changed, "changed since they were done, and are done again"),
-            (self.gone, "are no longer in the data set, and are left out"),
-            (self.incomplete, "are done again for their pictures or inversions"),
+            (self.changed, "done again, as their image, caption or edit has changed"),
+            (self.gone, "left out, as the data set no longer has them"),
+            (self.incomplete, "done again, for their pictures or inversions"),
         )
-        return [f"{len(ids)} finished examples {text}: {named(ids)}" for ids, text in kinds if ids]
+        return [f"finished examples {text}: {named(ids)}" for ids, text in kinds if ids]
 
 
 def find_outdated(

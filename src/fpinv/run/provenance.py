@@ -46,14 +46,18 @@ def require_same_weights(folder: Path, header: Mapping[str, Any]) -> None:
             )
 
 
-def earlier_parts(
-    folder: Path, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Return the summary's list of what other parts of the run were made with; empty for none."""
-    entries, now = read_lines(folder / PROVENANCE_FILE), _entry(header)
+def made_with(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entries of a summary that say what its lines were made with.
+
+    They are those of the newest part of the run, and ``also_made_with``, a list of the others'.
+    """
+    entries = read_lines(folder / PROVENANCE_FILE)
     numbers = sorted({row["made_with"] for row in rows if "made_with" in row})
-    others = [entries[k] for k in numbers if k < len(entries) and entries[k] != now]
-    return {"also_made_with": others} if others else {}
+    parts = [entries[number] for number in numbers if number < len(entries)]
+    if not parts:
+        return {}
+    *others, newest = parts
+    return newest | ({"also_made_with": others} if others else {})
 
 
 def _entry(header: Mapping[str, Any]) -> dict[str, Any]:
