@@ -75,6 +75,7 @@ def _run_in(path: Path, config: DictConfig, hydra: HydraConf, label: str) -> int
     run = None
     try:
         if label and ranks().first(lambda: is_done(config, path)):
+            ranks().first(lambda: write_origin(path, origin_of(hydra)))
             return 0
         run = ranks().first(lambda: _open_run(config, hydra, path, label))
         code, message = run.execute(), None
