@@ -25,13 +25,16 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=list(overrides))
 
 
+FIRST = re.compile(r"(\[[^]]*\]|[^,\[])*")  # up to the first comma that is in no list
+
+
 def commands(page: Path) -> list[list[str]]:
     """Return the overrides of each ``python run.py`` on a page, of a sweep the first job's."""
     words = [shlex.split(line, comments=True) for line in COMMAND.findall(page.read_text())]
     complete = [
         line for line in words if not re.search(r"[<]|\.\.\.|^--|searchpath", " ".join(line))
     ]
-    return [[word.partition(",")[0] for word in line if "=" in word] for line in complete]
+    return [[FIRST.match(word)[0] for word in line if "=" in word] for line in complete]
 
 
 def dotted(node: DictConfig, prefix: str = "") -> list[str]:

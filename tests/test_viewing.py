@@ -1,5 +1,6 @@
 """Pictures are read as viewers show them: every depth, transparency, turn, profile and frame."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,15 @@ def test_a_turned_camera_turns_the_picture(tmp_path: Path, kind: str, pixels: np
     assert seen.size == (3, 256)
     assert np.asarray(seen)[:, 0, 0].tolist() == LEVELS.tolist()
     assert as_seen(seen).tobytes() == seen.tobytes()
+
+
+@pytest.mark.parametrize(("on_disk", "meant"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_another_form_of_unicode_is_found(
+    tmp_path: Path, on_disk: str, meant: str
+) -> None:
+    name = "caf\u00e9.png"
+    Image.new("RGB", (5, 4)).save(tmp_path / unicodedata.normalize(on_disk, name))
+    assert open_picture(tmp_path / unicodedata.normalize(meant, name)).size == (5, 4)
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "tif", "png"])

@@ -79,6 +79,14 @@ def _centre(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.crop((x, y, x + width, y + height))
 
 
+def central(images: Tensor) -> Tensor:
+    """Return the central squares of images (B, 3, H, W), for networks that know squares only."""
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    return images[..., y : y + side, x : x + side]
+
+
 def to_pil(image: Tensor) -> Image.Image:
     """Return the picture of an image (3, H, W) in [-1, 1], clamped and rounded to 8 bits."""
     pixels = ((image.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)

@@ -11,6 +11,7 @@ Whatever Pillow opens is read. Of several frames or pages the first counts.
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -48,7 +49,7 @@ def open_picture(file: Path, ground: Ground = "white") -> Image.Image:
             # Pillow only warns of up to twice the limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # A TIFF that Pillow maps into memory, as it does by path, stays unturned.
-            with file.open("rb") as stream, Image.open(stream) as image:
+            with _spelt(file).open("rb") as stream, Image.open(stream) as image:
                 return as_seen(image, ground)
     except FileNotFoundError:
         raise UserError(f"{file}: no such image; check dataset.root") from None
@@ -59,6 +60,18 @@ def open_picture(file: Path, ground: Ground = "white") -> Image.Image:
         ) from None
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{file}: cannot be read as an image ({error})") from error
+
+
+def _spelt(file: Path) -> Path:
+    """Return the file, or the one beside it whose name is the same in another form of Unicode."""
+    if file.exists() or not file.parent.is_dir():
+        return file
+    return next((path for path in file.parent.iterdir() if nfc(path.name) == nfc(file.name)), file)
+
+
+def nfc(name: str) -> str:
+    """Return a name in the composed form of Unicode, since systems list names in several."""
+    return unicodedata.normalize("NFC", name)
 
 
 def as_seen(image: Image.Image, ground: Ground = "white") -> Image.Image:
@@ -133,6 +146,6 @@ def _converted(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.I
 def _on_ground(image: Image.Image, ground: Ground) -> Image.Image:
     """Return a picture in RGB, with a ground behind what is transparent."""
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, ground), layer).convert("RGB")

@@ -82,7 +82,7 @@ COCO = {
                 "metadata.csv": "file_name,text\na.jpg,'one, two'\n".replace("'", '"'),
                 "sub/metadata.csv": "file_name,text\nb.jpg,three\n",
             },
-            "sub/metadata.csv",
+            "metadata.csv and 1 more",
         ),
         ({"captions.csv": "file;caption\na.jpg;one, two\nsub/b.jpg;three\n"}, "captions.csv"),
         ({"captions.csv": "file\tcaption\na.jpg\tone, two\nb.jpg\tthree\n"}, "captions.csv"),

@@ -272,3 +272,8 @@ def test_interpolation_runs_on_a_stable_diffusion_pipeline(tmp_path):
         assert record.error is None and math.isfinite(record.metrics["norm_ratio"])
         assert record.metrics["nfe_calls"] == 10
         assert record.images["strip"].height > 64
+
+
+def test_latents_of_several_sizes_are_refused():
+    with pytest.raises(UserError, match="no path and no mean: use crop=center"):
+        run(crop="none")

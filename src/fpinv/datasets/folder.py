@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fpinv.datasets.example import ListedDataset
-from fpinv.datasets.image_files import ImageFiles, composed
+from fpinv.datasets.image_files import ImageFiles
 from fpinv.datasets.tables.files import existing_folder
 from fpinv.datasets.tables.table import cell, read_rows
 from fpinv.errors import UserError
+from fpinv.viewing import nfc
 
 TABLES = ("metadata.jsonl", "metadata.csv", "captions.jsonl", "captions.csv", "captions.json")
 BESIDE = (".txt", ".caption")
@@ -47,7 +48,8 @@ class Folder(ListedDataset):
         folder = existing_folder(root, "point dataset.root=<folder> at a folder of images")
         images = ImageFiles(folder)
         if tables := _tables(folder, captions):
-            source, prompts = ", ".join(map(str, tables)), _from_tables(tables, images)
+            others = f" and {len(tables) - 1} more" if tables[1:] else ""
+            source, prompts = f"{tables[0]}{others}", _from_tables(tables, images)
         elif texts := _texts(images):
             source, prompts = "the text files beside the images", _from_texts(texts, images)
         else:
@@ -76,7 +78,7 @@ def _from_tables(tables: list[Path], images: ImageFiles) -> dict[str, str]:
             if table.parent != images.folder and images.folder in table.parents:
                 name = (table.parent.relative_to(images.folder) / name).as_posix()
             captions.setdefault(images.path_of(name, place), cell(row, CAPTION_KEYS, place))
-    return _complete(captions, images, ", ".join(map(str, tables)), "add the rows")
+    return _complete(captions, images, str(tables[0]), "add the rows")
 
 
 def _texts(images: ImageFiles) -> dict[str, Path]:
@@ -101,8 +103,7 @@ def _from_texts(texts: dict[str, Path], images: ImageFiles) -> dict[str, str]:
 
 def _from_names(images: ImageFiles) -> dict[str, str]:
     captions = {
-        path: re.sub(r"[\s_-]+", " ", composed(Path(path).stem)).strip()
-        for path in images.examples
+        path: re.sub(r"[\s_-]+", " ", nfc(Path(path).stem)).strip() for path in images.examples
     }
     for path, caption in captions.items():
         if not caption:

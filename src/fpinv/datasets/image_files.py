@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter
 from pathlib import Path
 
 from fpinv.datasets.example import Example
 from fpinv.datasets.tables.table import listed
 from fpinv.errors import UserError
+from fpinv.viewing import nfc
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 LONGEST_ID = 60  # leaves room for a digest and endings within the 255 bytes of a file name
@@ -40,11 +40,9 @@ class ImageFiles:
             path: Example(id, "", folder / path)
             for path, id in zip(paths, _slugs(paths), strict=True)
         }
-        self._by_form = {composed(path): path for path in paths}
-        names = Counter(composed(Path(path).name) for path in paths)
-        self._by_name = {
-            name: path for path in paths if names[name := composed(Path(path).name)] == 1
-        }
+        self._by_form = {nfc(path): path for path in paths}
+        names = Counter(nfc(Path(path).name) for path in paths)
+        self._by_name = {name: path for path in paths if names[name := nfc(Path(path).name)] == 1}
 
     def path_of(self, name: str, place: str) -> str:
         """Return the path of the image that a table names.
@@ -62,17 +60,12 @@ class ImageFiles:
         path = Path(name).as_posix()
         if path in self.examples:
             return path
-        form = composed(path)
+        form = nfc(path)
         if (match := self._by_form.get(form, self._by_name.get(form))) is not None:
             return match
         if Path(name).suffix.lower() not in SUFFIXES:
             raise UserError(f"{place}: {name!r} does not end in any of {listed(SUFFIXES)}")
         raise UserError(f"{place}: no image {name!r} in the folder")
-
-
-def composed(name: str) -> str:
-    """Return a name in the composed form of Unicode (NFC); some systems list another."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _find(folder: Path) -> list[str]:

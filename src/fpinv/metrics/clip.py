@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate, normalize
 
 from fpinv.errors import UserError
+from fpinv.images import central
 from fpinv.models.weights import SCENES, loading, local_folder
 
 if TYPE_CHECKING:
@@ -256,10 +257,7 @@ def _is_torchscript(file: Path) -> bool:
 
 def _resized(images: Tensor, size: int) -> Tensor:
     """Return the central squares of images (B, 3, H, W), clamped, at a side of ``size`` pixels."""
-    height, width = images.shape[-2:]
-    side = min(height, width)
-    y, x = (height - side) // 2, (width - side) // 2
-    pixels = images[..., y : y + side, x : x + side].float().clamp(-1, 1)
+    pixels = central(images).float().clamp(-1, 1)
     if pixels.shape[-2:] == (size, size):
         return pixels
     resized = interpolate(pixels, (size, size), mode="bicubic", antialias=True)

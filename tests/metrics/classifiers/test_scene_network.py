@@ -26,6 +26,12 @@ def test_a_saved_network_loads_with_equal_outputs(tmp_path):
         assert torch.equal(before, after)
 
 
+def test_an_oblong_picture_is_seen_in_its_central_square():
+    network, oblong = SceneClassifier(width=8).eval(), torch.randn(2, 3, 64, 96)
+    for seen, square in zip(network(oblong), network(oblong[..., 16:80]), strict=True):
+        assert torch.equal(seen, square)
+
+
 @pytest.fixture(scope="module")
 def network():
     return SceneClassifier.from_pretrained(WEIGHTS)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fpinv.errors import UserError
+from fpinv.images import central
 from fpinv.metrics.classifiers.scene_attributes import OBJECT_FIELDS, SCENE_FIELDS, SLOTS, Reading
 from fpinv.models.weights import SCENES, local_folder
 
@@ -72,8 +73,8 @@ class _ResidualBlock(nn.Module):
 class SceneClassifier(nn.Module):
     """A small residual network with an :class:`AttributeHead`.
 
-    Pictures are (B, 3, H, W) in [-1, 1]; pictures larger than ``side`` are averaged down to it,
-    since the network was trained there.
+    Pictures are (B, 3, H, W) in [-1, 1]. Of oblong ones the central square is seen, and those
+    larger than ``side`` are averaged down to it, since the network was trained there.
 
     Arguments:
         side: Side of the pictures it was trained on.
@@ -115,6 +116,7 @@ class SceneClassifier(nn.Module):
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """Return feature maps (B, C, h, w) of pictures, from the stem's to the last block's."""
+        images = central(images)
         if images.shape[-1] != self.side:
             images = F.interpolate(images, (self.side, self.side), mode="area")
         stem, *blocks = self.trunk[:3], *self.trunk[3:]
