@@ -38,8 +38,8 @@ def test_the_worst_code_of_a_sweep_wins(
 ):
     assert run("-m", "dataset.corrupt=null,1") == 1
     assert run("-m", "dataset.root=null,/nowhere,.") == 2
-    output = capsys.readouterr().err.splitlines()
-    assert output[-1].startswith("error: job 1 (dataset.root=/nowhere): /nowhere: no such folder")
+    output = capsys.readouterr().err
+    assert "error: job 1 (dataset.root=/nowhere): /nowhere: no such folder" in output
     assert len(list(tmp_path.glob("outputs/multirun/*/2/summary.json"))) == 1
 
 
