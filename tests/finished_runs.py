@@ -3,7 +3,7 @@
 from omegaconf import OmegaConf
 
 from fpinv.run.folder import RunFolder
-from fpinv.run.layout import Origin, write_origin
+from fpinv.run.layout import Origin, by_key, write_origin
 
 HEADER = {
     "model": "scenes",
@@ -20,8 +20,7 @@ def finish(path, records, overrides=(), config=None, choices=None, header=None, 
     folder = RunFolder(path)
     for record in records:
         folder.append(record)
-    values = dict(override.lstrip("+").split("=", 1) for override in overrides)
-    write_origin(path, Origin(int(path.name), path.parent.name, values))
+    write_origin(path, Origin(int(path.name), path.parent.name, by_key(overrides)))
     OmegaConf.save((config or {}) | {"choices": choices or {}}, path / "config.yaml")
     inverter = {"inverter": (choices or {}).get("inverter", "fpi")}
     folder.summarise(HEADER | inverter | (header or {}), len(records), (), pooled)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,17 @@ class Origin:
 def origin_of(hydra: HydraConf) -> Origin:
     """Return the origin of the job that Hydra is at."""
     written: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    lines = (line.lstrip("+").partition("=") for line in written)
-    overrides = {key: value for key, _, value in lines}
+    overrides = by_key(written)
     if hydra.mode != RunMode.MULTIRUN:
         return Origin(overrides=overrides)
     sweep = Path(hydra.runtime.cwd, hydra.sweep.dir).resolve()
     return Origin(hydra.job.num, sweep.name, overrides)
+
+
+def by_key(overrides: Iterable[str]) -> dict[str, str]:
+    """Return the value of each override, such as ``guidance=3``; empty where it has none."""
+    lines = (line.lstrip("+").partition("=") for line in overrides)
+    return {key: value for key, _, value in lines}
 
 
 def write_origin(folder: Path, origin: Origin) -> None:
