@@ -23,7 +23,10 @@ from fpinv.tasks.record import Record
 
 
 def together(folder: Path, *arguments: str, **environment: str) -> list[tuple[int, str, str]]:
-    """Return exit code, output and errors of two processes, which no launcher stops."""
+    """Return exit code, output and errors of two processes, which no launcher stops.
+
+    The line that says that the first one has begun is left out.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     shared = ENVIRONMENT | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -44,7 +47,8 @@ def together(folder: Path, *arguments: str, **environment: str) -> list[tuple[in
         for process in processes:
             process.kill()
     return [
-        (process.returncode, *texts) for process, texts in zip(processes, outputs, strict=True)
+        (process.returncode, output, errors.removeprefix(LOADING))
+        for process, (output, errors) in zip(processes, outputs, strict=True)
     ]
 
 
