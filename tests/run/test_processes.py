@@ -147,10 +147,7 @@ def test_a_run_with_a_killed_process_resumes_with_any_number_of_processes(
     assert results[killed][0] == -signal.SIGKILL
     code, _, error = results[1 - killed]
     assert (
-        code == 1
-        and error.removeprefix(LOADING).count("\n") == 1
-        and "another process" in error
-        and "resume=" in error
+        code == 1 and error.count("\n") == 1 and "another process" in error and "resume=" in error
     )
     resume(tmp_path, "resume=two", TOY_GOES_ON="1")
     alone(tmp_path, *overrides, "hydra.run.dir=one", TOY_GOES_ON="1")
