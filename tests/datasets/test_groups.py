@@ -8,7 +8,7 @@ from judges import Shades
 from fpinv.datasets.classes import Classes
 from fpinv.datasets.folder import Folder
 from fpinv.datasets.groups import Groups, subsets
-from fpinv.datasets.scenes import Scenes
+from fpinv.datasets.scenes import Scenes, caption, sample_scene
 from fpinv.datasets.scenes.world import SHAPES
 from fpinv.errors import UserError
 
@@ -72,6 +72,12 @@ def test_scenes_have_their_shapes_as_classes():
     for example in arrow.images:
         assert [item["shape"] for item in example.attributes["objects"]] == ["arrow"]
     assert [c.id for c in Scenes(shapes=["gear", "star"]).categories] == ["gear", "star"]
+    assert len(set(arrow.prompts)) > 90 and all("arrow" in text for text in arrow.prompts)
+    trained = {caption(sample_scene(0, k, "train", 1, ["arrow"])) for k in range(96)}
+    assert set(arrow.prompts) == trained
+    assert Scenes(captions=0).categories[0].prompts == (Scenes().categories[0].prompt,)
+    with pytest.raises(UserError, match="dataset.captions=-1"):
+        Scenes(captions=-1)
     assert categories["gear"].prevalence < arrow.prevalence < categories["star"].prevalence
 
 

@@ -72,6 +72,14 @@ def test_the_prompt_is_a_key(root):
     assert ImageNet(str(root), prompt="{name}, on film")[2].prompt == "tiger cat, on film"
 
 
+def test_a_class_is_asked_for_by_its_caption_or_by_the_templates_of_clip(root):
+    plain, ensemble = (ImageNet(str(root), templates=t).categories[0] for t in (None, "clip"))
+    assert plain.prompts == (plain.prompt,) == (ensemble.prompt,)
+    assert len(ensemble.prompts) == 80 and "a bad photo of a airliner." in ensemble.prompts
+    with pytest.raises(UserError, match="dataset.templates=dogs: choose clip"):
+        ImageNet(str(root), templates="dogs")
+
+
 def test_every_mistake_is_named(root, tmp_path):
     with pytest.raises(UserError, match="no count 'actual_frq'; did you mean actual_freq"):
         ImageNet(str(root), counts=counts(tmp_path), count="actual_frq")

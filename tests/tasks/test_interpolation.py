@@ -236,8 +236,20 @@ def test_prompts_are_those_of_the_class_or_of_the_images():
     assert {p for prompts in conditions for p in prompts} == {"a dark picture"}
     conditions.clear()
     run(task(points=3, prompting="own"), model=Model(), limit=1)
-    inverted, sampled = conditions
-    assert len(set(inverted)) == 2 and set(sampled) == {inverted[0]}
+    first, second = (prompt for (prompt,) in conditions)
+    assert first != second
+
+
+def test_several_prompts_of_a_class_are_averaged_in_their_token_states():
+    model = toy.ToyModel()
+    pipeline = task().pipeline(
+        model, DDIM(), Settings(steps=5, guidance=2.0, seed=0, batch_size=2)
+    )
+    mean = pipeline.condition([("a dark picture", "a bright picture"), ("a picture",)])
+    apart = model.condition(["a dark picture", "a bright picture", "a picture"], 2.0)
+    assert torch.allclose(mean.prompt.tokens[0], apart.prompt.tokens[:2].mean(0))
+    assert torch.equal(mean.prompt.tokens[1], apart.prompt.tokens[2])
+    assert torch.equal(mean.null.tokens, apart.null.tokens[:2]) and mean.guidance == 2
 
 
 def test_adjustment_precedes_the_inversion():

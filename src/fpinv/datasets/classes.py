@@ -19,10 +19,11 @@ class Category:
     Arguments:
         id: Its id among the classes of a classifier: a WordNet id, or a plain name.
         name: Its name in words.
-        prompt: The prompt that asks a model for it.
+        prompt: The plain prompt for it.
         images: Its images.
         prevalence: Its frequency in the model's training: a count or a share; None if unknown.
         bin: many, med or few, by the prevalence; None if unknown.
+        ensemble: Prompts whose mean token states ask a model for it; empty for the plain prompt.
     """
 
     id: str
@@ -31,6 +32,12 @@ class Category:
     images: Dataset
     prevalence: float | None = None
     bin: Bin | None = None
+    ensemble: tuple[str, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts that ask a model for it, all together."""
+        return self.ensemble or (self.prompt,)
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from string import Formatter
+from typing import Literal
 
 from fpinv.datasets.classes import Bin, Category
 from fpinv.datasets.example import Example, ListedDataset
@@ -48,6 +49,8 @@ class ImageNet(ListedDataset):
     Arguments:
         root: The folder; None raises an error that says so.
         prompt: The caption, with ``{name}`` for the class's name.
+        templates: ``clip`` asks the model for a class by the mean of CLIP's 80 prompts for
+            ImageNet in place of the caption.
         counts: The JSON file; None for no bins.
         count: The count to use, e.g. ``actual_freq`` (captions that name the class) or
             ``relevant_total`` (those of them that were judged to mean it).
@@ -64,17 +67,21 @@ class ImageNet(ListedDataset):
         self,
         root: str | None,
         prompt: str = "a photo of a {name}",
+        templates: Literal["clip"] | None = None,
         counts: str | None = None,
         count: str = "relevant_total",
     ) -> None:
         _check_template(prompt)
+        if templates not in (None, "clip"):
+            raise UserError(f"dataset.templates={templates}: choose clip, or null for the caption")
         folder = existing_folder(root, REMEDY)
         frequencies = {} if counts is None else _counts(Path(counts).expanduser(), count)
         grouped: dict[str, list[Example]] = defaultdict(list)
         for example in ImageFiles(folder).examples.values():
             grouped[_class_of(example, folder)].append(example)
         self.categories = [
-            _category(id, prompt, images, frequencies) for id, images in sorted(grouped.items())
+            _category(id, prompt, images, frequencies, templates)
+            for id, images in sorted(grouped.items())
         ]
         super().__init__(image for category in self.categories for image in category.images)
 
@@ -110,7 +117,11 @@ def _class_of(example: Example, folder: Path) -> str:
 
 
 def _category(
-    id: str, prompt: str, images: list[Example], counts: Mapping[str, float]
+    id: str,
+    prompt: str,
+    images: list[Example],
+    counts: Mapping[str, float],
+    templates: Literal["clip"] | None,
 ) -> Category:
     plain = id.replace("_", " ")
     name = wordnet_names().get(id, plain) if WORDNET_ID.match(f"{id}_") else plain
@@ -119,7 +130,15 @@ def _category(
         replace(image, prompt=caption, attributes={"class": id, "name": name}) for image in images
     ]
     prevalence = counts.get(id, counts.get(name))
-    return Category(id, name, caption, captioned, prevalence, bin_of(prevalence))
+    ensemble = _clip_prompts(name) if templates else ()
+    return Category(id, name, caption, captioned, prevalence, bin_of(prevalence), ensemble)
+
+
+def _clip_prompts(name: str) -> tuple[str, ...]:
+    """Return the prompts of CLIP's authors for a class of ImageNet."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES  # here, because it takes seconds to import
+
+    return tuple(template(name) for template in OPENAI_IMAGENET_TEMPLATES)
 
 
 def bin_of(prevalence: float | None) -> Bin | None:

@@ -150,10 +150,10 @@ class Interpolation(JudgedTask):
     ) -> Iterator[Record | UserError]:
         seeds = [interpolant.seeds for interpolant in interpolants]
         groups = [interpolant.ends.loaded.group for interpolant in interpolants]
-        prompts = [[pipeline.prompt(group, group.members)] * len(seeds[0]) for group in groups]
+        texts = [[pipeline.texts(group, group.members)] * len(seeds[0]) for group in groups]
         watch = Stopwatch(pipeline.model)
         with watch.running():
-            sampled = pipeline.sample(seeds, prompts)
+            sampled = pipeline.sample(seeds, texts)
         seconds = watch.seconds / sum(map(len, seeds))
         for interpolant, group, images in zip(interpolants, groups, sampled, strict=True):
             if isinstance(images, UserError):

@@ -26,7 +26,14 @@ from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.seedselect import Prototype, SeedSelect
 from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
 from fpinv.tasks.record import Record
-from fpinv.tasks.seed_pipeline import GroupImages, GroupSeeds, SeedPipeline, require_seed, rows_of
+from fpinv.tasks.seed_pipeline import (
+    GroupImages,
+    GroupSeeds,
+    SeedPipeline,
+    Texts,
+    require_seed,
+    rows_of,
+)
 from fpinv.tasks.stages import each, past_errors, run_stages
 from fpinv.tasks.task import Settings, whole_number
 from fpinv.tasks.timing import Stopwatch
@@ -172,20 +179,20 @@ class RareConcept(JudgedTask):
         """Return the references of each image, (images, K, 3, H, W)."""
         return loaded.members[self._sets(loaded.group, pipeline.settings.seed)]
 
-    def _prompts(self, pipeline: SeedPipeline, group: Group) -> list[str]:
-        """Return the prompt of each image."""
+    def _texts(self, pipeline: SeedPipeline, group: Group) -> list[Texts]:
+        """Return the prompts of each image."""
         sets = self._sets(group, pipeline.settings.seed).tolist()
-        return [pipeline.prompt(group, [group.members[k] for k in members]) for members in sets]
+        return [pipeline.texts(group, [group.members[k] for k in members]) for members in sets]
 
     def _records(
         self, pipeline: SeedPipeline, starts: Sequence[_Start]
     ) -> Iterator[Record | UserError]:
-        prompts = [self._prompts(pipeline, start.loaded.group) for start in starts]
+        texts = [self._texts(pipeline, start.loaded.group) for start in starts]
         watch = Stopwatch(pipeline.model)
         with watch.running():
-            searches = self._optimised(pipeline, starts, prompts)
+            searches = self._optimised(pipeline, starts, texts)
         seconds = watch.seconds / (len(starts) * self.images)
-        sampled = pipeline.sample([search.seeds for search in searches], prompts)
+        sampled = pipeline.sample([search.seeds for search in searches], texts)
         for start, search, images in zip(starts, searches, sampled, strict=True):
             if isinstance(images, UserError):
                 yield images
@@ -220,14 +227,14 @@ class RareConcept(JudgedTask):
         )
 
     def _optimised(
-        self, pipeline: SeedPipeline, starts: Sequence[_Start], prompts: Sequence[Sequence[str]]
+        self, pipeline: SeedPipeline, starts: Sequence[_Start], texts: Sequence[Sequence[Texts]]
     ) -> list[SeedSearch]:
         """Return the seeds of each class after SeedSelect, those of all classes in one batch."""
         if self.seedselect is None:
             return [SeedSearch(start.search.seeds) for start in starts]
         model, select = pipeline.model, self.seedselect
         # Seeds of all classes share the batches, which are then full even where a class has few.
-        condition = pipeline.condition(list(chain.from_iterable(prompts)))
+        condition = pipeline.condition(list(chain.from_iterable(texts)))
         target = Prototype.cat([self._target(pipeline, select, start.loaded) for start in starts])
         seeds = torch.cat([start.search.seeds for start in starts])
         searches = []
@@ -235,7 +242,7 @@ class RareConcept(JudgedTask):
             denoiser = model.denoiser(pipeline.settings.steps)
             searches.append(select(model, denoiser, seeds[rows], condition[rows], target[rows]))
         search = SeedSearch.cat(searches)
-        return [search[rows] for rows in rows_of([len(texts) for texts in prompts])]
+        return [search[rows] for rows in rows_of([len(images) for images in texts])]
 
     def _target(
         self, pipeline: SeedPipeline, select: SeedSelect, loaded: GroupImages

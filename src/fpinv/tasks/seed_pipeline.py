@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from itertools import accumulate, chain, pairwise
@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
+from fpinv.batch import combine
 from fpinv.datasets.example import Example
 from fpinv.datasets.groups import Group
 from fpinv.denoiser import Condition
@@ -29,8 +30,11 @@ from fpinv.tasks.task import Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
 Prompting = Literal["class", "own"]
-"""``class``: the prompt of the class for all images. ``own``: each image is inverted under its own
-caption, and the seeds of a set are sampled under that of its first image."""
+"""``class``: the prompts of the class for all images. ``own``: each image is inverted under its
+own caption, and the seeds of a set are sampled under that of its first image."""
+
+Texts = tuple[str, ...]
+"""Prompts that ask for one image together, by the mean of their token states."""
 
 Result = TypeVar("Result")
 
@@ -91,6 +95,9 @@ class SeedPipeline:
         prompting: The prompts of images and seeds (:data:`Prompting`).
         settings: The run's numbers.
 
+    Attributes:
+        means: The conditions of single samples so far, by their prompts.
+
     Raises:
         UserError: the pictures are not cropped to one size.
     """
@@ -100,6 +107,7 @@ class SeedPipeline:
     adjustment: Adjustment
     prompting: Prompting
     settings: Settings
+    means: dict[Texts, Condition] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.settings.crop == "none":
@@ -124,7 +132,8 @@ class SeedPipeline:
             UserError: one of them cannot be read, or its prompt cannot be encoded.
         """
         for member in group.members:
-            require_encodable(self.prompt(group, [member]))
+            for text in self.texts(group, [member]):
+                require_encodable(text)
         members = self._pixels(group.members)
         real = self._pixels(group.further) if group.further else members
         return GroupImages(group, members, real)
@@ -134,13 +143,20 @@ class SeedPipeline:
         images = [open_pixels(example, frame) for example in examples]
         return torch.stack(images).to(self.model.device)
 
-    def prompt(self, group: Group, members: Sequence[Example]) -> str:
-        """Return the prompt of seeds that come from these members."""
-        return group.category.prompt if self.prompting == "class" else members[0].prompt
+    def texts(self, group: Group, members: Sequence[Example]) -> Texts:
+        """Return the prompts of seeds that come from these members."""
+        return group.category.prompts if self.prompting == "class" else (members[0].prompt,)
 
-    def condition(self, prompts: Sequence[str]) -> Condition:
-        """Return the condition of prompts at the run's guidance."""
-        return self.model.condition(list(prompts), self.settings.guidance)
+    def condition(self, texts: Sequence[Texts]) -> Condition:
+        """Return the condition of samples at the run's guidance.
+
+        Several prompts of a sample are averaged in their token states.
+        """
+        for prompts in texts:
+            if prompts not in self.means:
+                condition = self.model.condition(list(prompts), self.settings.guidance)
+                self.means[prompts] = combine([condition], lambda x, axis: x[0].mean(axis, True))
+        return Condition.cat([self.means[prompts] for prompts in texts])
 
     def seeds(
         self, loaded: Sequence[GroupImages], folder: str | None
@@ -154,8 +170,8 @@ class SeedPipeline:
         """Return the seeds of each group's members, inverted together, or the error of one."""
         members = [(item.group, member) for item in loaded for member in item.group.members]
         images = torch.cat([item.members for item in loaded])
-        prompts = [self.prompt(group, [member]) for group, member in members]
-        inversion, seconds = self._invert(images, [member.id for _, member in members], prompts)
+        texts = [self.texts(group, [member]) for group, member in members]
+        inversion, seconds = self._invert(images, [member.id for _, member in members], texts)
         rows = rows_of([len(item.members) for item in loaded])
         seeds = [GroupSeeds(x, inversion[r], seconds) for x, r in zip(loaded, rows, strict=True)]
         return [self._finite(group, group.noise) for group in seeds]
@@ -165,7 +181,7 @@ class SeedPipeline:
 
     def name(self, group: Group) -> str:
         """Return a name for a group's inversion, with a digest of its images and prompts."""
-        images = [(member.id, self.prompt(group, [member])) for member in group.members]
+        images = [(member.id, self.texts(group, [member])) for member in group.members]
         return f"{group.id}-{sha256(json.dumps(images).encode()).hexdigest()[:8]}"
 
     def _saved(self, folder: str, loaded: GroupImages) -> GroupSeeds | UserError:
@@ -180,11 +196,11 @@ class SeedPipeline:
         return self._finite(GroupSeeds(loaded, inversion, seconds=0.0), inversion.noise)
 
     def _invert(
-        self, images: Tensor, ids: Sequence[str], prompts: Sequence[str]
+        self, images: Tensor, ids: Sequence[str], texts: Sequence[Texts]
     ) -> tuple[Inversion, float]:
         """Return the inversion of images, and the time an image."""
         model, steps = self.model, self.settings.steps
-        condition, watch = self.condition(prompts), Stopwatch(model)
+        condition, watch = self.condition(texts), Stopwatch(model)
         # Drawn for each id before the batches are cut, so that results do not depend on them.
         noise = normal(model.latent_shape, self.settings.seed, ids, "adjustment", model.device)
         inversions = []
@@ -199,14 +215,14 @@ class SeedPipeline:
 
     @torch.no_grad()
     def sample(
-        self, seeds: Sequence[Tensor], prompts: Sequence[Sequence[str]]
+        self, seeds: Sequence[Tensor], texts: Sequence[Sequence[Texts]]
     ) -> list[Tensor | UserError]:
         """Return the images (B, 3, H, W) in [-1, 1] of sets of seeds (B, C, h, w).
 
         All sets are sampled together; a set with an image that is not finite becomes an error.
         """
         noise, images = torch.cat(list(seeds)), []
-        condition = self.condition(list(chain.from_iterable(prompts)))
+        condition = self.condition(list(chain.from_iterable(texts)))
         for rows in self.batches(len(noise)):
             denoiser = self.model.denoiser(self.settings.steps)
             images.append(self.model.decode(sample(denoiser, noise[rows], condition[rows])))
