@@ -178,7 +178,8 @@ def test_a_sweep_of_shared_runs_goes_on_after_a_user_error(tmp_path: Path):
     sweep = ["-m", "limit=4", "dataset.root=null,/nowhere,.", "hydra.sweep.dir=sweep"]
     leader, follower = together(tmp_path, *sweep, WANDB_MODE="offline")
     assert leader[0] == follower[0] == 2 and follower[1:] == ("", "")
-    assert leader[2].count("\n") == 1 and "job 1 (limit=4, dataset.root=/nowhere)" in leader[2]
+    errors = [line for line in leader[2].splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "job 1 (limit=4, dataset.root=/nowhere)" in errors[0]
     with (tmp_path / "sweep" / "sweep.csv").open() as file:
         assert [row["n"] for row in csv.DictReader(file)] == ["4", "", "4"]
     assert len(offline_files(tmp_path)) == 2
