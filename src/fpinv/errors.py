@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 P = ParamSpec("P")
 
 
 class UserError(Exception):
     """Mistake that the user can mend: its message is one line with the culprit and the remedy."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser of a script's arguments that raises a mistake as a :class:`UserError`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message."""
+        raise UserError(f"{message}; {self.prog} --help explains")
 
 
 def accept_any_text() -> None:

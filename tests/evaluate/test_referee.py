@@ -144,7 +144,7 @@ def test_the_command_writes_scores_and_names_what_it_leaves_out(bench, tmp_path,
     [
         (["--measures", "beauty"], "--measures has 'beauty': choose from psnr,"),
         (["--root", "nowhere"], "nowhere: no such folder"),
-        (["--speed", "1"], "unrecognized arguments: --speed 1; see"),
+        (["--speed", "1"], "unrecognized arguments: --speed 1; python -m fpinv.evaluate --help"),
         ([], "the following arguments are required: --root"),
     ],
 )

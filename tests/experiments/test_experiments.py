@@ -14,6 +14,7 @@ import pytest
 from commands import CommandOutput, prepare_process, run_script
 from PIL import Image
 from pipelines import tiny_sd15
+from toy_commands import LOADING
 
 from fpinv.reporting.experiment import JOBS, LARGEST, SCRIPTS, TEXT, folder_of
 
@@ -58,7 +59,7 @@ def test_experiment_is_made_whole_by_one_command(
     name: str, outputs: Mapping[str, Future[CommandOutput]], out: Path
 ):
     output = outputs[name].result()
-    assert (output.code, output.stderr) == (0, ""), output
+    assert (output.code, output.stderr) == (0, LOADING), output
     if name == "demo":
         assert (out / name / "comparison.png").exists()
         return

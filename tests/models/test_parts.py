@@ -317,10 +317,10 @@ def test_a_turbo_schedule_has_its_own_timesteps_unless_others_are_chosen(folders
     copy = changed(folders["sd15"], tmp_path, "vae", {}, weights=True)
     folder = with_scheduler(copy, *SCHEDULERS["sd-turbo"])
     assert load(folder).denoiser(4).schedule.timestep == (0, 249, 499, 749, 999)
-    assert load(folder).source.spacing == "trailing"
+    assert load(folder).origin.spacing == "trailing"
     leading = load(folder, spacing="leading")
     assert leading.denoiser(4).schedule.timestep == (0, 1, 251, 501, 751)
-    assert leading.source.spacing == "leading"
+    assert leading.origin.spacing == "leading"
 
 
 @pytest.mark.parametrize(

@@ -5,21 +5,19 @@ Files on disk are not fetched again, and an interrupted download continues.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import requests
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn, track
 
 from fpinv.datasets.coco import first_captions
-from fpinv.errors import UserError
+from fpinv.errors import OneLineParser, UserError, command
 from fpinv.run.folder import replacing
 
 # Plain http: the certificate of this host is its storage provider's and does not name it. Every
@@ -185,6 +183,7 @@ def _reason(error: requests.RequestException) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return 0, or 2 after one line with the reason."""
     options = _parser().parse_args(arguments)
@@ -207,16 +206,8 @@ def _message(error: BaseException, root: Path) -> str:
     return str(error) if isinstance(error, UserError) else f"{root}: {error}"
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and leave with code 2."""
-        self.exit(2, f"error: {message}; python -m fpinv.datasets.download --help explains\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m fpinv.datasets.download")
+def _parser() -> OneLineParser:
+    parser = OneLineParser(prog="python -m fpinv.datasets.download")
     parser.add_argument("dataset", choices=["coco"], help="COCO 2017: images and captions")
     parser.add_argument("--root", type=Path, required=True, help="folder to put it in")
     parser.add_argument("--split", choices=sorted(IMAGES), default="val2017")

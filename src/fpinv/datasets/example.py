@@ -13,7 +13,7 @@ from PIL import Image
 
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
-from fpinv.viewing import as_seen, open_picture
+from fpinv.images.viewing import as_seen, open_picture
 
 Mask = NDArray[np.bool_]
 """A mask (H, W) in the pixels of its image as a viewer shows it, True where an edit may show."""
@@ -75,7 +75,7 @@ class Example:
     case: EditCase | None = None
 
     def open(self) -> Image.Image:
-        """Return the image as a viewer shows it (:mod:`fpinv.viewing`), in RGB.
+        """Return the image as a viewer shows it (:mod:`fpinv.images.viewing`), in RGB.
 
         Raises:
             UserError: the file is missing, too large or not an image; the message names it.

@@ -11,7 +11,7 @@ from fpinv.datasets.image_files import ImageFiles
 from fpinv.datasets.tables.files import existing_folder
 from fpinv.datasets.tables.table import cell, read_rows
 from fpinv.errors import UserError
-from fpinv.viewing import nfc
+from fpinv.images.viewing import nfc
 
 TABLES = ("metadata.jsonl", "metadata.csv", "captions.jsonl", "captions.csv", "captions.json")
 BESIDE = (".txt", ".caption")

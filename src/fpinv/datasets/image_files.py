@@ -10,7 +10,7 @@ from pathlib import Path
 from fpinv.datasets.example import Example
 from fpinv.datasets.tables.table import listed
 from fpinv.errors import UserError
-from fpinv.viewing import nfc
+from fpinv.images.viewing import nfc
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 LONGEST_ID = 60  # leaves room for a digest and endings within the 255 bytes of a file name

@@ -16,13 +16,13 @@ from fpinv.editing.controllers import Moment
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.stage import Stage
-from fpinv.editing.tokens import Pipeline, tokenise
+from fpinv.editing.tokens import TokenizingPipeline, tokenise
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
 from fpinv.models.model import Model
 
 
-class _Pipeline(Pipeline, Protocol):
+class _Pipeline(TokenizingPipeline, Protocol):
     unet: UNet
 
 

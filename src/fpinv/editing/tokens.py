@@ -37,7 +37,7 @@ PUNCTUATION = ".,;:!?…'\"‘’“”()[]"
 """Signs that are not sought for when they stand around a phrase."""
 
 
-class Pipeline(Protocol):
+class TokenizingPipeline(Protocol):
     """The part of a diffusers pipeline that turns a prompt into tokens.
 
     Its second text encoder, where there is one, has the tokenizer ``tokenizer_2``.
@@ -113,7 +113,7 @@ class Tokens:
         return marked
 
 
-def tokenise(pipeline: Pipeline, prompt: str) -> Tokens:
+def tokenise(pipeline: TokenizingPipeline, prompt: str) -> Tokens:
     """Return the words of a prompt with the positions of their tokens in the pipeline's encoders.
 
     Raises:
@@ -136,7 +136,7 @@ def tokenise(pipeline: Pipeline, prompt: str) -> Tokens:
 class _Reader:
     """The way from a text to the tokens that one text encoder of a pipeline gets."""
 
-    pipeline: Pipeline
+    pipeline: TokenizingPipeline
     tokenizer: PreTrainedTokenizerBase
 
     def __call__(self, text: str) -> list[str]:

@@ -11,9 +11,9 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 
 from fpinv.errors import UserError
 from fpinv.models.hub import read_index
+from fpinv.models.origin import has_variant
 from fpinv.models.parts import TOKENIZERS, Config, read_parts
 from fpinv.models.rules import NOISE_LEVELS
-from fpinv.models.source import has_variant
 from fpinv.models.weights import NETWORKS, loading
 
 Pipeline: TypeAlias = Any  # diffusers registers a pipeline's networks at run time, undeclared

@@ -1,4 +1,4 @@
-"""What is understood of a folder of weights: the class of each part and the values of its keys.
+"""Rules for a folder of weights: the class of each part and the values of its keys.
 
 A key that only shapes the part's own class (widths, activations, blocks) may have any value, since
 diffusers builds that class from it. A key that changes how the pipeline calls the part, scales its
@@ -225,7 +225,7 @@ SCHEDULERS = (
 
 @dataclass(frozen=True)
 class Part:
-    """What is understood of a part of a pipeline.
+    """Rules for a part of a pipeline.
 
     Arguments:
         file: Its configuration within its folder.

@@ -14,9 +14,9 @@ from torch.nn.functional import pad
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.models.hub import commit_of, find_weights, read_index, short_name
+from fpinv.models.origin import Origin, digest
 from fpinv.models.pipeline import Pipeline, Spacing, Weights, load_pipeline
 from fpinv.models.rules import side_of
-from fpinv.models.source import Source, digest
 from fpinv.models.weights import quiet
 from fpinv.schedule import Schedule
 
@@ -132,10 +132,10 @@ class StableDiffusion:
         self._cut: set[str] = set()
 
     @cached_property
-    def source(self) -> Source:
+    def origin(self) -> Origin:
         """Path, commit, digest and scheduler of the weights; the digest reads all their files."""
         folder, variant = self._weights.folder, self._weights.variant
-        return Source(
+        return Origin(
             path=self._path,
             commit=commit_of(folder),
             digest=digest(folder, variant),

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from fpinv.datasets.digests import digesting
 from fpinv.errors import UserError
+from fpinv.images.viewing import limit_pixels
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
 from fpinv.run.folder import RunFolder, is_interval, write
@@ -42,7 +43,6 @@ from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.domains import foreign_pictures, without_misfits
 from fpinv.tasks.memory import within_memory
 from fpinv.tasks.task import Choosy, Grouping, Pooling
-from fpinv.viewing import limit_pixels
 
 if TYPE_CHECKING:
     from fpinv.datasets.example import Dataset
@@ -288,11 +288,11 @@ class Run:
         groups = ("dataset", "inverter", "adjustment", "task")
         return {
             "model": self.model.name,
-            "model_path": self.model.source.path,
-            "model_commit": self.model.source.commit,
-            "model_digest": self.model.source.digest,
-            "scheduler": self.model.source.scheduler,
-            "spacing": self.model.source.spacing,
+            "model_path": self.model.origin.path,
+            "model_commit": self.model.origin.commit,
+            "model_digest": self.model.origin.digest,
+            "scheduler": self.model.origin.scheduler,
+            "spacing": self.model.origin.spacing,
             **{group: self.choices.get(group) for group in groups},
             **vars(self.settings),
             "precision": self.config.precision,

@@ -16,7 +16,7 @@ Parse = Callable[[str], Row | None]
 
 
 class Place(NamedTuple):
-    """Where a line stands.
+    """The place of a line.
 
     Arguments:
         file: The file.

@@ -1,4 +1,4 @@
-"""What the lines of a run were made with: weights, versions and device, and each example's digest.
+"""The provenance of a run's lines: weights, versions and device, and each example's digest.
 
 A run may be continued by another version of fpinv or on another device. ``made_with.jsonl`` in its
 folder has an entry for each combination, and each line of metrics.jsonl names the number of its

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from fpinv.errors import UserError
-from fpinv.viewing import CROPS, Crop
+from fpinv.images.viewing import CROPS, Crop
 
 if TYPE_CHECKING:
     from torch import Tensor

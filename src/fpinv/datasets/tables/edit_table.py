@@ -15,7 +15,7 @@ from fpinv.datasets.example import EditCase, Example, Mask
 from fpinv.datasets.tables.table import cell, read_rows
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
-from fpinv.viewing import open_picture
+from fpinv.images.viewing import open_picture
 
 SOURCE_KEYS = ("source", "caption", "text")
 

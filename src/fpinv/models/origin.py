@@ -1,4 +1,4 @@
-"""Where the weights of a model come from: their folder, commit, digest and scheduler."""
+"""The origin of a model's weights: their folder, commit, digest and scheduler."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Source:
-    """What tells one set of weights from another, for records.
+class Origin:
+    """The entries of records that tell one set of weights from another.
 
     Arguments:
         path: The folder, package or name on the hub, as the user wrote it.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from fpinv.errors import UserError
-from fpinv.viewing import as_seen, limit_pixels, open_picture
+from fpinv.images.viewing import as_seen, limit_pixels, open_picture
 
 LEVELS = np.arange(256, dtype=np.uint8)
 RAMP = np.tile(LEVELS, (3, 1))

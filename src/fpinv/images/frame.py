@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fpinv.viewing import Crop, as_seen
+from fpinv.images.viewing import Crop, as_seen
 
 Size = tuple[int, int]
 """Height and width in pixels."""
