@@ -75,9 +75,9 @@ def test_scenes_have_their_shapes_as_classes():
     assert len(set(arrow.prompts)) > 90 and all("arrow" in text for text in arrow.prompts)
     trained = {caption(sample_scene(0, k, "train", 1, ["arrow"])) for k in range(96)}
     assert set(arrow.prompts) == trained
-    assert Scenes(captions=0).categories[0].prompts == (Scenes().categories[0].prompt,)
-    with pytest.raises(UserError, match="dataset.captions=-1"):
-        Scenes(captions=-1)
+    assert Scenes(class_captions=0).categories[0].prompts == (Scenes().categories[0].prompt,)
+    with pytest.raises(UserError, match="dataset.class_captions=-1"):
+        Scenes(class_captions=-1)
     assert categories["gear"].prevalence < arrow.prevalence < categories["star"].prevalence
 
 

@@ -24,8 +24,8 @@ class Scenes(Dataset):
         objects: Number of objects in every scene; None for any number.
         shapes: Shapes to draw from evenly; None for the long tail.
         length: Number of scenes; the generator itself has no end.
-        captions: Number of full captions of single objects whose mean asks the model for a shape;
-            0 for the caption "a photo of a <shape>".
+        class_captions: Number of full captions of single objects whose mean asks the model for a
+            shape; 0 for the caption "a photo of a <shape>".
 
     Raises:
         UserError: an unknown split or shape, or a number of objects that scenes do not have.
@@ -41,7 +41,7 @@ class Scenes(Dataset):
         objects: int | None = None,
         shapes: Sequence[str] | None = None,
         length: int = 10_000,
-        captions: int = 96,
+        class_captions: int = 96,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f"no split {split!r}; known: {', '.join(SPLITS)}")
@@ -49,10 +49,10 @@ class Scenes(Dataset):
             raise UserError(f"scenes have 1, 2 or 3 objects, not {objects}")
         if unknown := [shape for shape in shapes or () if shape not in SHAPE_NAMES]:
             raise UserError(f"no shape {unknown[0]!r}; known: {', '.join(SHAPE_NAMES)}")
-        if not isinstance(captions, int) or captions < 0:
-            raise UserError(f"dataset.captions={captions} is no number of captions: give e.g. 96")
+        if not isinstance(class_captions, int) or class_captions < 0:
+            raise UserError(f"dataset.class_captions={class_captions} is no number: give e.g. 96")
         self.split, self.seed, self.size, self.length = split, seed, size, length
-        self.captions = captions
+        self.class_captions = class_captions
         self.objects, self.shapes = objects, tuple(shapes) if shapes else None
 
     def __len__(self) -> int:
@@ -82,6 +82,8 @@ class Scenes(Dataset):
         objects = self.objects or 1
         images = Scenes(self.split, self.seed, self.size, objects, [shape], self.length)
         prompt, group = f"a photo of {article(shape)}", bin_of(shape)
-        known = (sample_scene(self.seed, k, "train", 1, [shape]) for k in range(self.captions))
+        known = (
+            sample_scene(self.seed, k, "train", 1, [shape]) for k in range(self.class_captions)
+        )
         texts = tuple(caption(scene) for scene in known)
         return Category(shape, shape, prompt, images, PREVALENCE[group], group, texts)
