@@ -54,12 +54,12 @@ class ToyDataset:
 def load_model(
     path: str | None = None, device: str = "auto", precision: Precision = "fp32", reads: int = 60
 ) -> Any:
-    """Return an object with a model's name and source, which reads so many letters of a prompt."""
+    """Return an object with a model's name and origin, which reads so many letters of a prompt."""
     if path is not None and not Path(path).is_dir():
         raise UserError(f"model.path={path}: no such folder")
-    source = Origin(path=str(path), commit=None, digest="0", scheduler="none", spacing="leading")
+    origin = Origin(path=str(path), commit=None, digest="0", scheduler="none", spacing="leading")
     return SimpleNamespace(
-        name="toy", source=source, device="cpu", excess=lambda prompt: prompt[reads:]
+        name="toy", origin=origin, device="cpu", excess=lambda prompt: prompt[reads:]
     )
 
 

@@ -142,7 +142,7 @@ class ToyModel:
     """A model whose VAE is average pooling and whose network is :func:`tanh_eps`."""
 
     name = "toy"
-    source = Origin(path="toy", commit=None, digest="0", scheduler="none", spacing="leading")
+    origin = Origin(path="toy", commit=None, digest="0", scheduler="none", spacing="leading")
     domain = None
     image_size = (16, 16)
     latent_shape = SHAPE

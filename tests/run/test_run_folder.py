@@ -21,7 +21,9 @@ def record(id: str, psnr: float | None = 20.0, **more: object) -> Record:
 
 
 def lines(folder: RunFolder) -> list[dict]:
-    return [json.loads(line) for line in folder.lines.read_text().splitlines()]
+    """Return the lines of metrics.jsonl without their checksums."""
+    rows = [json.loads(line) for line in folder.lines.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "crc32"} for row in rows]
 
 
 def test_a_line_is_flat_and_names_its_pictures(tmp_path: Path):
@@ -213,3 +215,23 @@ def test_records_of_one_image_share_its_inversion(tmp_path: Path):
         folder.append(record(id, inversion=inversion, image="x"), {"steps": 3})
     assert [file.name for file in (tmp_path / "inversions").iterdir()] == ["x.safetensors"]
     assert Inversion.load(folder.inversion("x"))[1]["id"] == "x"
+
+
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.9, 0.97])
+def test_a_line_with_a_flipped_bit_is_dropped_alone(tmp_path: Path, place: float):
+    folder = RunFolder(tmp_path)
+    for id in "abc":
+        folder.append(record(id, 20.123456789))
+    content = bytearray(folder.lines.read_bytes())
+    first = content.index(b"\n")
+    content[int(place * first)] ^= 1
+    folder.lines.write_bytes(content)
+    assert [row["id"] for row in RunFolder(tmp_path).rows] == ["b", "c"]
+
+
+def test_lines_of_versions_without_checksums_are_read(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(record("a"))
+    row = lines(folder)[0]
+    folder.lines.write_text(json.dumps(row) + "\n")
+    assert list(RunFolder(tmp_path).rows) == [row]

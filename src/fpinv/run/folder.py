@@ -17,14 +17,16 @@ A run folder holds::
     wandb/              the W&B run
 
 A run may be killed at any moment: every file but ``metrics.jsonl`` appears whole or not at all,
-and of that one, a half-written last line is dropped when the run resumes. The rest of files that
-were being written goes then, too.
+and of that one, a half-written last line is dropped when the run resumes. So is a line that was
+damaged later: each ends with the CRC-32 of what stands before it. The rest of files that were
+being written goes then, too.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +36,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from zlib import crc32
 
 from fpinv.errors import UserError
 from fpinv.run.lines import Lines
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 
 LINES_FILE = "metrics.jsonl"
+CHECKSUM = "crc32"
+LINE_END = re.compile(rf', "{CHECKSUM}": "([0-9a-f]{{8}})"\}}\s*$')
 PARTIAL = ".{}.partial"  # name of a file that is being written
 
 
@@ -312,13 +317,28 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return the line of a record, which ends with the checksum of all before it."""
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)[:-1]
+    return f'{text}, "{CHECKSUM}": "{_checksum(text)}"}}\n'
+
+
+def _checksum(text: str) -> str:
+    return f"{crc32(text.encode()):08x}"
+
+
+def _is_damaged(line: str) -> bool:
+    """Return whether a line has a checksum and it is not that of the line."""
+    end = LINE_END.search(line)
+    return end is not None and _checksum(line[: end.start()]) != end[1]
 
 
 def _record(line: str) -> dict[str, Any] | None:
-    """Return the record in a line; None for a line that holds none."""
-    row = _parse(line)
-    return row if row is not None and _is_record(row) else None
+    """Return the record in a line; None for a line that holds none, or is damaged."""
+    row = None if _is_damaged(line) else _parse(line)
+    if row is None:
+        return None
+    row.pop(CHECKSUM, None)
+    return row if _is_record(row) else None
 
 
 def _parse(line: str) -> dict[str, Any] | None:

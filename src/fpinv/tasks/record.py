@@ -20,7 +20,7 @@ REQUIRED = ("id", "prompt", "error", "images", "series")
 ORIGIN = ("digest", "made_with")
 """What a line was made from: the digest of its example, and the number of an entry of weights and
 versions."""
-RESERVED = (*REQUIRED, *ORIGIN, "texts")
+RESERVED = (*REQUIRED, *ORIGIN, "texts", "crc32")
 
 
 @dataclass(frozen=True)
