@@ -15,7 +15,7 @@ from PIL import Image
 
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
-from fpinv.models.origin import Origin
+from fpinv.models.origin import ModelOrigin
 from fpinv.tasks.record import Record
 from fpinv.tasks.task import Settings
 
@@ -57,7 +57,9 @@ def load_model(
     """Return an object with a model's name and origin, which reads so many letters of a prompt."""
     if path is not None and not Path(path).is_dir():
         raise UserError(f"model.path={path}: no such folder")
-    origin = Origin(path=str(path), commit=None, digest="0", scheduler="none", spacing="leading")
+    origin = ModelOrigin(
+        path=str(path), commit=None, digest="0", scheduler="none", spacing="leading"
+    )
     return SimpleNamespace(
         name="toy", origin=origin, device="cpu", excess=lambda prompt: prompt[reads:]
     )

@@ -119,15 +119,6 @@ def test_clean_end_without_noise_has_no_label():
         ({"prediction_type": "sample", "set_alpha_to_one": True}, 50, "sample"),
         ({"clip_sample": True}, 50, "clip_sample=True cannot be undone"),
         ({"thresholding": True}, 50, "thresholding=True cannot be undone"),
-        (
-            {
-                "prediction_type": "v_prediction",
-                "rescale_betas_zero_snr": True,
-                "timestep_spacing": "trailing",
-            },
-            50,
-            "signal scale is 0.*spacing=leading",
-        ),
     ],
 )
 def test_refuses_what_it_cannot_invert(change, steps, message):
@@ -152,9 +143,3 @@ def test_zero_terminal_signal_is_kept_where_the_grid_ends_before_it():
 def test_trailing_spacing_ends_at_the_last_timestep(steps, labels):
     scheduler = DDIMScheduler(**SD, timestep_spacing="trailing")
     assert Schedule.from_scheduler(scheduler, steps).timestep == (0, *labels)
-
-
-@pytest.mark.parametrize("prediction", ALL)
-def test_refuses_a_grid_that_ends_without_signal(prediction):
-    with pytest.raises(UserError, match="leading"):
-        Schedule((0.9, 0.0), (0.1, 1.0), (0, 999), prediction)

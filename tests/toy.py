@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.inversion import Inverter
-from fpinv.models.origin import Origin
+from fpinv.models.origin import ModelOrigin
 from fpinv.schedule import Schedule
 from fpinv.seeding import generator
 from fpinv.solvers import rms
@@ -142,7 +142,7 @@ class ToyModel:
     """A model whose VAE is average pooling and whose network is :func:`tanh_eps`."""
 
     name = "toy"
-    origin = Origin(path="toy", commit=None, digest="0", scheduler="none", spacing="leading")
+    origin = ModelOrigin(path="toy", commit=None, digest="0", scheduler="none", spacing="leading")
     domain = None
     image_size = (16, 16)
     latent_shape = SHAPE

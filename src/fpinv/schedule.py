@@ -68,12 +68,6 @@ class Schedule:
                 "the signal scale must fall at every step of the grid; with steps_offset 0 and "
                 "set_alpha_to_one False the last step does nothing: set steps_offset to 1"
             )
-        if self.alpha[-1] == 0:
-            raise UserError(
-                "a grid that ends where the signal scale is 0 cannot be inverted, since its last "
-                "latent has nothing of the image: use timestep_spacing 'leading' "
-                "(model.spacing=leading)"
-            )
         if self.prediction == "sample" and self.sigma[0] == 0:
             raise UserError(
                 "with prediction type 'sample' and set_alpha_to_one True the last step forgets "

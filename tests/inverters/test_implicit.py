@@ -16,6 +16,8 @@ from fpinv.errors import UserError
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
+from fpinv.inverters.newton import Newton
+from fpinv.inverters.renoise import ReNoise
 from fpinv.sampling import sample
 from fpinv.schedule import Schedule
 from fpinv.solvers import Anderson, Averaged, rms
@@ -185,3 +187,13 @@ def test_a_clean_end_without_a_label_refuses_only_the_source_label():
 def test_refuses_unknown_settings(wrong):
     with pytest.raises(UserError):
         wrong()
+
+
+@pytest.mark.parametrize("inverter", [FixedPoint(), Newton(), ReNoise()], ids=repr)
+@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+def test_equations_without_the_image_are_refused(inverter, prediction):
+    grid = toy.schedule(10, prediction)
+    grid = replace(grid, alpha=(*grid.alpha[:-1], 0.0), sigma=(*grid.sigma[:-1], 1.0))
+    d = Denoiser(lambda z, t, e: -0.5 * z.tanh(), grid, torch.float64)
+    with pytest.raises(UserError, match=r"says nothing of the image.*model.spacing=leading"):
+        inverter.invert(d, toy.latents(), toy.condition())

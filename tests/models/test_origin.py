@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pipelines import tiny_sd15, tiny_sdxl
 
-from fpinv.models.origin import Origin, digest
+from fpinv.models.origin import ModelOrigin, digest
 from fpinv.models.stable_diffusion import StableDiffusion
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -26,7 +26,7 @@ def copy(folder, tmp_path):
 
 def test_a_source_names_path_digest_scheduler_and_spacing(folder):
     source = StableDiffusion(str(folder), name="tiny", device="cpu").origin
-    assert source == Origin(str(folder), None, digest(folder), "PNDMScheduler", "leading")
+    assert source == ModelOrigin(str(folder), None, digest(folder), "PNDMScheduler", "leading")
     assert len(source.digest) == 64 and set(source.digest) <= set("0123456789abcdef")
 
 

@@ -56,7 +56,8 @@ def test_sheet_of_edits_has_the_perfect_one(tmp_path):
         images = {n: Image.new("RGB", (16, 16), (9, 60 * k, 9)) for k, n in enumerate(names)}
         images["edit"] = Image.new("RGB", (16, 16), (200, 0, 100 * number))
         folder.append(Record("a", "p", {"background_psnr": 30.0}, {}, images))
-        jobs.append(JobResult(number, {"inverter": str(number)}, 0, {"n": 1}, folder.path))
+        origin = Origin(number, "sweep", {"inverter": str(number)})
+        jobs.append(JobResult(origin, 0, {"n": 1}, folder.path))
     assert compare(jobs, tmp_path / "comparison.png")
     drawing = pixels(tmp_path / "comparison.png")
     for colour in ((9, 0, 9), (9, 180, 9), (200, 0, 100), (200, 0, 200)):

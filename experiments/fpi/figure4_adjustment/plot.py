@@ -20,7 +20,7 @@ DISTANCES = {
     "what was inverted, to z_0": Column("", ("adjusted_distance",), 2, absent="-"),
     "what came back, to z_0": Column("", ("reconstruction_distance",), 2, absent="-"),
     "what was inverted, to the encoding": Column("", ("adjustment_distance",), 2, absent="-"),
-    "seed, \\|ẑ_N − z_N\\| / \\|z_N\\|": Column("", ("seed_error",), 3, absent="-"),
+    "seed, |ẑ_N − z_N| / |z_N|": Column("", ("seed_error",), 3, absent="-"),
     "PSNR of the image, dB": Column("", ("psnr",), 2),
     "latent, dB": Column("", ("latent_psnr",), 1),
 }

@@ -23,7 +23,7 @@ COLUMNS = (
     Mean("rows", ("nfe_rows",), 0),
     Mean("s/image", ("seconds_per_image",), 2),
     Mean("stored", ("stored_numbers",), 0),
-    Mean("\\|z_N\\|/√d", ("noise_norm",), 3),
+    Mean("|z_N|/√d", ("noise_norm",), 3),
 )
 CEILING = Mean("ceiling", ("ceiling_psnr",), 2)
 

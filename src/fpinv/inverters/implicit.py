@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
+from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.sampling import spent
 from fpinv.solvers import Equation, Solution
@@ -37,11 +38,30 @@ def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equ
     return g
 
 
-def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -> Inversion:
+def ascend(
+    denoiser: Denoiser,
+    z0: Tensor,
+    condition: Condition,
+    solve: Solve,
+    *,
+    descends: bool = False,
+) -> Inversion:
     """Solve step after step upwards from ``z0`` (B, C, H, W), and record every solution.
 
     The step before the first one is taken to have stood still at ``z0``.
+
+    Arguments:
+        descends: Whether ``solve`` needs no equation. Where the signal scale ends at 0, that of
+            the last step does not contain the latent below, and any latent may solve it.
+
+    Raises:
+        UserError: the signal scale ends at 0, and ``solve`` needs the equation.
     """
+    if denoiser.schedule.alpha[-1] == 0 and not descends:
+        raise UserError(
+            "on a grid whose signal scale ends at 0 the equation of the last step says nothing of "
+            "the image: use inverter=auto or ddim, or model.spacing=leading"
+        )
     before, z, steps, within, traces = z0, z0, [], [], []
     for i in range(1, denoiser.schedule.steps + 1):
         solution = solve(before, z, i)

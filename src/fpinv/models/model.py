@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
-from fpinv.models.origin import Origin
+from fpinv.models.origin import ModelOrigin
 
 
 class Model(Protocol):
@@ -25,7 +25,7 @@ class Model(Protocol):
     """
 
     name: str
-    origin: Origin
+    origin: ModelOrigin
     domain: str | None
     image_size: tuple[int, int]
     latent_shape: tuple[int, int, int]

@@ -19,7 +19,7 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelOrigin:
     """The entries of records that tell one set of weights from another.
 
     Arguments:

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.models.hub import commit_of, find_weights, read_index, short_name
-from fpinv.models.origin import Origin, digest
+from fpinv.models.origin import ModelOrigin, digest
 from fpinv.models.pipeline import Pipeline, Spacing, Weights, load_pipeline
 from fpinv.models.rules import side_of
 from fpinv.models.weights import quiet
@@ -132,10 +132,10 @@ class StableDiffusion:
         self._cut: set[str] = set()
 
     @cached_property
-    def origin(self) -> Origin:
+    def origin(self) -> ModelOrigin:
         """Path, commit, digest and scheduler of the weights; the digest reads all their files."""
         folder, variant = self._weights.folder, self._weights.variant
-        return Origin(
+        return ModelOrigin(
             path=self._path,
             commit=commit_of(folder),
             digest=digest(folder, variant),

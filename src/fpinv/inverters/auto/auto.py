@@ -121,7 +121,8 @@ class Auto(DDIMSampling):
 
         def climb(goal: Goal) -> tuple[Inversion, Tensor]:
             walk = Climb(self, goal)
-            return ascend(denoiser, goal.z0, goal.condition, walk.step), walk.error
+            steps = ascend(denoiser, goal.z0, goal.condition, walk.step, descends=True)
+            return steps, walk.error
 
         return check(Goal(denoiser, z0, condition, accepted), climb)
 

@@ -106,7 +106,7 @@ class Iteration:
         schedule = self.schedule
         self.clean = [*self.clean, schedule.aimed_at(before, z, i - 1)][-2:]
         clean = self.clean[-1]
-        if len(self.clean) == 2:
+        if len(self.clean) == 2 and schedule.alpha[i] > 0:
             three = slice(i - 2, i + 1)
             scales = zip(schedule.alpha[three], schedule.sigma[three], strict=True)
             low, mid, high = (math.log(alpha / sigma) for alpha, sigma in scales)
