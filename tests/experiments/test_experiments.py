@@ -141,5 +141,5 @@ def test_edits_of_photographs_take_two_words_more(
 def test_user_error_is_one_line_and_leaves_no_results(experiment: Experiment, out: Path):
     output = experiment("guidance_sweep", "gudance=1", folder="wrong").result()
     assert (output.code, output.stdout) == (2, "")
-    assert output.stderr == "error: gudance: no such key; did you mean guidance?\n"
+    assert output.stderr == LOADING + "error: gudance: no such key; did you mean guidance?\n"
     assert not (out / "wrong" / "results").exists()

@@ -53,11 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if trial.outcome == "lost":
                     print(f"lost: {trial.campaign}, {trial.fault}: {trial.detail}", flush=True)
     print(table(trials))
-    options.results.mkdir(parents=True, exist_ok=True)
-    (options.results / "results.md").write_text(table(trials) + "\n")
-    lines = json.dumps([asdict(trial) for trial in trials], indent=1)
-    (options.results / "trials.json").write_text(lines + "\n")
+    _write(options.results, [*_others(options.results, options.campaigns), *trials])
     return int(any(trial.outcome == "lost" for trial in trials))
+
+
+def _others(results: Path, campaigns: Sequence[str]) -> list[Trial]:
+    """Return the trials of earlier calls, but for the campaigns that were made again."""
+    file = results / "trials.json"
+    entries = json.loads(file.read_text()) if file.is_file() else []
+    return [Trial(**entry) for entry in entries if entry["campaign"] not in campaigns]
+
+
+def _write(results: Path, trials: Sequence[Trial]) -> None:
+    """Write the trials in the order of the campaigns, and their table."""
+    ordered = sorted(trials, key=lambda trial: list(CAMPAIGNS).index(trial.campaign))
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "results.md").write_text(table(ordered) + "\n")
+    lines = json.dumps([asdict(trial) for trial in ordered], indent=1)
+    (results / "trials.json").write_text(lines + "\n")
 
 
 def _import_once() -> None:

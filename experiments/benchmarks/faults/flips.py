@@ -43,7 +43,7 @@ def bit_flips(scratch: Path, count: int) -> Iterator[Trial]:
         place = _flip(folder / name, chance)
         output = command(f"resume={folder}")
         difference = compare(folder, reference) if output.code == 0 else ""
-        yield judged("bit flips", f"{name}: {place}", output, difference)
+        yield judged("flips", f"{name}: {place}", output, difference)
 
 
 def _opened(whole: Path, flipped: Path, chance: random.Random) -> Trial:
@@ -55,8 +55,8 @@ def _opened(whole: Path, flipped: Path, chance: random.Random) -> Trial:
     try:
         opened = Inversion.load(flipped)
     except UserError as error:
-        return Trial("bit flips", fault, "refused", str(error))
+        return Trial("flips", fault, "refused", str(error))
     except Exception as error:
-        return Trial("bit flips", fault, "lost", f"{type(error).__name__}: {error}")
+        return Trial("flips", fault, "lost", f"{type(error).__name__}: {error}")
     same = bool((opened.noise == Inversion.load(whole).noise).all())
-    return Trial("bit flips", fault, "right" if same else "lost", "" if same else "other numbers")
+    return Trial("flips", fault, "right" if same else "lost", "" if same else "other numbers")

@@ -100,5 +100,5 @@ def model_folders(scratch: Path) -> Iterator[Trial]:
         damage(model)
         output = command(*RUN, f"model.path={model}", f"hydra.run.dir={folder}")
         difference = compare(folder, reference) if output.code == 0 else ""
-        yield judged("model folders", fault, output, difference)
+        yield judged("models", fault, output, difference)
         shutil.rmtree(model)
