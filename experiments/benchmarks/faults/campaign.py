@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-
 from captions import captions
-from commands import Trial
 from disk import disk_faults
 from flips import bit_flips
+from forked import Trial
 from kills import kills
 from models import model_folders
 from pictures import picture_files
@@ -74,7 +72,8 @@ def _write(results: Path, trials: Sequence[Trial]) -> None:
 
 
 def _import_once() -> None:
-    """Import what every forked command needs."""
+    """Import what every forked command needs, with one thread, since threads do not fork."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
     import fpinv.run.job
     import fpinv.tasks.reconstruction  # noqa: F401
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from commands import Trial, command
+from forked import Trial, command
 from PIL import Image
 
 RUN = ("model=scenes", "dataset=folder", "inverter=ddim", "steps=1", "limit=null", "images=2")

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from commands import Trial, command, compare, rows
+from forked import Trial, command, compare, rows
 from kills import RUN, changes, go_on, on_event
 
 

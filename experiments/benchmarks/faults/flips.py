@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands import Trial, command, compare, judged, rows
+from forked import Trial, command, compare, judged, rows
 from kills import RUN
 
 KINDS = ("config.yaml", "metrics.jsonl", "summary.json", "status.json")

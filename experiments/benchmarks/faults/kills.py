@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from commands import Trial, command, compare, judged, rows
+from forked import Trial, command, compare, judged, rows
 
 RUN = ("inverter=fpi", "steps=2", "limit=5", "batch_size=2", "images=3", "inversions=true")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from commands import ROOT, Trial, command, compare, judged, rows
+from forked import ROOT, Trial, command, compare, judged, rows
 
 BUNDLED = ROOT / "src" / "fpinv" / "models" / "scenes"
 RUN = ("inverter=ddim", "steps=2", "limit=1", "images=0")

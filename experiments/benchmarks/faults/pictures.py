@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from commands import Outcome, Trial, command
+from forked import Outcome, Trial, command
 from numpy.typing import NDArray
 from PIL import Image
 
