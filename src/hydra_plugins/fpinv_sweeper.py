@@ -82,10 +82,12 @@ class SweepsSweeper(BasicSweeper):
     ) -> None:
         super().__init__(max_batch_size, params)
         self.sweeps = sweeps or {}
+        self.legal: list[Sequence[Sequence[str]]] = []
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all sweeps; stop at a user error, which the following jobs would meet, too."""
         if not self.sweeps:
+            self.check_before_writing(arguments)
             return super().sweep(arguments)
         jobs = self.plan(arguments)
         assert self.config is not None and self.launcher is not None
@@ -101,12 +103,26 @@ class SweepsSweeper(BasicSweeper):
                 break
         return returns
 
+    def check_before_writing(self, arguments: list[str]) -> None:
+        """Check the jobs of an ordinary sweep before Hydra writes multirun.yaml.
+
+        In the folder of an earlier sweep, that sweep needs the file to go on.
+        """
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        for batch in self.split_arguments(overrides, self.max_batch_size):
+            self.validate_batch_is_legal(batch)
+            self.legal.append(batch)
+
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose and check all jobs, those of later batches too, before the first one begins.
 
         Raises:
             UserError: a job has a value that is not possible, or its folder holds another run.
         """
+        if batch in self.legal:
+            return
         from fpinv.run.preflight import check_jobs
         from fpinv.run.processes import ranks
 

@@ -196,6 +196,13 @@ def test_distances_can_be_taken_of_other_pixel_ranges(tmp_path):
     assert not torch.allclose(usual, published)
 
 
+def test_an_oblong_edit_is_refused(bench, capsys):
+    root, edits = bench
+    Image.new("RGB", (768, 512)).save(edits / ENTRIES["half"]["image_path"])
+    assert main(["pie_bench", str(edits), "--root", str(root), "--measures", FREE]) == 2
+    assert "has 768x512 pixels: an edit is a square" in capsys.readouterr().err
+
+
 def test_an_unreadable_edit_is_named(bench, capsys):
     root, edits = bench
     (edits / ENTRIES["half"]["image_path"]).write_text("no picture")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fpinv.datasets.example import ListedDataset
-from fpinv.datasets.image_files import ImageFiles
+from fpinv.datasets.image_files import ImageFiles, is_hidden
 from fpinv.datasets.tables.files import existing_folder
 from fpinv.datasets.tables.table import cell, read_rows
 from fpinv.errors import UserError
@@ -65,7 +65,11 @@ def _tables(folder: Path, captions: str | None) -> list[Path]:
     if captions is not None:
         table = Path(captions).expanduser()
         return [table if table.is_file() else folder / table]
-    tables = [path for path in sorted(folder.rglob("*")) if path.name in TABLES]
+    tables = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.name in TABLES and not is_hidden(path.relative_to(folder))
+    ]
     first = min((path.name for path in tables), key=TABLES.index, default=None)
     return [path for path in tables if path.name == first]
 
@@ -75,7 +79,7 @@ def _from_tables(tables: list[Path], images: ImageFiles) -> dict[str, str]:
     for table in tables:
         for place, row in read_rows(table, "check dataset.captions"):
             name = cell(row, FILE_KEYS, place)
-            if table.parent != images.folder and images.folder in table.parents:
+            if table.name in TABLES and images.folder in table.parents:
                 name = (table.parent.relative_to(images.folder) / name).as_posix()
             captions.setdefault(images.path_of(name, place), cell(row, CAPTION_KEYS, place))
     return _complete(captions, images, str(tables[0]), "add the rows")

@@ -68,12 +68,17 @@ class ImageFiles:
         raise UserError(f"{place}: no image {name!r} in the folder")
 
 
+def is_hidden(path: Path) -> bool:
+    """Return whether a path within a folder has a part that begins with a dot."""
+    return any(name.startswith(".") for name in path.parts)
+
+
 def _find(folder: Path) -> list[str]:
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     images = [
         path.as_posix()
         for path in paths
-        if path.suffix.lower() in SUFFIXES and not any(name.startswith(".") for name in path.parts)
+        if path.suffix.lower() in SUFFIXES and not is_hidden(path)
     ]
     if not images:
         raise UserError(f"{folder}: no image in this folder (looked for {listed(SUFFIXES)})")

@@ -95,18 +95,21 @@ def _score(example: Example, file: Path, measures: Mapping[str, Measure]) -> Sco
 def edited_image(example: Example, file: Path) -> EditedImage:
     """Return an example with its edit.
 
-    An edit that is wider than high is taken for a strip of pictures, whose last one counts, as in
-    PnPInversion's own output. Original and mask are resized to the edit.
+    An edit that is several squares wide is taken for a strip of pictures, whose last one counts,
+    as in PnPInversion's own output. Original and mask are resized to the edit.
 
     Raises:
-        UserError: a file cannot be read as an image.
+        UserError: a file cannot be read as an image, or is neither a square nor such a strip.
     """
     assert example.case is not None
     edit = Example(example.id, "", file).open()
-    if edit.width != edit.height:
-        side = min(edit.size)
-        edit = edit.crop((edit.width - side, edit.height - side, edit.width, edit.height))
-    side, original = edit.width, example.open()
+    side = edit.height
+    if edit.width % side:
+        raise UserError(
+            f"{file}: has {edit.width}x{side} pixels: an edit is a square, as PIE-Bench's images "
+            "are, or the last square of a strip"
+        )
+    edit, original = edit.crop((edit.width - side, 0, edit.width, side)), example.open()
     mask = example.case.open_mask(original.size)
     annotated = mask is not None
     if mask is None:

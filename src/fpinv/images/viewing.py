@@ -30,6 +30,10 @@ BITS, PHOTOMETRIC = 258, 262  # tags of TIFF
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
+MOST_PIXELS = 100_000_000
+"""Pixels of a picture at most, unless a run says otherwise."""
+
+
 def limit_pixels(most: int | None) -> None:
     """Refuse pictures of more pixels, in the whole process; None allows any.
 

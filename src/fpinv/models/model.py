@@ -16,7 +16,7 @@ class Model(Protocol):
 
     Attributes:
         name: Short name for records.
-        source: Where the weights come from, for records.
+        origin: The origin of the weights, for records.
         domain: The only kind of pictures that it knows, such as scenes; None for any kind.
         image_size: Height and width in pixels that pictures are brought to.
         latent_shape: Shape (C, h, w) of the latent of such a picture.

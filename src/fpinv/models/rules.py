@@ -103,6 +103,10 @@ VAE: Rules = {
     ),
 }
 
+NOT_AT_ALL = Rule(
+    lambda value: value is False or (isinstance(value, list) and not any(value)), "false"
+)
+
 UNET: Rules = {
     "sample_size": SQUARE_OR_NULL,  # null: the VAE's
     "in_channels": WHOLE,
@@ -122,7 +126,7 @@ UNET: Rules = {
     # attention that edits of the prompt would not reach
     "attention_type": only("default"),
     "dual_cross_attention": only(False),
-    "only_cross_attention": only(False),
+    "only_cross_attention": NOT_AT_ALL,
     "mid_block_only_cross_attention": ABSENT,
     **anything(
         "center_input_sample flip_sin_to_cos freq_shift block_out_channels layers_per_block "
@@ -132,7 +136,9 @@ UNET: Rules = {
         "resnet_skip_time_act resnet_out_scale_factor time_embedding_type time_embedding_dim "
         "time_embedding_act_fn timestep_post_act conv_in_kernel conv_out_kernel "
         "cross_attention_norm addition_embed_type_num_heads addition_time_embed_dim "
-        "projection_class_embeddings_input_dim"
+        "projection_class_embeddings_input_dim "
+        # of the running average that trainers save as a network
+        "decay inv_gamma min_decay optimization_step power update_after_step use_ema_warmup"
     ),
 }
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from fpinv.datasets.digests import digesting
 from fpinv.errors import UserError
-from fpinv.images.viewing import limit_pixels
+from fpinv.images.viewing import MOST_PIXELS, limit_pixels
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
 from fpinv.run.folder import RunFolder, is_interval, write
@@ -159,7 +159,7 @@ class Run:
         self.tracking: Tracking = build(self.config, "tracking")
         if not ranks().leads:
             self.tracking = replace(self.tracking, mode="disabled")
-        limit_pixels(self.config.get("max_pixels"))
+        limit_pixels(self.config.get("max_pixels", MOST_PIXELS))
         self.dataset: Dataset = build(self.config, "dataset")
         for note in getattr(self.dataset, "notes", ()):
             terminal.print_once(note)

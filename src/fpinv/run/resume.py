@@ -171,8 +171,14 @@ def _sweep_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
             raise UserError(
                 f"resume={folder} is a sweep with settings of its own: leave out {line}"
             )
-    stored = OmegaConf.load(folder / SWEEP_FILE).hydra.overrides
-    began_with: Any = OmegaConf.to_container(stored)  # as written, interpolations and all
+    try:
+        stored = OmegaConf.load(folder / SWEEP_FILE).hydra.overrides
+        began_with: Any = OmegaConf.to_container(stored)  # as written, interpolations and all
+    except UNREADABLE as error:
+        raise UserError(
+            f"{folder / SWEEP_FILE}: not the configuration of a sweep ({type(error).__name__}): "
+            "start the sweep again with the same hydra.sweep.dir"
+        ) from None
     task = [line for key, line in _settings(began_with["task"]) if key not in keys]
     names = ("hydra.sweep.subdir", "hydra.sweeper.params", "hydra.sweeper.sweeps")
     hydra = [line for key, line in _settings(began_with["hydra"]) if key.startswith(names)]

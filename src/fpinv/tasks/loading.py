@@ -44,14 +44,24 @@ def decoding(name: str) -> Iterator[None]:
         raise UserError(f"{name}: cannot be read as an image ({error})") from error
 
 
+NARROWEST = 11  # pixels: the window of SSIM
+
+
 def open_pixels(example: Example, frame: Frame) -> Tensor:
     """Return the pixels (3, H, W) in [-1, 1] of the part of an image that the model sees.
 
     Raises:
-        UserError: there is no image, or it cannot be read.
+        UserError: there is no image, it cannot be read, or it is too narrow to be measured.
     """
     with decoding(example.id):
-        return frame.pixels(example.open())
+        pixels = frame.pixels(example.open())
+    if min(pixels.shape[-2:]) < NARROWEST:
+        height, width = pixels.shape[-2:]
+        raise UserError(
+            f"{example.id}: has {width}x{height} pixels at the model's size, which is too narrow "
+            f"to be measured (at least {NARROWEST}): crop it, or use crop=center"
+        )
+    return pixels
 
 
 def decode_like(images: Tensor, model: Model, latents: Tensor) -> Tensor:

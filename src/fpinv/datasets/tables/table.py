@@ -34,7 +34,9 @@ def read_rows(table: Path, remedy: str) -> Iterator[Line]:
 def _csv_rows(table: Path, text: str) -> Iterator[Line]:
     header = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
     try:
         for row in reader:
             place = f"{table}, line {reader.line_num}"
