@@ -245,7 +245,15 @@ def test_every_argument_of_an_accepted_scheduler_has_a_rule():
 
 def test_every_argument_of_a_network_has_a_rule():
     assert _defaults("diffusers", "AutoencoderKL").keys() == rules.VAE.keys()
-    assert _defaults("diffusers", "UNet2DConditionModel").keys() == rules.UNET.keys()
+    arguments = rules.UNET.keys() - rules.AVERAGE.keys()
+    assert _defaults("diffusers", "UNet2DConditionModel").keys() == arguments
+
+
+def test_a_running_average_that_a_trainer_saved_is_a_network(folders, tmp_path):
+    average = {"decay": 0.9999, "optimization_step": 10, "power": 0.75}
+    unshared = {"only_cross_attention": [False, False]}
+    folder = changed(folders["sd15"], tmp_path, "unet", average | unshared, weights=True)
+    assert load(folder).name == "tiny"
 
 
 def load(folder, **options):

@@ -107,6 +107,11 @@ NOT_AT_ALL = Rule(
     lambda value: value is False or (isinstance(value, list) and not any(value)), "false"
 )
 
+AVERAGE: Rules = anything(
+    "decay inv_gamma min_decay optimization_step power update_after_step use_ema_warmup"
+)
+"""Keys of a running average that a trainer saved as a network."""
+
 UNET: Rules = {
     "sample_size": SQUARE_OR_NULL,  # null: the VAE's
     "in_channels": WHOLE,
@@ -136,10 +141,9 @@ UNET: Rules = {
         "resnet_skip_time_act resnet_out_scale_factor time_embedding_type time_embedding_dim "
         "time_embedding_act_fn timestep_post_act conv_in_kernel conv_out_kernel "
         "cross_attention_norm addition_embed_type_num_heads addition_time_embed_dim "
-        "projection_class_embeddings_input_dim "
-        # of the running average that trainers save as a network
-        "decay inv_gamma min_decay optimization_step power update_after_step use_ema_warmup"
+        "projection_class_embeddings_input_dim"
     ),
+    **AVERAGE,
 }
 
 UNET_XL: Rules = {
