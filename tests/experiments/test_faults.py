@@ -73,7 +73,7 @@ def test_campaigns_that_are_not_made_again_keep_their_trials(campaign, tmp_path,
     )
     monkeypatch.setitem(campaign.CAMPAIGNS, "kills", trials("right"))
     assert campaign.main(["kills", "--results", str(tmp_path)]) == 0
-    written = (tmp_path / "results.md").read_text()
+    written = (tmp_path / "table.md").read_text()
     assert "| kills | 1 | 1 | 0 | 0 |\n| disk | 1 | 0 | 1 | 0 |" in written
     monkeypatch.setitem(campaign.CAMPAIGNS, "kills", trials("lost"))
     assert campaign.main(["kills", "--results", str(tmp_path)]) == 1

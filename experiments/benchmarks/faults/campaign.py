@@ -66,7 +66,7 @@ def _write(results: Path, trials: Sequence[Trial]) -> None:
     """Write the trials in the order of the campaigns, and their table."""
     ordered = sorted(trials, key=lambda trial: list(CAMPAIGNS).index(trial.campaign))
     results.mkdir(parents=True, exist_ok=True)
-    (results / "results.md").write_text(table(ordered) + "\n")
+    (results / "table.md").write_text(table(ordered) + "\n")
     lines = json.dumps([asdict(trial) for trial in ordered], indent=1)
     (results / "trials.json").write_text(lines + "\n")
 
