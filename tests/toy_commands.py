@@ -15,7 +15,7 @@ ENVIRONMENT = environment_of_its_own() | {"WANDB_MODE": "disabled"}
 TIMEOUT = 600  # seconds, for busy machines: a process that waits for ever ends then
 
 LOADING = "loading ...\n"
-"""What the command says before it has imported anything."""
+"""The line of the command before it has imported anything."""
 
 REAL_INVERTER = [
     "inverter=ddim",

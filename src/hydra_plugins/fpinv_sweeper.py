@@ -82,16 +82,16 @@ class SweepsSweeper(BasicSweeper):
     ) -> None:
         super().__init__(max_batch_size, params)
         self.sweeps = sweeps or {}
-        self.legal: list[Sequence[Sequence[str]]] = []
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all sweeps; stop at a user error, which the following jobs would meet, too."""
+        # Checked before multirun.yaml is written: an earlier sweep in the folder goes on by it.
         if not self.sweeps:
-            self.check_before_writing(arguments)
+            self.check(self._products([*self._parse_config(), *arguments]))
             return super().sweep(arguments)
         jobs = self.plan(arguments)
         assert self.config is not None and self.launcher is not None
-        self.validate_batch_is_legal([job.overrides for job in jobs])
+        self.check([job.overrides for job in jobs])
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
@@ -103,36 +103,22 @@ class SweepsSweeper(BasicSweeper):
                 break
         return returns
 
-    def check_before_writing(self, arguments: list[str]) -> None:
-        """Check the jobs of an ordinary sweep before Hydra writes multirun.yaml.
-
-        In the folder of an earlier sweep, that sweep needs the file to go on.
-        """
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        for batch in self.split_arguments(overrides, self.max_batch_size):
-            self.validate_batch_is_legal(batch)
-            self.legal.append(batch)
-
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose and check all jobs, those of later batches too, before the first one begins.
+    def check(self, jobs: Sequence[Sequence[str]]) -> None:
+        """Compose and check all jobs before the first one begins.
 
         Raises:
             UserError: a job has a value that is not possible, or its folder holds another run.
         """
-        if batch in self.legal:
-            return
         from fpinv.run.preflight import check_jobs
         from fpinv.run.processes import ranks
 
-        if self.batch_index > 1:
-            return
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
-        jobs = batch if self.overrides is None else sum(self.overrides, [])
         configs = [self._composed(number, overrides) for number, overrides in enumerate(jobs)]
         ranks().first(lambda: check_jobs(folder, configs))
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave the batches of the basic sweeper as they are: all jobs have been checked."""
 
     def _composed(self, number: int, overrides: Sequence[str]) -> DictConfig:
         """Return the configuration of a job, with its number."""
@@ -171,14 +157,18 @@ class SweepsSweeper(BasicSweeper):
         arguments: Sequence[str],
         earlier: Mapping[str, Sequence[PlannedJob]],
     ) -> list[PlannedJob]:
-        assert self.hydra_context is not None
         settings = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        (products,) = self.split_arguments(parser.parse_overrides([*settings, *arguments]), None)
         return [
             self._planned(f"{name}/{number}", overrides, earlier)
-            for number, overrides in enumerate(products)
+            for number, overrides in enumerate(self._products([*settings, *arguments]))
         ]
+
+    def _products(self, lines: Sequence[str]) -> list[list[str]]:
+        """Return the overrides of each job in the product of lines with several values."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        (products,) = self.split_arguments(parser.parse_overrides(list(lines)), None)
+        return products
 
     def _planned(
         self, folder: str, overrides: Sequence[str], earlier: Mapping[str, Sequence[PlannedJob]]

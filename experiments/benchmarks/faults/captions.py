@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from forked import Trial, command
+from forked import Trial, command, records
 from PIL import Image
 
 RUN = ("model=scenes", "dataset=folder", "inverter=ddim", "steps=1", "limit=null", "images=2")
@@ -97,20 +97,14 @@ def captions(scratch: Path) -> Iterator[Trial]:
         k = list(left)[int(line[1]) - 1]
         (root / f"{k:02d}.png").unlink()
         yield Trial("captions", _shown(left.pop(k)), "refused", output.refusal)
-    records = _records(folder / "metrics.jsonl")
+    by_id = {row["id"]: row for row in records(folder)}
     for k, caption in left.items():
-        yield _judge(caption, records.get(f"{k:02d}"), output.last_line)
+        yield _judge(caption, by_id.get(f"{k:02d}"), output.last_line)
 
 
 def _write(table: Path, captions: dict[int, str]) -> None:
     rows = [{"file_name": f"{k:02d}.png", "text": caption} for k, caption in captions.items()]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _records(file: Path) -> dict[str, dict[str, Any]]:
-    """Return the lines of a run by the image's name."""
-    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
-    return {row["id"]: row for row in map(json.loads, filter(None, lines))}
 
 
 def _judge(caption: str, row: dict[str, Any] | None, end: str) -> Trial:

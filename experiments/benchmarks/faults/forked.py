@@ -127,6 +127,13 @@ def _become(pipe: int, arguments: list[str], fault: Callable[[], None] | None) -
             os._exit(code)
 
 
+def records(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run, failed ones too; none where it has not begun."""
+    file = folder / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
+    return [json.loads(line) for line in lines if line]
+
+
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the finished lines of a run by their example, without what may differ."""
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forked import Outcome, Trial, command
+from forked import Outcome, Trial, command, records
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -115,15 +115,9 @@ def picture_files(scratch: Path) -> Iterator[Trial]:
     lines = [json.dumps({"file_name": name, "text": f"picture {name}"}) for name in expected]
     (root / "metadata.jsonl").write_text("\n".join(lines) + "\n")
     output = command(*RUN, f"dataset.root={root}", f"hydra.run.dir={folder}")
-    records = _by_caption(folder)
+    by_caption = {row["prompt"]: row for row in records(folder)}
     for name, image in expected.items():
-        yield _judge(name, image, records.get(f"picture {name}"), folder, output.last_line)
-
-
-def _by_caption(folder: Path) -> dict[str, dict[str, Any]]:
-    file = folder / "metrics.jsonl"
-    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
-    return {row["prompt"]: row for row in map(json.loads, filter(None, lines))}
+        yield _judge(name, image, by_caption.get(f"picture {name}"), folder, output.last_line)
 
 
 def _judge(

@@ -31,7 +31,7 @@ UNIT = re.compile(rf"\w[\w{ACCENT}]*(?:['’-]\w[\w{ACCENT}]*)*|[^\w\s]{ACCENT}*
 """A word of letters and digits with its marks, or one sign that is neither."""
 
 WORD_END = "</w>"
-"""What CLIP's tokenizers append to the last token of a word."""
+"""The mark that CLIP's tokenizers append to the last token of a word."""
 
 PUNCTUATION = ".,;:!?…'\"‘’“”()[]"
 """Signs that are not sought for when they stand around a phrase."""

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from fpinv.errors import UserError
-from fpinv.models.weights import NETWORKS, first_line, local_folder, quiet
+from fpinv.models.weights import NETWORKS, WEIGHTS, first_line, local_folder, quiet
 
 HUB_TIMEOUT = 5.0
 
@@ -105,7 +105,7 @@ def _lacking(folder: Path) -> str | None:
     index = read_index(folder)
     for network in NETWORKS:
         files = (folder / network).glob("*")
-        weights = any(file.suffix in (".safetensors", ".bin") and file.is_file() for file in files)
+        weights = any(file.suffix in WEIGHTS and file.is_file() for file in files)
         if network in index and not weights:
             return f"the weights of its {network}"
     return None

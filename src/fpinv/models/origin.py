@@ -9,10 +9,8 @@ from functools import cache
 from hashlib import file_digest, sha256
 from pathlib import Path
 
-from fpinv.models.weights import PARTS
+from fpinv.models.weights import PARTS, WEIGHTS
 
-WEIGHTS = (".safetensors", ".bin")
-"""Endings of files of weights; where a part has both, diffusers loads the first."""
 SETTINGS = (".json", ".txt")
 """Endings of files of configurations and vocabularies."""
 SHA256 = re.compile("[0-9a-f]{64}")

@@ -17,6 +17,7 @@ PACKAGE = "pkg://"
 SCENES = f"{PACKAGE}fpinv.models.scenes"  # the bundled model
 NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")  # parts with weights
 PARTS = (*NETWORKS, "tokenizer", "tokenizer_2", "scheduler")  # subfolders of a pipeline
+WEIGHTS = (".safetensors", ".bin")  # endings of their files; diffusers prefers the first
 PATIENCE = 10.0  # seconds that a network may stay silent
 
 

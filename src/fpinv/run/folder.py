@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fpinv.tasks.record import Record
 
 
-LINES_FILE = "metrics.jsonl"
+LINES_FILE, STATUS_FILE = "metrics.jsonl", "status.json"
 CHECKSUM = "crc32"
 LINE_END = re.compile(rf', "{CHECKSUM}": "([0-9a-f]{{8}})"\}}\s*$')
 PARTIAL = ".{}.partial"  # name of a file that is being written

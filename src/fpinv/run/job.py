@@ -21,7 +21,7 @@ from fpinv.errors import UserError
 from fpinv.images.viewing import MOST_PIXELS, limit_pixels
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
-from fpinv.run.folder import RunFolder, is_interval, write
+from fpinv.run.folder import STATUS_FILE, RunFolder, is_interval, write
 from fpinv.run.layout import origin_of, read_origin, write_origin
 from fpinv.run.lock import locked
 from fpinv.run.messages import MENDABLE, explain_and_log
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-STATUS_FILE = "status.json"
 
 
 def run_job(config: DictConfig) -> int:

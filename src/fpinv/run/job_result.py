@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fpinv.run.folder import read_json
-from fpinv.run.job import FAILED, STATUS_FILE
+from fpinv.run.folder import STATUS_FILE, read_json
+from fpinv.run.job import FAILED
 from fpinv.run.layout import Origin, job_folders, read_origin
 
 

@@ -17,7 +17,7 @@ from yaml import YAMLError
 
 from fpinv.errors import UserError
 from fpinv.run.build import check, is_own, resolved, targets
-from fpinv.run.folder import read_json, write
+from fpinv.run.folder import STATUS_FILE, read_json, write
 from fpinv.run.messages import explain
 
 CONFIG_FILE, SWEEP_FILE = "config.yaml", "multirun.yaml"
@@ -105,10 +105,10 @@ def has_same_config(config: DictConfig, folder: Path) -> bool:
 
 def is_done(config: DictConfig, folder: Path) -> bool:
     """Return whether the run in ``folder`` has all examples that a configuration asks for."""
-    if not (folder / CONFIG_FILE).exists() or not (folder / "status.json").exists():
+    if not (folder / CONFIG_FILE).exists() or not (folder / STATUS_FILE).exists():
         return False
     same = _without(config, *NEUTRAL) == _without(load_config(folder).config, *NEUTRAL)
-    return same and read_json(folder / "status.json").get("exit_code") == 0
+    return same and read_json(folder / STATUS_FILE).get("exit_code") == 0
 
 
 def _without(config: DictConfig, *keys: str) -> dict[str, Any]:

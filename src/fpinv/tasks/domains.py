@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 WORDS = {"scenes": "scenes of rendered shapes"}
-"""What a domain is, for messages."""
+"""The words for each domain in messages."""
 
 
 def domain_of(part: object) -> str | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("id", "prompt", "error", "images", "series")
 ORIGIN = ("digest", "made_with")
-"""What a line was made from: the digest of its example, and the number of an entry of weights and
+"""The origin of a line: the digest of its example, and the number of an entry of weights and
 versions."""
 RESERVED = (*REQUIRED, *ORIGIN, "texts", "crc32")
 
