@@ -17,13 +17,15 @@ PATIENCE = 600  # tenths of a second
 
 
 def records(path: Path) -> Iterator[pb.Record]:
-    """Yield the records of a .wandb file."""
+    """Yield the whole records of a .wandb file; its end may be in the middle of being written."""
     data, at, payload = path.read_bytes(), FILE_HEADER, b""
     while at + HEADER <= len(data):
         if (room := BLOCK - at % BLOCK) < HEADER:
             at += room
             continue
         length, kind = struct.unpack("<HB", data[at + 4 : at + HEADER])
+        if kind == 0 or at + HEADER + length > len(data):
+            return
         payload += data[at + HEADER : at + HEADER + length]
         at += HEADER + length
         if kind in (FULL, LAST):
