@@ -161,10 +161,10 @@ def group_section(folder: Path) -> str:
         for file in files
     ]
     text += list_table(("option", "what"), options, "30 70")
-    prefix = "" if group in ("experiment", "scale") else group.replace("/", ".") + "."
     tables: dict[str, tuple[list[str], list[list[str]]]] = {}
-    for file in files if prefix else ():
-        rows = key_rows(file, prefix)
+    for file in () if group in ("experiment", "scale") else files:
+        everywhere = file.read_text(encoding="utf-8").startswith("# @package _global_\n")
+        rows = key_rows(file, "" if everywhere else group.replace("/", ".") + ".")
         names, _ = tables.setdefault(repr([row[::2] for row in rows]), ([], rows))
         names.append(file.stem)
     for names, rows in tables.values():

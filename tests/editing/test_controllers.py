@@ -80,6 +80,18 @@ def test_reweighting_words_together_equals_in_turn():
     )
 
 
+def test_words_are_reweighted_within_the_interval_alone():
+    factors = {"blue": 2}
+    last = planned(Reweight(factors, 0.4), moment=Moment(3, 10))
+    assert torch.equal(last.target_weights, 1 + TARGET.indicator(["blue"]))
+    late = planned(Reweight(factors, 0.4), moment=Moment(4, 10))
+    assert torch.equal(late.target_weights, NOTHING.target_weights)
+    with pytest.raises(UserError, match="'red' is not in the prompt"):
+        planned(Reweight({"red": 2}, 0.4), moment=LATE)
+    throughout = planned(Reweight(factors, 1), moment=LATE).target_weights
+    assert torch.equal(throughout, 1 + TARGET.indicator(["blue"]))
+
+
 def test_self_replace_and_local_blend_act_within_their_intervals():
     assert planned(SelfReplace(0.4)).self_attention
     assert not planned(SelfReplace(0.4), moment=LATE).self_attention
@@ -109,7 +121,12 @@ def test_controllers_are_frozen_and_leave_their_arguments_unchanged():
 
 @pytest.mark.parametrize("interval", [1.2, -0.1, (0.8, 0.2), (0, 0.5, 1), "all", None])
 def test_invalid_interval_raises_user_error(interval):
-    for make in (Replace, SelfReplace, lambda p: Refine(words={"star": p})):
+    for make in (
+        Replace,
+        SelfReplace,
+        lambda p: Refine(words={"star": p}),
+        lambda p: Reweight({}, p),
+    ):
         with pytest.raises(UserError, match="is no part of the sampling: give a fraction"):
             make(interval)
 

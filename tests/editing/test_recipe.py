@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+from hydra import compose, initialize_config_dir
 from pipelines import TextPipeline, tokenizer
 
 from fpinv.editing.controllers import LocalBlend, Refine, Replace, Reweight, SelfReplace
@@ -6,7 +9,11 @@ from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.tokens import tokenise
 from fpinv.errors import UserError
+from fpinv.inverters.adjustment import PromptAware, Unadjusted
+from fpinv.run.build import build
+from fpinv.run.preflight import read_settings
 
+CONF = Path(__file__).parents[2] / "conf"
 PIPELINE = TextPipeline(tokenizer())
 
 
@@ -24,9 +31,22 @@ def test_recipe_derives_controllers_from_the_edit():
     assert controllers(edit, recipe=recipe) == (
         Replace(1),
         SelfReplace((0.1, 0.5)),
-        Reweight({"blue": 2}),
+        Reweight({"blue": 2}, 1),
         LocalBlend(("star",), 0.6, 0.1),
     )
+
+
+def test_recipe_sets_the_kind_and_emphasises_the_blended_words_of_the_target():
+    recipe = PromptToPrompt(0.4, kind="refine", emphasis=2)
+    edit = Edit("a red moon", blend=("star", "moon"), reweight={"red": 3})
+    first, _, emphasis, own, _ = controllers(edit, recipe=recipe)
+    assert first == Refine(0.4) and emphasis == Reweight({"moon": 2}, 0.4)
+    assert own == Reweight({"red": 3}, 0.4)
+    replaced = Edit("a red moon", kind="replace", blend=("star",))
+    assert controllers(replaced, recipe=recipe)[0] == Replace(0.4), "an edit has the last word"
+    assert not any(isinstance(c, Reweight) for c in controllers(replaced, recipe=recipe))
+    throughout = PromptToPrompt(0.4, emphasis=2, reweight_steps=1)
+    assert Reweight({"moon": 2}, 1) in controllers(edit, recipe=throughout)
 
 
 def test_controllers_of_an_edit_replace_those_of_the_recipe():
@@ -43,8 +63,45 @@ def test_controllers_of_an_edit_replace_those_of_the_recipe():
         (lambda: PromptToPrompt(self_steps=-1), "steps=-1 is no part of the sampling"),
         (lambda: PromptToPrompt(blend_threshold=2), "blend threshold=2"),
         (lambda: PromptToPrompt(blend_start=2), "blend start=2"),
+        (lambda: PromptToPrompt(kind="swap"), "edit kind 'swap' is unknown"),
+        (lambda: PromptToPrompt(emphasis=float("inf")), "the weight of 'word' is inf"),
+        (lambda: PromptToPrompt(reweight_steps=2), "steps=2 is no part of the sampling"),
     ],
 )
 def test_invalid_recipe_raises_user_error_on_creation(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=["task=editing", *overrides])
+
+
+@pytest.mark.parametrize(
+    ("name", "guidance", "targets", "inversion", "recipe"),
+    [
+        ("default", 1.0, 3.0, None, PromptToPrompt(0.8, 0.4, 0.5, 0.2)),
+        ("p2p", 7.5, None, None, PromptToPrompt(0.8, 0.4, 0.3, 0.0)),
+        ("fpi", 2.0, None, None, PromptToPrompt(0.1, 0.9, 0.3, 0.0, emphasis=100)),
+        ("pnp", 7.5, None, 1.0, PromptToPrompt(0.4, 0.6, 0.3, 0.2, "refine", emphasis=2)),
+        ("null_text", 7.5, None, 1.0, PromptToPrompt(0.8, 0.5, 0.3, 0.2, emphasis=2)),
+        ("edict", 3.0, None, None, PromptToPrompt(0.0, 0.0, 0.5, 0.2)),
+    ],
+)
+def test_numbers_of_a_paper_reach_the_run(name, guidance, targets, inversion, recipe):
+    inverters = {"null_text": "null_text", "pnp": "direct", "edict": "edict"}
+    config = composed(f"task/recipe={name}", f"inverter={inverters.get(name, 'fpi')}")
+    task, inverter = build(config, "task"), build(config, "inverter")
+    assert (read_settings(config).guidance, task.guidance) == (guidance, targets)
+    assert (inverter.inversion_guidance, task.recipe) == (inversion, recipe)
+    assert task.adjustment == (PromptAware(rounds=1, depth=2) if name == "fpi" else Unadjusted())
+    assert task.blend == (name != "edict") and getattr(inverter, "strength", 0.8) == 0.8
+
+
+def test_command_line_wins_over_the_numbers_of_a_paper():
+    config = composed("task/recipe=fpi", "guidance=1", "adjustment=none", "task.guidance=4")
+    task = build(config, "task")
+    assert (config.guidance, task.guidance, task.adjustment) == (1, 4, Unadjusted())
+    with pytest.raises(UserError, match="inverter.strength: no such argument"):
+        build(composed("task/recipe=edict", "inverter=fpi"), "inverter")

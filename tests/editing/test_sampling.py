@@ -90,7 +90,8 @@ def test_words_are_found_where_loaded_embeddings_put_them(folders, kind):
             text_encoder=getattr(pipeline, f"text_encoder{tail}"),
         )
     request = Edit("a <toy> star", reweight={"star": 2, "<toy>": 3})
-    plans = plan_branches(model, ["a red star"], [[request]], PromptToPrompt(cross_steps=0.0))
+    recipe = PromptToPrompt(cross_steps=0.0, reweight_steps=1)
+    plans = plan_branches(model, ["a red star"], [[request]], recipe)
     weights = plans.plans(Moment(0, STEPS)).target_weights[0]
     assert weights[:10].tolist() == [1, 1, 3, 3, 3, 2, 2, 2, 2, 1]
     assert model.embed(["a <toy> star"]).tokens.shape[:2] == (1, 77)

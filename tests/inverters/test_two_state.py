@@ -21,7 +21,7 @@ from fpinv.schedule import Schedule
 from fpinv.solvers import rms
 
 EXACT = [
-    EDICT(), EDICT(leapfrog=False), EDICT(p=1.0), BDIA(), BDIA(gamma=0.9), BELM(),
+    EDICT(), EDICT(leapfrog=False), EDICT(p=1.0), EDICT(strength=0.8), BDIA(), BDIA(gamma=0.9), BELM(),
     EditFriendly(), EditFriendly(eta=0.5, skip=0.0, inversion_guidance=None),
 ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_iterates_do_not_depend_on_the_prediction_type(inverter):
 @pytest.mark.parametrize("guidance", [1, 3])
 @pytest.mark.parametrize(
     ("inverter", "up", "down", "stored"),
-    [(EDICT(), 20, 20, 1), (BDIA(), 10, 9, 1), (BELM(), 10, 9, 1),
+    [(EDICT(), 20, 20, 1), (EDICT(strength=0.8), 16, 16, 1), (BDIA(), 10, 9, 1), (BELM(), 10, 9, 1),
      (EditFriendly(inversion_guidance=None), 7, 7, 7),
      (EditFriendly(skip=0.0, inversion_guidance=None), 10, 10, 10)],
     ids=repr,
@@ -94,6 +94,22 @@ def test_edict_without_mixing_and_coupling_noise_is_ddim():
     assert torch.allclose(inversion.noise, expected) and torch.equal(
         inversion.noise, inversion.state["coupled"]
     )
+
+
+@pytest.mark.parametrize(("steps", "strength", "top"), [(10, 0.8, 8), (11, 0.75, 8), (3, 0.1, 1)])
+def test_edict_of_less_strength_is_edict_on_the_lower_part_of_the_grid(steps, strength, top):
+    """Whatever lies above: the same latents, and an index from which sampling starts."""
+    d, z, c = toy.denoiser(steps), toy.latents(), toy.condition(guidance=3)
+    grid = d.schedule
+    lower = Schedule(grid.alpha[: top + 1], grid.sigma[: top + 1], grid.timestep[: top + 1])
+    part = Denoiser(d.network, lower, dtype=torch.float64)
+    inversion = EDICT(strength=strength).invert(d, z, c)
+    expected = EDICT().invert(part, z, c)
+    assert torch.equal(inversion.noise, expected.noise)
+    assert torch.equal(inversion.state["coupled"], expected.state["coupled"])
+    seen = []
+    EDICT(strength=strength).sample(d, inversion, c, on_step=lambda x, i: seen.append(i) or x)
+    assert seen[::2] == list(range(top - 1, -1, -1))
 
 
 def test_bdia_is_a_step_down_and_a_step_up():
@@ -175,7 +191,7 @@ def test_edit_friendly_needs_noise_at_the_clean_end():
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda: EDICT(p=0), lambda: BDIA(gamma=0), lambda: BDIA(gamma=1.5),
+    [lambda: EDICT(p=0), lambda: EDICT(strength=0), lambda: EDICT(strength=1.1), lambda: BDIA(gamma=0), lambda: BDIA(gamma=1.5),
      lambda: EditFriendly(eta=0), lambda: EditFriendly(skip=1)],
 )  # fmt: skip
 def test_refuses_impossible_settings(wrong):

@@ -181,18 +181,23 @@ class Refine(_CrossAttention):
 
 @dataclass(frozen=True)
 class Reweight:
-    """Stronger or weaker words: their attention times a factor, at every step.
+    """Stronger or weaker words: their attention times a factor.
 
     Arguments:
         factors: Factors by word or phrase of the target: above 1 strengthens it, below 1 weakens.
+        steps: Part of the sampling in which the factors hold; in the authors' code that in which
+            the source's attention is taken.
 
     Raises:
-        UserError: a factor is no finite number; on use, the target lacks a word.
+        UserError: a factor is no finite number, or ``steps`` is no part of the sampling; on use,
+            the target lacks a word.
     """
 
     factors: Mapping[str, float]
+    steps: Interval = 0.8
 
     def __post_init__(self) -> None:
+        _bounds(self.steps)
         for word, factor in self.factors.items():
             if not isinstance(factor, (int, float)) or not math.isfinite(factor):
                 raise UserError(f"the weight of '{word}' is {factor}: give a number, e.g. 2")
@@ -201,6 +206,8 @@ class Reweight:
         scale = torch.ones(target.length)
         for phrase, factor in self.factors.items():
             scale[target.locate(phrase)] *= factor
+        if not moment.within(self.steps):
+            return plan
         return replace(
             plan,
             source_weights=plan.source_weights * scale,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fpinv.editing.controllers import (
@@ -31,33 +31,50 @@ class PromptToPrompt:
         self_steps: Part in which coarse self-attention is the source's.
         blend_threshold: ``threshold`` of :class:`~fpinv.editing.controllers.LocalBlend`.
         blend_start: ``start`` of :class:`~fpinv.editing.controllers.LocalBlend`.
+        kind: ``replace`` or ``refine`` for the edits that do not say it themselves; None derives
+            it from the two prompts.
+        emphasis: Factor of the blended words that the target has, on top of the edit's own.
+        reweight_steps: Part in which words are reweighted; None for ``cross_steps``, as in the
+            authors' code.
 
     Raises:
-        UserError: a part of the sampling or a number is out of range.
+        UserError: a part of the sampling or a number is out of range, or the kind is unknown.
     """
 
     cross_steps: Interval = 0.8
     self_steps: Interval = 0.4
     blend_threshold: float = 0.3
     blend_start: float = 0.2
+    kind: Kind | None = None
+    emphasis: float = 1.0
+    reweight_steps: Interval | None = None
 
     def __post_init__(self) -> None:
-        # The controllers check all four: made here, they fail before the first edit does.
+        # Controllers and edits check them all: made here, they fail before the first edit does.
         Replace(self.cross_steps), SelfReplace(self.self_steps), self._blend(("word",))
+        self._reweight({"word": self.emphasis}), Edit("word", self.kind)
 
     def controllers(self, edit: Edit, source: Tokens, target: Tokens) -> tuple[Controller, ...]:
         """Return the controllers that an edit brings along, or else those of the recipe."""
         if edit.controllers is not None:
             return edit.controllers
-        return tuple(self._compose(edit, edit.kind or edit_kind(source, target)))
+        return tuple(self._compose(edit, source, target))
 
-    def _compose(self, edit: Edit, kind: Kind) -> Iterator[Controller]:
+    def _compose(self, edit: Edit, source: Tokens, target: Tokens) -> Iterator[Controller]:
+        kind = edit.kind or self.kind or edit_kind(source, target)
         yield {"replace": Replace, "refine": Refine}[kind](self.cross_steps)
         yield SelfReplace(self.self_steps)
+        emphasised = [word for word in edit.blend if target.find(word)]
+        if self.emphasis != 1 and emphasised:
+            yield self._reweight(dict.fromkeys(emphasised, self.emphasis))
         if edit.reweight:
-            yield Reweight(edit.reweight)
+            yield self._reweight(edit.reweight)
         if edit.blend:
             yield self._blend(edit.blend)
+
+    def _reweight(self, factors: Mapping[str, float]) -> Reweight:
+        steps = self.cross_steps if self.reweight_steps is None else self.reweight_steps
+        return Reweight(factors, steps)
 
     def _blend(self, words: tuple[str, ...]) -> LocalBlend:
         return LocalBlend(words, self.blend_threshold, self.blend_start)

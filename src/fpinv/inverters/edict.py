@@ -29,12 +29,16 @@ class EDICT(Guided):
         y &\leftarrow p y' + (1 - p) x
 
     Inversion undoes the four lines in reverse order, exactly, from :math:`x = y = z_0`. At every
-    second step from the noise end y goes first (``leapfrog``); which one does depends on the index
+    second step from the top y goes first (``leapfrog``); which one does depends on the index
     alone, so that odd and even numbers of steps are both undone. The difference of the two latents
     grows by :math:`1/p^2` a step on the way up, a thousandfold over 50, and rounding errors with
     it: latents must be float32 at least.
 
-    NFE: 2 N to invert, 2 N to sample. Stores: the second latent.
+    The climb ends, and sampling starts, at index n, the ``strength`` times N. With a strength
+    below 1 the latent there is no noise but still shows the image, which an edit then keeps.
+
+    NFE: 2 n to invert, 2 n to sample. Stores: the second latent. The inversion's ``noise`` is the
+    latent at index n.
 
     References:
         | EDICT: Exact Diffusion Inversion via Coupled Transformations (Wallace et al., 2023)
@@ -43,25 +47,36 @@ class EDICT(Guided):
     Arguments:
         p: Mixing weight in (0, 1].
         leapfrog: True for latents that take turns in going first, as in the authors' code.
+        strength: Share of the grid that is climbed, in (0, 1], rounded to a step and at least one.
+            The authors edit with 0.8.
+
+    Raises:
+        UserError: on creation, where a number is not possible.
     """
 
     p: float = 0.93
     leapfrog: bool = True
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.p <= 1:
-            raise UserError(f"p={self.p} is not possible: choose 0 < p <= 1")
+        for name, value in (("p", self.p), ("strength", self.strength)):
+            if not 0 < value <= 1:
+                raise UserError(f"{name}={value} is not possible: choose 0 < {name} <= 1")
+
+    def top(self, steps: int) -> int:
+        """Return the index n that sampling starts from, below or at the ``steps``."""
+        return max(1, round(self.strength * steps))
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk both latents upwards from ``z0`` (B, C, H, W)."""
-        condition, steps = self.inverting(condition), denoiser.schedule.steps
+        condition, top = self.inverting(condition), self.top(denoiser.schedule.steps)
         x, y, p = z0, z0, self.p
-        for i in range(1, steps + 1):
+        for i in range(1, top + 1):
             y = (y - (1 - p) * x) / p
             x = (x - (1 - p) * y) / p
             x, y = self._coupled(denoiser, (x, y), i - 1, i, condition)
-        return Inversion(x, **spent(condition, 2 * steps), state={"coupled": y})
+        return Inversion(x, **spent(condition, 2 * top), state={"coupled": y})
 
     @torch.no_grad()
     def sample(
@@ -72,7 +87,7 @@ class EDICT(Guided):
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Walk both latents back down; x is the image's."""
-        steps, p = denoiser.schedule.steps, self.p
+        top, p = self.top(denoiser.schedule.steps), self.p
 
         def step(pair: Pair, i: int) -> Pair:
             x, y = self._coupled(denoiser, pair, i, i - 1, condition)
@@ -81,14 +96,14 @@ class EDICT(Guided):
             return x, y
 
         pair = inversion.noise, inversion.state["coupled"]
-        return walk_down(step, pair, steps, on_step=on_step)[0]
+        return walk_down(step, pair, top, on_step=on_step)[0]
 
     def _coupled(
         self, denoiser: Denoiser, pair: Pair, start: int, end: int, condition: Condition
     ) -> Pair:
         """Return the two latents, moved in turn, each with the noise read at its partner."""
-        latents, i, steps = list(pair), max(start, end), denoiser.schedule.steps
-        order = (1, 0) if self.leapfrog and (steps - i) % 2 else (0, 1)
+        latents, i, top = list(pair), max(start, end), self.top(denoiser.schedule.steps)
+        order = (1, 0) if self.leapfrog and (top - i) % 2 else (0, 1)
         for k in order if end < start else reversed(order):
             eps = denoiser.noise(latents[1 - k], i, condition)
             latents[k] = denoiser.schedule.move(latents[k], eps, start, end)
