@@ -53,6 +53,7 @@ _HOMES = {
     "UserError": "errors",
     "Whitening": "inverters.whitening",
     "edit": "editing.sampling",
+    "invert_noised": "inverters.noised",
     "sample": "sampling",
     "square": "images",
     "to_pil": "images",

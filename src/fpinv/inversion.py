@@ -32,7 +32,7 @@ class Inversion(PerSample):
         calls: Network calls that each image took part in, shape (B,).
         rows: Network rows that each image cost, shape (B,): two a call under guidance.
         residual: Relative residual of each step's equation, shape (N, B), clean end first;
-            None for methods that solve none.
+            None for methods that solve none. Steps that noise replaced have none.
         iterations: Evaluations spent on each step, shape (N, B); None as above.
         converged: Which steps' residuals got within the tolerance, shape (N, B), bool; None as
             above, and for methods without a tolerance.

@@ -94,6 +94,11 @@ class Guided:
             return condition
         return replace(condition, guidance=self.inversion_guidance)
 
+    @property
+    def starts_anywhere(self) -> bool:
+        """Whether the walk may begin at any index: the way back needs nothing of steps below."""
+        return False
+
     def top(self, steps: int) -> int:
         """Return the grid index of the noise: that of the last of the ``steps``."""
         return steps
@@ -120,6 +125,11 @@ class DDIMSampling(Guided):
 
     Interpolation and rare concepts, which sample from seeds near z_N, take these methods alone.
     """
+
+    @property
+    def starts_anywhere(self) -> bool:
+        """See :class:`Guided`."""
+        return True
 
 
 class Cost(TypedDict):

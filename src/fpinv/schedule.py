@@ -18,7 +18,7 @@ Everything else follows: a DDIM step moves that pair to another index.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -122,6 +122,12 @@ class Schedule:
     def steps(self) -> int:
         """Return the number of sampling steps N."""
         return len(self.alpha) - 1
+
+    def above(self, k: int) -> Schedule:
+        """Return the grid of the steps above index ``k``, which is its own index 0."""
+        return replace(
+            self, alpha=self.alpha[k:], sigma=self.sigma[k:], timestep=self.timestep[k:]
+        )
 
     def implied(self, i: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return ``((p, q), (r, t))`` of ``x_0 = p z + q m`` and ``eps = r z + t m``."""

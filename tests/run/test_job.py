@@ -102,6 +102,26 @@ def test_an_inverter_that_a_task_does_not_take_is_refused_before_the_model_is_lo
     assert "BDIA needs more than z_N" in output and len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("noised_steps=1", "noised_steps=1 is not possible with ToyInverter"),
+        ("noised_steps=-1", "noised_steps=-1 is not possible: give a whole number"),
+    ],
+)
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1")])
+def test_noised_steps_that_are_not_possible_are_refused_before_the_model_is_loaded(
+    key: str,
+    message: str,
+    sweep: tuple[str, ...],
+    run: Command,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert run(*sweep, key, "model.path=/nowhere") == 2
+    output = capsys.readouterr().err
+    assert message in output and len(output.splitlines()) == 1
+
+
 def test_what_the_data_set_notes_and_the_model_ignores_is_said_and_recorded(
     run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,22 @@ def test_adjustment_moves_the_latents_and_costs_evaluations():
     assert record.metrics["adjustment_distance"] > 0
     assert record.metrics["adjust_nfe_calls"] == 4
     assert record.metrics["latent_psnr"] > 100
+
+
+def test_noised_steps_take_noise_of_the_image_and_the_seed():
+    """One picture under two names is noised in two ways, and like itself whatever the batch."""
+    items = [replace(examples()[0], id=name) for name in ("a", "b", "a2")]
+    z = [r.inversion.noise for r in run(items=items, noised_steps=3, batch_size=3)]
+    alone = run(items=items[1:2], noised_steps=3)[0].inversion.noise
+    assert torch.allclose(z[1], alone, rtol=1e-4, atol=1e-5)
+    assert all((a - b).abs().max() > 0.1 for a, b in zip(z, z[1:], strict=False))
+    other = run(items=items[:1], noised_steps=3, seed=1)[0].inversion.noise
+    assert (z[0] - other).abs().max() > 0.1
+
+
+def test_more_noised_steps_cost_more_of_the_image():
+    gaps = [np.mean(column(run(noised_steps=k), "gap")) for k in (0, 2, 5, 10)]
+    assert gaps == sorted(gaps) and gaps[0] < 0.01 < gaps[1]
 
 
 def test_learned_distance_is_recorded_by_its_name():

@@ -67,6 +67,11 @@ class EDICT(Guided):
         """Return the index n that sampling starts from, below or at the ``steps``."""
         return max(1, round(self.strength * steps))
 
+    @property
+    def starts_anywhere(self) -> bool:
+        """See :class:`~fpinv.sampling.Guided`."""
+        return True
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk both latents upwards from ``z0`` (B, C, H, W)."""

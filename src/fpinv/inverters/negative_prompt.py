@@ -32,6 +32,11 @@ class NegativePrompt(Guided):
 
     inversion_guidance: float | None = field(default=1.0, kw_only=True)
 
+    @property
+    def starts_anywhere(self) -> bool:
+        """See :class:`~fpinv.sampling.Guided`."""
+        return True
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Invert ``z0`` (B, C, H, W) by DDIM, and store the prompt's embedding."""

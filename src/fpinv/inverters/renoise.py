@@ -60,6 +60,11 @@ class ReNoise(DDIMSampling):
             if not math.isclose(sum(weights), 1, abs_tol=1e-6):
                 raise UserError(f"{name}={list(weights)} is not possible: weights must sum to 1")
 
+    @property
+    def starts_anywhere(self) -> bool:
+        """See :class:`~fpinv.sampling.Guided`. Whitening compares with the image, noised."""
+        return not self.whitening.steps
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W)."""

@@ -17,6 +17,11 @@ from fpinv.schedule import Schedule
 class TwoStep(Guided, ABC):
     """Inversion and sampling by a two-step recursion."""
 
+    @property
+    def starts_anywhere(self) -> bool:
+        """See :class:`~fpinv.sampling.Guided`."""
+        return True
+
     @abstractmethod
     def recursion(self, schedule: Schedule, i: int) -> tuple[float, float, float]:
         r"""Return ``(p, q, r)`` of :math:`z_{i-1} = p z_{i+1} + q z_i + r \epsilon(z_i, t_i)`."""

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from fpinv.datasets.digests import digesting
 from fpinv.errors import UserError
 from fpinv.images.viewing import MOST_PIXELS, limit_pixels
+from fpinv.inverters.noised import require_start
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
 from fpinv.run.folder import STATUS_FILE, RunFolder, is_interval, write
@@ -163,6 +164,7 @@ class Run:
         for note in getattr(self.dataset, "notes", ()):
             terminal.print_once(note)
         self.inverter: Inverter = build(self.config, "inverter")
+        require_start(self.inverter, self.settings.noised_steps, self.settings.steps)
         self.task: Task = build(self.config, "task")
         if isinstance(self.task, Choosy):
             self.task.check_inverter(self.inverter)

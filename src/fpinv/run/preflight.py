@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from fpinv.errors import UserError
+from fpinv.inverters.noised import require_start
 from fpinv.run.build import build, check
 from fpinv.run.folder import holds_run
 from fpinv.run.layout import list_jobs, origin_of
@@ -91,9 +92,9 @@ def _checked_folder(sweep: Path, config: DictConfig) -> Path:
 
 
 def _check_job(config: DictConfig, folder: Path) -> None:
-    read_settings(config)
-    for key in ("tracking", "inverter"):
-        build(config, key)
+    settings = read_settings(config)
+    build(config, "tracking")
+    require_start(build(config, "inverter"), settings.noised_steps, settings.steps)
     for key in CHECKED:
         check(config, key)
     refuse_another_run(config, folder, goes_on=True)

@@ -20,9 +20,9 @@ from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.metrics.clip import CLIP
 from fpinv.metrics.edit_accuracy import AttributeReader
 from fpinv.metrics.perceptual import PerceptualMetric
-from fpinv.seeding import normal
 from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source
 from fpinv.tasks.edit_measures import accuracies, comparisons, cost, pictures, similarities
+from fpinv.tasks.inverting import adjust, invert
 from fpinv.tasks.loading import (
     by_example,
     decode_like,
@@ -141,7 +141,9 @@ class _EditingRun:
             UserError: there is none, or it is of another prompt, model, grid or size.
         """
         image, prompt = case.key
-        requirements = {"prompt": prompt, "steps": self.settings.steps}
+        settings = self.settings
+        requirements = {"prompt": prompt, "steps": settings.steps}
+        requirements |= {"noised_steps": settings.noised_steps}
         return saved_inversion(folder, image, self.model, case.pixels, requirements)
 
     def edit(self, cases: Sequence[Case]) -> list[Record | UserError]:
@@ -171,12 +173,11 @@ class _EditingRun:
         model, settings, watch = self.model, self.settings, Stopwatch(self.model)
         condition = model.condition([case.example.prompt for case in cases], settings.guidance)
         names = [case.case.image for case in cases]
-        noise = normal(latents.shape[1:], settings.seed, names, "adjustment", model.device)
         warm_up(model, latents, condition, settings.steps)
         denoiser = model.denoiser(settings.steps)
         with watch.running():
-            adjusted = self.task.adjustment(denoiser, latents, condition, noise)
-            inversion = self.inverter.invert(denoiser, adjusted, condition)
+            adjusted = adjust(self.task.adjustment, denoiser, latents, condition, names, settings)
+            inversion = invert(self.inverter, denoiser, adjusted, condition, names, settings)
         seconds = watch.seconds / len(cases)
         rows = [slice(k, k + 1) for k in range(len(cases))]
         return {

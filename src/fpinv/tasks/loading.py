@@ -97,7 +97,8 @@ def saved_inversion(
         UserError: there is no such file, or its configuration or its size differs.
     """
     file = inversion_file(Path(folder), name)
-    inversion, configuration = Inversion.load(file, model.device)
+    inversion, stored = Inversion.load(file, model.device)
+    configuration = {"noised_steps": 0, **stored}  # files of before that key was added lack it
     for key, value in {"model": model.name, **requirements}.items():
         if configuration.get(key) != value:
             raise UserError(

@@ -20,7 +20,7 @@ from fpinv.metrics import pixels
 from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.models.model import Model
 from fpinv.sampling import sample
-from fpinv.seeding import normal
+from fpinv.tasks.inverting import adjust, invert
 from fpinv.tasks.loading import (
     Column,
     by_example,
@@ -215,8 +215,7 @@ class _ReconstructionRun:
         model, condition, steps = self.model, batch.condition, self.settings.steps
         truth = batch.true_latents if self.task.invert_known else None
         encoded, ids = batch.encoded if truth is None else truth, [e.id for e in batch.examples]
-        shape = encoded.shape
-        noise = normal(shape[1:], self.settings.seed, ids, "adjustment", model.device)
+        shape, settings = encoded.shape, self.settings
         # The first call at a shape chooses kernels, which is not the method's time.
         if shape not in self.warm:
             warm_up(model, batch.encoded, condition, steps)
@@ -224,8 +223,8 @@ class _ReconstructionRun:
         adjusting, inverting, sampling = (model.denoiser(steps) for _ in range(3))
         watch = Stopwatch(model)
         with watch.running():
-            inverted = self.task.adjustment(adjusting, encoded, condition, noise)
-            inversion = self.inverter.invert(inverting, inverted, condition)
+            inverted = adjust(self.task.adjustment, adjusting, encoded, condition, ids, settings)
+            inversion = invert(self.inverter, inverting, inverted, condition, ids, settings)
             latents = self.inverter.sample(sampling, inversion, condition)
         images = decode_like(batch.images, model, latents)
         return RoundTrip(inverted, inversion, latents, images, watch.seconds, adjusting, sampling)

@@ -23,7 +23,7 @@ from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment
 from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling, sample
-from fpinv.seeding import normal
+from fpinv.tasks.inverting import adjust, invert
 from fpinv.tasks.loading import diverged, open_pixels, over_steps, saved_inversion
 from fpinv.tasks.stages import each, require_encodable
 from fpinv.tasks.task import Settings
@@ -190,7 +190,8 @@ class SeedPipeline:
         Raises:
             UserError: there are none, or they do not fit.
         """
-        requirements = {"steps": self.settings.steps, "guidance": self.settings.guidance}
+        keys = ("steps", "guidance", "noised_steps")
+        requirements = {key: getattr(self.settings, key) for key in keys}
         name, images = self.name(loaded.group), loaded.members
         inversion = saved_inversion(folder, name, self.model, images, requirements)
         return self._finite(GroupSeeds(loaded, inversion, seconds=0.0), inversion.noise)
@@ -199,18 +200,16 @@ class SeedPipeline:
         self, images: Tensor, ids: Sequence[str], texts: Sequence[Texts]
     ) -> tuple[Inversion, float]:
         """Return the inversion of images, and the time an image."""
-        model, steps = self.model, self.settings.steps
+        model, settings = self.model, self.settings
         condition, watch = self.condition(texts), Stopwatch(model)
-        # Drawn for each id before the batches are cut, so that results do not depend on them.
-        noise = normal(model.latent_shape, self.settings.seed, ids, "adjustment", model.device)
         inversions = []
         for rows in self.batches(len(images)):
-            denoiser, prompted = model.denoiser(steps), condition[rows]
+            denoiser, batch = model.denoiser(settings.steps), (condition[rows], ids[rows])
             z0 = model.encode(images[rows])
-            warm_up(model, z0, prompted, steps)
+            warm_up(model, z0, batch[0], settings.steps)
             with watch.running():
-                adjusted = self.adjustment(denoiser, z0, prompted, noise[rows])
-                inversions.append(self.inverter.invert(denoiser, adjusted, prompted))
+                adjusted = adjust(self.adjustment, denoiser, z0, *batch, settings)
+                inversions.append(invert(self.inverter, denoiser, adjusted, *batch, settings))
         return Inversion.cat(inversions), watch.seconds / len(images)
 
     @torch.no_grad()

@@ -29,6 +29,8 @@ class Settings:
         seed: Seed of everything random.
         batch_size: Number of examples that go through the network together.
         crop: The part of a picture that the model sees; see :class:`~fpinv.images.Frame`.
+        noised_steps: First steps of an inversion that random noise replaces; see
+            :func:`~fpinv.inverters.noised.invert_noised`.
     """
 
     steps: int
@@ -36,11 +38,13 @@ class Settings:
     seed: int
     batch_size: int
     crop: Crop = "center"
+    noised_steps: int = 0
 
     def __post_init__(self) -> None:
         whole_number("steps", self.steps, at_least=1)
         whole_number("seed", self.seed, at_least=0)
         whole_number("batch_size", self.batch_size, at_least=1)
+        whole_number("noised_steps", self.noised_steps, at_least=0)
         option("crop", self.crop, CROPS)
         number = isinstance(self.guidance, (int, float)) and not isinstance(self.guidance, bool)
         if not number or not abs(self.guidance) <= sys.float_info.max:
