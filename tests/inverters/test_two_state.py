@@ -21,7 +21,8 @@ from fpinv.schedule import Schedule
 from fpinv.solvers import rms
 
 EXACT = [
-    EDICT(), EDICT(leapfrog=False), EDICT(p=1.0), EDICT(strength=0.8), BDIA(), BDIA(gamma=0.9), BELM(),
+    EDICT(), EDICT(leapfrog=False), EDICT(p=1.0), EDICT(strength=0.8),
+    BDIA(), BDIA(gamma=0.9), BELM(),
     EditFriendly(), EditFriendly(eta=0.5, skip=0.0, inversion_guidance=None),
 ]  # fmt: skip
 
@@ -55,7 +56,8 @@ def test_iterates_do_not_depend_on_the_prediction_type(inverter):
 @pytest.mark.parametrize("guidance", [1, 3])
 @pytest.mark.parametrize(
     ("inverter", "up", "down", "stored"),
-    [(EDICT(), 20, 20, 1), (EDICT(strength=0.8), 16, 16, 1), (BDIA(), 10, 9, 1), (BELM(), 10, 9, 1),
+    [(EDICT(), 20, 20, 1), (EDICT(strength=0.8), 16, 16, 1),
+     (BDIA(), 10, 9, 1), (BELM(), 10, 9, 1),
      (EditFriendly(inversion_guidance=None), 7, 7, 7),
      (EditFriendly(skip=0.0, inversion_guidance=None), 10, 10, 10)],
     ids=repr,
@@ -191,7 +193,8 @@ def test_edit_friendly_needs_noise_at_the_clean_end():
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda: EDICT(p=0), lambda: EDICT(strength=0), lambda: EDICT(strength=1.1), lambda: BDIA(gamma=0), lambda: BDIA(gamma=1.5),
+    [lambda: EDICT(p=0), lambda: EDICT(strength=0), lambda: EDICT(strength=1.1),
+     lambda: BDIA(gamma=0), lambda: BDIA(gamma=1.5),
      lambda: EditFriendly(eta=0), lambda: EditFriendly(skip=1)],
 )  # fmt: skip
 def test_refuses_impossible_settings(wrong):
