@@ -19,7 +19,9 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-REFERENCE = re.compile(r"(?<==)sweep\\?:(\S+)$")  # Hydra escapes the colon when it has parsed it
+# Hydra escapes the colon when it has parsed it.
+REFERENCE = re.compile(r"(?<==)sweep\\?:(\S+)$")
+CHOICE = re.compile(r"best\\?:(\S+)")
 MISUSED = 2  # the exit code of a job that a user error ended: the same error awaits the next ones
 
 
@@ -33,12 +35,17 @@ class SweepsSweeperConf:
         sweeps: By the name of the sweep its own params. A sweep with an empty value is left out.
             ``task.inversions: sweep:path`` stands for the folder of that job of the sweep ``path``
             which has the same values of all keys that ``path`` varies; it runs after ``path``.
+            ``guidance: best:val`` stands for the guidance of the best job of the sweeps ``val``
+            and ``val/...`` among those with the same values of all other keys that they vary.
+        criterion: The metric of their summaries by which the best job has the highest mean. A job
+            with fewer failed examples is better, and of equal ones the first.
     """
 
     _target_: str = "hydra_plugins.fpinv_sweeper.SweepsSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
     sweeps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    criterion: str | None = None
 
 
 ConfigStore.instance().store(
@@ -53,12 +60,14 @@ class PlannedJob:
     Arguments:
         overrides: ``key=value`` of everything that it sets.
         folder: Its folder below that of the sweeps.
-        stage: 0, or one more than the stage of the sweep whose results it needs.
+        stage: 0, or one more than the stage of the sweeps whose results it needs.
+        candidates: The jobs of which the best has the values that are still to be chosen.
     """
 
     overrides: Sequence[str]
     folder: str
     stage: int
+    candidates: Sequence["PlannedJob"] = ()
 
     @property
     def values(self) -> dict[str, str]:
@@ -79,9 +88,10 @@ class SweepsSweeper(BasicSweeper):
         max_batch_size: int | None,
         params: dict[str, str] | None = None,
         sweeps: Mapping[str, Mapping[str, Any]] | None = None,
+        criterion: str | None = None,
     ) -> None:
         super().__init__(max_batch_size, params)
-        self.sweeps = sweeps or {}
+        self.sweeps, self.criterion = sweeps or {}, criterion
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all sweeps; stop at a user error, which the following jobs would meet, too."""
@@ -91,14 +101,16 @@ class SweepsSweeper(BasicSweeper):
             return super().sweep(arguments)
         jobs = self.plan(arguments)
         assert self.config is not None and self.launcher is not None
-        self.check([job.overrides for job in jobs])
+        # Jobs with values to be chosen are checked with those that are best so far.
+        self.check([self.settled(job, finished=False) for job in jobs])
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         returns: list[Sequence[JobReturn]] = []
         for batch in self._batches(jobs):
             number = sum(map(len, returns))
-            returns.append(self.launcher.launch(batch, initial_job_idx=number))
+            settled = [self.settled(job) for job in batch]
+            returns.append(self.launcher.launch(settled, initial_job_idx=number))
             if any(job.return_value == MISUSED for job in returns[-1]):
                 break
         return returns
@@ -129,13 +141,39 @@ class SweepsSweeper(BasicSweeper):
             job.hydra.job.id = job.hydra.job.num = number
         return job
 
-    def _batches(self, jobs: Sequence[PlannedJob]) -> list[list[Sequence[str]]]:
+    def _batches(self, jobs: Sequence[PlannedJob]) -> list[list[PlannedJob]]:
         """Return the jobs of each stage; the basic launcher, which runs one after another, gets
         them one by one, so that nothing follows a user error."""
         if isinstance(self.launcher, BasicLauncher):
-            return [[job.overrides] for job in jobs]
+            return [[job] for job in jobs]
         stages = sorted({job.stage for job in jobs})
-        return [[job.overrides for job in jobs if job.stage == stage] for stage in stages]
+        return [[job for job in jobs if job.stage == stage] for stage in stages]
+
+    def settled(self, job: PlannedJob, finished: bool = True) -> Sequence[str]:
+        """Return the overrides of a job, with the values of the best of its candidates.
+
+        Arguments:
+            job: The job.
+            finished: False if candidates may have no results yet.
+
+        Raises:
+            UserError: a candidate has no results.
+        """
+        if not job.candidates:
+            return job.overrides
+        from fpinv.run.processes import ranks
+        from fpinv.run.selection import best
+
+        assert self.config is not None
+        sweep = Path(self.config.hydra.sweep.dir)
+        folders = [sweep / candidate.folder for candidate in job.candidates]
+        place = ranks().first(lambda: best(folders, self.criterion, finished))
+        values = job.candidates[place].values
+        pairs = [(*override.partition("=")[::2], override) for override in job.overrides]
+        return [
+            f"{key}={values[key]}" if CHOICE.fullmatch(value) else override
+            for key, value, override in pairs
+        ]
 
     def plan(self, arguments: Sequence[str]) -> list[PlannedJob]:
         """Return the jobs of all sweeps, those of the first stage first.
@@ -176,12 +214,14 @@ class SweepsSweeper(BasicSweeper):
         job = PlannedJob([*overrides, f"hydra.sweep.subdir={folder}"], folder, stage=0)
         names = {match[1] for match in map(REFERENCE.search, overrides) if match}
         sources = {name: _counterpart(job, name, earlier.get(name, ())) for name in names}
-        stage = max((source.stage + 1 for source in sources.values()), default=0)
+        candidates = _candidates(job, earlier)
+        needed = [*sources.values(), *candidates]
+        stage = max((source.stage + 1 for source in needed), default=0)
         filled = [
             REFERENCE.sub(lambda match: self._path(sources[match[1]]), override)
             for override in job.overrides
         ]
-        return PlannedJob(filled, folder, stage)
+        return PlannedJob(filled, folder, stage, candidates)
 
     def _path(self, job: PlannedJob) -> str:
         """Return a job's folder, quoted for Hydra's grammar of overrides where it has to be."""
@@ -208,3 +248,38 @@ def _counterpart(job: PlannedJob, name: str, candidates: Sequence[PlannedJob]) -
         if all(candidate.values.get(key) == job.values.get(key) for key in keys):
             return candidate
     raise HydraException(f"{job.folder} needs a job of the sweep {name}, which has none like it")
+
+
+def _candidates(
+    job: PlannedJob, earlier: Mapping[str, Sequence[PlannedJob]]
+) -> Sequence[PlannedJob]:
+    """Return the jobs of which the best has the values of the keys that a job leaves open.
+
+    They share the values of all other keys which their sweeps vary.
+
+    Raises:
+        HydraException: there is none, it says nothing of such a key, or several sweeps are named.
+    """
+    from fpinv.run.job_result import varied
+
+    matches = {key: CHOICE.fullmatch(value) for key, value in job.values.items()}
+    names = {key: match[1] for key, match in matches.items() if match}
+    if not names:
+        return ()
+    if len(set(names.values())) > 1:
+        raise HydraException(
+            f"{job.folder} takes the best of several: {', '.join(names.values())}"
+        )
+    name = next(iter(names.values()))
+    sweeps = [jobs for key, jobs in earlier.items() if f"{key}/".startswith(f"{name}/")]
+    every = [candidate for jobs in sweeps for candidate in jobs]
+    keys = [key for key in varied([c.values for c in every]) if key not in names]
+    matching = [c for c in every if all(c.values.get(k) == job.values.get(k) for k in keys)]
+    if not matching:
+        raise HydraException(
+            f"{job.folder} needs jobs of the sweep {name}, which has none like it"
+        )
+    for key in names:
+        if any(key not in candidate.values for candidate in matching):
+            raise HydraException(f"{job.folder} takes {key} from the sweep {name}, which has none")
+    return matching

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,8 @@ def run(main: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
     def call(*arguments: str) -> int:
-        experiment = [] if "-m" in arguments else ["experiment=several"]
+        words = " ".join(arguments)
+        experiment = [] if "-m" in words or "experiment=" in words else ["experiment=several"]
         argv = ["run.py", "-cp", str(conf), *arguments, *experiment]
         monkeypatch.setattr(sys, "argv", argv)
         return command_line.run(main)
@@ -151,3 +153,79 @@ def test_a_sweep_that_needs_one_after_it_is_an_error():
     backwards = dict(reversed(SWEEPS.items()))
     with pytest.raises(HydraException, match="others/0 needs a job of the sweep path"):
         sweeper_of(backwards).plan([])
+
+
+CHOOSING = {
+    "val/iterated": {"inverter": "fpi", "inverter.iterations": "1,2", "seed": 1},
+    "val/guided": {"inverter": "fpi,ddim", "guidance": "2,3", "seed": 1},
+    "test": {"inverter": "fpi,ddim", "guidance": "best:val/guided"},
+}
+
+
+def test_best_of_a_sweep_is_chosen_among_the_jobs_with_the_same_other_values():
+    jobs = sweeper_of(CHOOSING).plan([])
+    assert [job.stage for job in jobs] == [0] * 6 + [1] * 2
+    for job, inverter in zip(jobs[6:], ("fpi", "ddim"), strict=True):
+        assert "guidance=best\\:val/guided" in job.overrides
+        assert {candidate.values["inverter"] for candidate in job.candidates} == {inverter}
+        assert [candidate.values["guidance"] for candidate in job.candidates] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        (
+            {"guidance": "best:val/none"},
+            "needs jobs of the sweep val/none, which has none like it",
+        ),
+        ({"inverter": "ife", "guidance": "best:val"}, "which has none like it"),
+        (
+            {"guidance": 2, "steps": "best:val/guided"},
+            "takes steps from the sweep val/guided, which has none",
+        ),
+        ({"guidance": "best:val/guided", "seed": "best:val"}, "takes the best of several"),
+    ],
+)
+def test_choice_that_cannot_be_made_is_an_error_before_the_first_job(params, words):
+    with pytest.raises(HydraException, match=words):
+        sweeper_of(CHOOSING | {"test": {"inverter": "fpi"} | params}).plan([])
+
+
+CHOICE = """# @package _global_
+limit: 2
+hydra:
+  mode: MULTIRUN
+  sweep:
+    dir: chosen
+  sweeper:
+    criterion: psnr
+    sweeps:
+      val/low:
+        guidance: 1,2
+        seed: 1
+      val/high:
+        guidance: 3,1.5
+        seed: 1
+      test:
+        guidance: best:val
+"""
+
+
+def test_later_sweep_takes_what_was_best_in_an_earlier_one(run: Run, tmp_path: Path):
+    (tmp_path / "conf/experiment/choice.yaml").write_text(CHOICE)
+    for _ in range(2):  # the second time the choice is known before the first job
+        assert run("experiment=choice") == 0
+        (job,) = tmp_path.glob("chosen/test/*/job.json")
+        assert json.loads(job.read_text())["overrides"]["guidance"] == "3"
+        summary = json.loads((job.parent / "summary.json").read_text())
+        assert (summary["guidance"], summary["seed"]) == (3, 0)
+
+
+def test_nothing_is_chosen_where_a_candidate_has_no_results(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "conf/experiment/choice.yaml").write_text(CHOICE)
+    assert run("experiment=choice", "task.crash=true") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "chosen/val/low/0 has no psnr, by which settings are chosen" in error
+    assert not (tmp_path / "chosen/test").exists()
