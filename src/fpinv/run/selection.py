@@ -38,7 +38,7 @@ def _rank(folder: Path, criterion: str, finished: bool) -> tuple[float, float]:
     """Return what is higher for a better job."""
     file = folder / "summary.json"
     summary: Mapping[str, Any] = read_json(file) if file.exists() else {}
-    value = summary.get(criterion)
+    value: Any = summary.get(criterion)
     if is_interval(value):
         return -summary["failed"], value["mean"]
     if finished:
