@@ -95,6 +95,7 @@ def test_all_steps_are_noise():
     [
         (DDIM(), STEPS + 1, "noised_steps=11 is not possible: choose 0 to 10"),
         (EDICT(), STEPS, "noised_steps=10 is not possible: choose 0 to 9"),
+        (EDICT(strength=0.8), 1, "noised_steps=1 is not possible with EDICT as it is set"),
         (Direct(), 1, "noised_steps=1 is not possible with Direct"),
         (ReNoise(whitening=Whitening(steps=1)), 1, "not possible with ReNoise as it is set"),
     ],

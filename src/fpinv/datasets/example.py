@@ -65,6 +65,7 @@ class Example:
         seed: Seed of the noise latent of a generated image.
         attributes: Further facts (ground-truth attributes, image size, category).
         case: The requested edit, in data sets for editing.
+        objects: Mask of the objects in its picture, or a function that draws it; None if unknown.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Example:
     seed: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     case: EditCase | None = None
+    objects: Mask | Callable[[], Mask] | None = None
 
     def open(self) -> Image.Image:
         """Return the image as a viewer shows it (:mod:`fpinv.images.viewing`), in RGB.
@@ -85,6 +87,10 @@ class Example:
         if isinstance(self.image, Path):
             return open_picture(self.image)
         return as_seen(self.image() if callable(self.image) else self.image)
+
+    def open_objects(self) -> Mask | None:
+        """Return the mask of the objects in the picture, or None if it is unknown."""
+        return self.objects() if callable(self.objects) else self.objects
 
 
 class Dataset(Protocol):

@@ -69,8 +69,8 @@ class EDICT(Guided):
 
     @property
     def starts_anywhere(self) -> bool:
-        """See :class:`~fpinv.sampling.Guided`."""
-        return True
+        """See :class:`~fpinv.sampling.Guided`. A share of fewer steps ends at another index."""
+        return self.strength == 1
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:

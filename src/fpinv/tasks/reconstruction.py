@@ -17,7 +17,9 @@ from fpinv.images import Frame, to_pil
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.metrics import pixels
+from fpinv.metrics.noise import noise_quality
 from fpinv.metrics.perceptual import PerceptualMetric
+from fpinv.metrics.regions import regions
 from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.tasks.inverting import adjust, invert
@@ -28,6 +30,7 @@ from fpinv.tasks.loading import (
     diverged,
     open_pixels,
     over_steps,
+    vae_factor,
 )
 from fpinv.tasks.record import Record, finite
 from fpinv.tasks.stages import alike, each, run_stages
@@ -243,11 +246,19 @@ class _ReconstructionRun:
             "latent_psnr": pixels.latent_psnr(trip.latents, trip.inverted),
             **trip.costs,
             "noise_norm": pixels.norm_ratio(trip.inversion.noise),
+            **self._noise_columns(batch, trip.inversion.noise),
             "adjustment_distance": _distance(trip.inverted, batch.encoded),
         }
         if (perceptual := self.task.perceptual) is not None:
             columns[perceptual.name] = perceptual(images, original)
         return columns | _seed_columns(batch, trip)
+
+    def _noise_columns(self, batch: Batch, noise: Tensor) -> dict[str, Column]:
+        """Return how much z_N is like noise; None where a region is too small to tell."""
+        objects = [example.open_objects() for example in batch.examples]
+        masks = [None if mask is None else self.frame.mask(mask) for mask in objects]
+        quality = noise_quality(noise, regions(batch.images, masks, vae_factor(self.model)))
+        return {name: finite(values.tolist()) for name, values in quality.items()}
 
 
 def _size(loaded: tuple[Example, Tensor | None]) -> tuple[int, ...] | None:

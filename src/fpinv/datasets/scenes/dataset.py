@@ -8,7 +8,7 @@ from functools import partial
 from fpinv.datasets.classes import Category
 from fpinv.datasets.example import Dataset, Example
 from fpinv.datasets.scenes.captions import article, caption
-from fpinv.datasets.scenes.render import render
+from fpinv.datasets.scenes.render import object_mask, render
 from fpinv.datasets.scenes.sampling import sample_scene
 from fpinv.datasets.scenes.world import COUNTS, PREVALENCE, SHAPE_NAMES, SPLITS, Scene, bin_of
 from fpinv.errors import UserError
@@ -71,6 +71,7 @@ class Scenes(Dataset):
             prompt=caption(scene),
             image=partial(render, scene, self.size),
             attributes=scene.attributes(),
+            objects=partial(object_mask, scene, self.size),
         )
 
     @property

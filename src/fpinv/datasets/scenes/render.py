@@ -134,6 +134,15 @@ def _composite(scene: Scene, size: int) -> Array:
     return picture
 
 
+def object_mask(scene: Scene, size: int = 64) -> NDArray[np.bool_]:
+    """Return the pixels (size, size) that an object covers, if only in part; shadows are none."""
+    mask = np.zeros((size, size), bool)
+    for item in scene.objects:
+        layer = object_layer(item, scene.light, size)
+        mask[layer.rows, layer.columns] |= layer.cover > 0
+    return mask
+
+
 def render_array(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
     """Return the picture as (size, size, 3) bytes."""
     return (np.clip(_composite(scene, size), 0, 1) * 255 + 0.5).astype(np.uint8)
