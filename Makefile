@@ -38,7 +38,7 @@ demo: .venv/installed
 	$(BIN)/python run.py experiment=demo
 
 test: .venv/installed-dev lint docs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

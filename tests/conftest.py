@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# Tiny networks spend more on thread hand-over than on arithmetic, in child processes, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -17,7 +19,6 @@ from toy_conf import write_toy_conf
 
 from fpinv.run import main as command_line
 
-# Tiny networks spend more on thread hand-over than on arithmetic.
 torch.set_num_threads(1)
 
 

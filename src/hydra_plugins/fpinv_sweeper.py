@@ -103,9 +103,11 @@ class SweepsSweeper(BasicSweeper):
         assert self.config is not None and self.launcher is not None
         # Jobs with values to be chosen are checked with those that are best so far.
         self.check([self.settled(job, finished=False) for job in jobs])
+        from fpinv.run.layout import SWEEP_FILE
+
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        OmegaConf.save(self.config, folder / SWEEP_FILE)
         returns: list[Sequence[JobReturn]] = []
         for batch in self._batches(jobs):
             number = sum(map(len, returns))
@@ -225,14 +227,13 @@ class SweepsSweeper(BasicSweeper):
 
     def _path(self, job: PlannedJob) -> str:
         """Return a job's folder, quoted for Hydra's grammar of overrides where it has to be."""
+        from fpinv.run.layout import quoted
         from fpinv.run.processes import ranks
 
         assert self.config is not None
         sweep = Path(self.config.hydra.sweep.dir).absolute()
         # of processes that share a run, all but the first have scratch folders
-        path = str(ranks().first(lambda: sweep) / job.folder)
-        quoted = path.replace("\\", "\\\\").replace("'", "\\'")
-        return path if re.fullmatch(r"[\w./+-]+", path) else f"'{quoted}'"
+        return quoted(ranks().first(lambda: sweep) / job.folder)
 
 
 def _counterpart(job: PlannedJob, name: str, candidates: Sequence[PlannedJob]) -> PlannedJob:

@@ -68,6 +68,16 @@ def test_files_named_as_imagenet_names_them_need_no_folder(root):
     assert [len(c.images) for c in ImageNet(str(root)).categories] == [1, 3]
 
 
+def test_a_folder_of_splits_is_no_folder_of_classes(root):
+    splits = root.rename(root.with_name("train")).parent
+    with pytest.raises(UserError, match="train has folders such as airliner and n02123159, so it"):
+        ImageNet(str(splits))
+    inner = splits / "train" / "airliner" / "images"  # the layout of Tiny ImageNet
+    inner.mkdir()
+    Image.new("RGB", (4, 4)).save(inner / "0002.png")
+    assert [len(c.images) for c in ImageNet(str(splits / "train")).categories] == [2, 2]
+
+
 def test_the_prompt_is_a_key(root):
     assert ImageNet(str(root), prompt="{name}, on film")[2].prompt == "tiger cat, on film"
 
@@ -90,6 +100,8 @@ def test_every_mistake_is_named(root, tmp_path):
         ImageNet(str(root), counts=str(tmp_path / "gone.json"))
     with pytest.raises(UserError, match="class 2 has no count"):
         ImageNet(str(root), counts=counts(tmp_path, {"2": None}))
+    with pytest.raises(UserError, match="counts.json: not a JSON object"):
+        ImageNet(str(root), counts=counts(tmp_path, []))
     with pytest.raises(UserError, match=r"dataset\.root is not set"):
         ImageNet(None)
     Image.new("RGB", (4, 4)).save(root / "loose.png")

@@ -139,3 +139,14 @@ def test_a_damaged_index_is_refused(folder, tmp_path, text):
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     (copy / "model_index.json").write_text(text)
     refused("model_index.json is not what it should be", copy)
+
+
+def test_a_variant_that_no_part_has_is_refused_and_so_are_plain_weights_that_are_absent(
+    folder, tmp_path
+):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    refused("lacks weights of model.variant=fp61", copy, variant="fp61")
+    (file,) = (copy / "vae").glob("*.safetensors")
+    file.rename(file.with_suffix(".fp16.safetensors"))
+    assert find_weights(str(copy), variant="fp16") == copy
+    refused("lacks the weights of its vae", copy)

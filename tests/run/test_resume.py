@@ -232,6 +232,22 @@ def test_a_resumed_sweep_keeps_its_settings(
     assert (folder / "1" / "metrics.jsonl").read_text().startswith(before)
 
 
+def test_jobs_of_before_a_key_was_added_go_on_with_its_default(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sweep = ["-m", "inverter=ddim,fpi", "limit=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert run(*sweep) == 0
+    job0 = tmp_path / "sweep" / "0"
+    config = OmegaConf.load(job0 / "config.yaml")
+    del config.max_pixels
+    OmegaConf.save(config, job0 / "config.yaml")
+    done = (job0 / "summary.json").stat().st_mtime_ns
+    assert run(*sweep) == 0 and (job0 / "summary.json").stat().st_mtime_ns == done
+    capsys.readouterr()
+    assert run(*sweep, "max_pixels=10000") == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
 def test_a_resumed_experiment_does_not_sweep_again(run: Command, tmp_path: Path):
     assert run("experiment=figure", "limit=1") == 0
     (sweep,) = tmp_path.glob("outputs/multirun/*")
@@ -352,6 +368,29 @@ def test_each_line_keeps_the_versions_that_made_it(
     assert [p["versions"] for p in summary(folder)["also_made_with"]] == [before["versions"]]
     monkeypatch.setattr(job, "versions", lambda: {"fpinv": "one that makes no line"})
     assert run(f"resume={folder}") == 0 and summary(folder)["versions"]["fpinv"] == "next"
+    monkeypatch.setattr(job, "versions", lambda: before["versions"])
+    assert run(f"resume={folder}", "limit=4") == 0
+    assert summary(folder)["versions"] == before["versions"]
+    (also,) = summary(folder)["also_made_with"]
+    assert also["versions"]["fpinv"] == "next"
+
+
+def test_a_torn_line_of_the_provenance_leaves_the_others_their_numbers(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert run("limit=1") == 0
+    folder = only_run(tmp_path)
+    before = summary(folder)["versions"]
+    monkeypatch.setattr(job, "versions", lambda: before | {"fpinv": "next"})
+    assert run(f"resume={folder}", "limit=2") == 0
+    file = folder / "made_with.jsonl"
+    first, second = file.read_text().splitlines()
+    file.write_text(f"{first[:20]}\n{second}\n")
+    assert run(f"resume={folder}", "limit=3") == 0
+    assert [row["made_with"] for row in rows(folder)] == [0, 1, 1]
+    monkeypatch.setattr(job, "versions", lambda: before)
+    assert run(f"resume={folder}", "limit=4") == 0
+    assert rows(folder)[-1]["made_with"] == 2 and summary(folder)["versions"] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -221,6 +221,9 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     assert "no such inversion" in loaded[2].error
     assert "made with guidance 1.0, not 2.0" in run(slerp, guidance=2.0, limit=1)[0].error
     assert "made with noised_steps 0, not 1" in run(slerp, noised_steps=1, limit=1)[0].error
+    RunFolder(tmp_path / "b").append(inverted[0], {**made_with, "model_digest": "1"})
+    changed = run(task(inversions=str(tmp_path / "b")), limit=1)
+    assert "made with model_digest '1', not '0'" in changed[0].error
     with pytest.raises(UserError, match="holds no inversions"):
         task(inversions=str(tmp_path / "images"))
 

@@ -14,9 +14,8 @@ from typing import Literal
 from fpinv.datasets.classes import Bin, Category
 from fpinv.datasets.example import Example, ListedDataset
 from fpinv.datasets.image_files import ImageFiles
-from fpinv.datasets.tables.files import existing_folder
+from fpinv.datasets.tables.files import existing_folder, read_json
 from fpinv.errors import UserError
-from fpinv.run.folder import read_json
 from fpinv.run.messages import nearest
 
 WORDNET_ID = re.compile(r"n\d{8}(?=_)")
@@ -79,6 +78,7 @@ class ImageNet(ListedDataset):
         grouped: dict[str, list[Example]] = defaultdict(list)
         for example in ImageFiles(folder).examples.values():
             grouped[_class_of(example, folder)].append(example)
+        _check_depth(grouped, folder)
         self.categories = [
             _category(id, prompt, images, frequencies, templates)
             for id, images in sorted(grouped.items())
@@ -106,9 +106,29 @@ def _check_template(prompt: str) -> None:
         raise UserError(f"dataset.prompt={prompt!r} has several lines: write it in one")
 
 
-def _class_of(example: Example, folder: Path) -> str:
+def _check_depth(grouped: Mapping[str, list[Example]], folder: Path) -> None:
+    """Refuse a folder of splits, where each split would be taken for a class.
+
+    Raises:
+        UserError: the images of a class lie in several folders of its own.
+    """
+    for name, images in grouped.items():
+        inner = sorted({parts[1] for image in images if len(parts := _parts(image, folder)) > 2})
+        if len(inner) > 1:
+            raise UserError(
+                f"{folder / name} has folders such as {inner[0]} and {inner[1]}, so it is no "
+                f"class: use dataset.root={folder / name} if it is a split"
+            )
+
+
+def _parts(example: Example, folder: Path) -> tuple[str, ...]:
+    """Return the folders of an image below ``folder``, and its file's name."""
     assert isinstance(example.image, Path)
-    *folders, file = example.image.relative_to(folder).parts
+    return example.image.relative_to(folder).parts
+
+
+def _class_of(example: Example, folder: Path) -> str:
+    *folders, file = _parts(example, folder)
     if folders:
         return folders[0]
     if id := WORDNET_ID.match(file):
@@ -162,8 +182,11 @@ def wordnet_names() -> Mapping[str, str]:
 
 def _counts(file: Path, count: str) -> dict[str, float]:
     """Return counts by WordNet id and by name."""
+    entries = read_json(file, "choose another with dataset.counts=<file>")
+    if not isinstance(entries, dict):
+        raise UserError(f"{file}: not a JSON object with an entry for each class")
     ids, counts = list(wordnet_names()), {}
-    for number, entry in read_json(file).items():
+    for number, entry in entries.items():
         value = _count(entry, count, f"{file}: class {number}")
         counts[entry.get("name", number)] = value
         if number.isdecimal() and int(number) < len(ids):

@@ -18,7 +18,8 @@ from huggingface_hub.errors import (
 )
 
 from fpinv.errors import UserError
-from fpinv.models.weights import NETWORKS, WEIGHTS, first_line, local_folder, quiet
+from fpinv.models.origin import has_variant
+from fpinv.models.weights import NETWORKS, first_line, local_folder, quiet
 
 HUB_TIMEOUT = 5.0
 
@@ -55,7 +56,7 @@ def find_weights(path: str, revision: str | None = None, variant: str | None = N
     """
     folder = local_folder(path)
     if folder.is_dir():
-        if lacking := _lacking(folder):
+        if lacking := _lacking(folder, variant):
             raise UserError(
                 f"model.path={path} lacks {lacking}: it must be a folder in diffusers format "
                 "(as save_pretrained writes it)"
@@ -98,16 +99,19 @@ def short_name(path: str) -> str:
     return folder.name
 
 
-def _lacking(folder: Path) -> str | None:
-    """Return the first thing without which a folder is no pipeline, or None."""
+def _lacking(folder: Path, variant: str | None) -> str | None:
+    """Return the first thing without which a folder is no pipeline, or None.
+
+    A part without weights of the variant is loaded with its plain ones, but one part must have it.
+    """
     if not (folder / "model_index.json").is_file():
         return "model_index.json"
-    index = read_index(folder)
-    for network in NETWORKS:
-        files = (folder / network).glob("*")
-        weights = any(file.suffix in WEIGHTS and file.is_file() for file in files)
-        if network in index and not weights:
-            return f"the weights of its {network}"
+    parts = [folder / name for name in NETWORKS if name in read_index(folder)]
+    if variant and not any(has_variant(part, variant) for part in parts):
+        return f"weights of model.variant={variant}"
+    for part in parts:
+        if not has_variant(part, variant) and not has_variant(part, None):
+            return f"the weights of its {part.name}"
     return None
 
 
@@ -120,7 +124,7 @@ def _cached(path: str, options: dict[str, Any]) -> Path | None:
         raise UserError(f"model.path={path}: there is no such folder") from None
     except (OSError, ValueError):
         return None
-    return None if _lacking(folder) else folder
+    return None if _lacking(folder, options["variant"]) else folder
 
 
 def _download(path: str, options: dict[str, Any]) -> Path:

@@ -92,5 +92,6 @@ def _digest_of_file(file: Path, size: int, modified: int) -> str:
 
 
 def has_variant(part: Path, variant: str | None) -> bool:
-    """Return whether a part's folder holds weights of a variant."""
-    return any(_variant(file) == variant for file in part.glob("*") if file.suffix in WEIGHTS)
+    """Return whether a part's folder holds weights of a variant; None stands for plain ones."""
+    files = (file for file in part.glob("*") if file.suffix in WEIGHTS and file.is_file())
+    return any(_variant(file) == variant for file in files)

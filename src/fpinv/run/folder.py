@@ -255,10 +255,9 @@ def _read(file: Path) -> list[dict[str, Any]]:
     return [row for row in map(_record, _text(file).split("\n")) if row is not None]
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects in a file, one a line, but for lines that hold none."""
-    lines = _text(file).split("\n") if file.exists() else []
-    return [row for row in map(_parse, lines) if row is not None]
+def parsed_lines(file: Path) -> list[dict[str, Any] | None]:
+    """Return the JSON object in each line of a file, None for a line that holds none."""
+    return [_parse(line) for line in _text(file).splitlines()] if file.exists() else []
 
 
 def _newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

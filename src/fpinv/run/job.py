@@ -251,7 +251,7 @@ class Run:
             self.tracker.example(count + index, row)
         if self.resumed or ranks().size > 1:
             self.folder.arrange(self.ids(self.total))
-        header = self.header | made_with(self.path, self.folder.rows)
+        header = self.header | made_with(self.path, self.folder.rows, self.made_with)
         pooled = self.task.pool(self.folder.arrays()) if isinstance(self.task, Pooling) else {}
         return self.folder.summarise(header, self.total, self.task.metrics, pooled)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from fpinv.errors import UserError
 from fpinv.run.folder import read_json, write
 
 JOB_FILE, JOBS_FILE = "job.json", "sweep.json"
+SWEEP_FILE = "multirun.yaml"  # Hydra's, with the settings of a sweep
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,13 @@ def _listed(sweep: Path) -> list[str]:
     if not isinstance(names, list):
         raise UserError(f"{sweep / JOBS_FILE}: it lists no jobs: remove it")
     return [str(name) for name in names]
+
+
+def quoted(path: Path) -> str:
+    """Return a path, quoted for Hydra's grammar of overrides where it has to be."""
+    text = str(path)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return text if re.fullmatch(r"[\w./+-]+", text) else f"'{escaped}'"
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -133,8 +133,14 @@ def ranks() -> Ranks:
 
     dist.init_process_group("gloo", timeout=PATIENCE)
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+        torch.cuda.set_device(_local_rank() % torch.cuda.device_count())
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def _local_rank() -> int:
+    """Return the number of this process on its machine: torchrun's, Slurm's, or else its rank."""
+    names = ("LOCAL_RANK", "SLURM_LOCALID", "RANK")
+    return int(next(os.environ[name] for name in names if name in os.environ))
 
 
 def conclude(program: Callable[[], int]) -> NoReturn:

@@ -2,7 +2,7 @@
 
 A run may be continued by another version of fpinv or on another device. ``made_with.jsonl`` in its
 folder has an entry for each combination, and each line of metrics.jsonl names the number of its
-entry.
+entry, from 0. A line of it that cannot be read keeps its number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fpinv.errors import UserError
-from fpinv.run.folder import read_lines, write
+from fpinv.run.folder import parsed_lines, write
 
 PROVENANCE_FILE = "made_with.jsonl"
 KEYS = ("model_commit", "model_digest", "batch_size", "precision", "device", "versions", "commit")
@@ -22,10 +22,11 @@ KEYS = ("model_commit", "model_digest", "batch_size", "precision", "device", "ve
 
 def note_provenance(folder: Path, header: Mapping[str, Any]) -> int:
     """Return the number of the entry that says what a run is made with; a new one is written."""
-    entries, entry = read_lines(folder / PROVENANCE_FILE), _entry(header)
+    file, entry = folder / PROVENANCE_FILE, _entry(header)
+    entries = parsed_lines(file)
     if entry not in entries:
         entries.append(entry)
-        write(folder / PROVENANCE_FILE, "".join(json.dumps(e) + "\n" for e in entries))
+        write(file, "".join(json.dumps(e) + "\n" for e in entries))
     return entries.index(entry)
 
 
@@ -36,7 +37,7 @@ def require_same_weights(folder: Path, header: Mapping[str, Any]) -> None:
         UserError: the digest of the weights differs from that of an earlier part.
     """
     now = header.get("model_digest")
-    for entry in read_lines(folder / PROVENANCE_FILE):
+    for entry in filter(None, parsed_lines(folder / PROVENANCE_FILE)):
         before = entry.get("model_digest")
         if before not in (None, now):
             raise UserError(
@@ -46,18 +47,21 @@ def require_same_weights(folder: Path, header: Mapping[str, Any]) -> None:
             )
 
 
-def made_with(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def made_with(folder: Path, rows: Sequence[Mapping[str, Any]], newest: int) -> dict[str, Any]:
     """Return the entries of a summary that say what its lines were made with.
 
     They are those of the newest part of the run, and ``also_made_with``, a list of the others'.
+
+    Arguments:
+        folder: The run folder.
+        rows: The lines of the run.
+        newest: Number of the entry of the part that was made last.
     """
-    entries = read_lines(folder / PROVENANCE_FILE)
-    numbers = sorted({row["made_with"] for row in rows if "made_with" in row})
-    parts = [entries[number] for number in numbers if number < len(entries)]
-    if not parts:
-        return {}
-    *others, newest = parts
-    return newest | ({"also_made_with": others} if others else {})
+    entries = parsed_lines(folder / PROVENANCE_FILE)
+    numbers = {row["made_with"] for row in rows if "made_with" in row} & {*range(len(entries))}
+    ordered = sorted(numbers, key=lambda number: (number == newest, number))
+    *others, last = [entry for number in ordered if (entry := entries[number])] or [{}]
+    return last | ({"also_made_with": others} if others else {})
 
 
 def _entry(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,9 +19,10 @@ from yaml import YAMLError
 from fpinv.errors import UserError
 from fpinv.run.build import check, is_own, resolved, targets
 from fpinv.run.folder import STATUS_FILE, read_json, write
+from fpinv.run.layout import SWEEP_FILE, origin_of, quoted
 from fpinv.run.messages import explain
 
-CONFIG_FILE, SWEEP_FILE = "config.yaml", "multirun.yaml"
+CONFIG_FILE = "config.yaml"
 SIGNATURE = "# SHA-256 of all above, by which a continued run notices a change: "
 CHOICES = "choices"  # key of that file that holds the option of each configuration group
 UNREADABLE = (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException)
@@ -99,7 +101,7 @@ def has_same_config(config: DictConfig, folder: Path) -> bool:
     if not (folder / CONFIG_FILE).exists():
         return False
     before = load_config(folder).config
-    same = _without(config, *NEUTRAL, *EXTENDING) == _without(before, *NEUTRAL, *EXTENDING)
+    same = _is_same(config, before, *NEUTRAL, *EXTENDING)
     return same and not _is_less(config.limit, before.limit)
 
 
@@ -107,8 +109,30 @@ def is_done(config: DictConfig, folder: Path) -> bool:
     """Return whether the run in ``folder`` has all examples that a configuration asks for."""
     if not (folder / CONFIG_FILE).exists() or not (folder / STATUS_FILE).exists():
         return False
-    same = _without(config, *NEUTRAL) == _without(load_config(folder).config, *NEUTRAL)
+    same = _is_same(config, load_config(folder).config, *NEUTRAL)
     return same and read_json(folder / STATUS_FILE).get("exit_code") == 0
+
+
+def _is_same(config: DictConfig, before: DictConfig, *changeable: str) -> bool:
+    """Return whether two configurations agree but for keys that may change.
+
+    Keys that the earlier one lacks were added by a newer version. They are at their defaults,
+    which leave results as they were, unless an override names them.
+    """
+    now, then = (_flat(_without(c, *changeable)) for c in (config, before))
+    keys = [key for key in origin_of(HydraConfig.get()).overrides if "." in key or key in now]
+    named = tuple(f"{key}." for key in keys)  # without those that name the option of a group
+    added = {key for key in now.keys() - then.keys() if not f"{key}.".startswith(named)}
+    return {key: value for key, value in now.items() if key not in added} == then
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return a configuration's values by their dotted keys."""
+    values = {}
+    for key, value in config.items():
+        inner = isinstance(value, dict) and value
+        values |= _flat(value, f"{above}{key}.") if inner else {f"{above}{key}": value}
+    return values
 
 
 def _without(config: DictConfig, *keys: str) -> dict[str, Any]:
@@ -149,7 +173,7 @@ def resume_arguments(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"resume={folder} is no run's folder: it has no {CONFIG_FILE}")
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("resume continues one run and not a sweep: leave out -m")
-    own = [f"hydra.run.dir={_quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
+    own = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
     return [*arguments, *own]
 
 
@@ -188,13 +212,7 @@ def _sweep_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
                 f"resume={folder}: {foreign[0]} in its {SWEEP_FILE} is no part of fpinv: start "
                 "the sweep anew if you trust it"
             )
-    return ["-m", *flags, *task, *hydra, *changes, f"hydra.sweep.dir={_quoted(folder)}"]
-
-
-def _quoted(folder: Path) -> str:
-    """Return a path, quoted for Hydra's grammar of overrides."""
-    escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return ["-m", *flags, *task, *hydra, *changes, f"hydra.sweep.dir={quoted(folder)}"]
 
 
 def load_resumed(config: DictConfig, hydra: HydraConf, folder: Path) -> tuple[DictConfig, Choices]:

@@ -54,7 +54,7 @@ def without_misfits(task: Task, model: Model, dataset: object) -> tuple[Task, st
         return task, None
     foreign = f"model {model.name}" if domain_of(model) is None else "this data set"
     for key, field in misfits:
-        if field.default is MISSING:
+        if field.default is MISSING or key != f"task.{field.name}":  # a part's own
             raise UserError(
                 f"{key} knows scenes only, which {foreign} does not keep to: choose another, "
                 "e.g. classifier=imagenet clip=open_clip"

@@ -91,15 +91,17 @@ def saved_inversion(
         name: The name of the image, or of the set of images.
         model: The model.
         images: The images (..., H, W).
-        requirements: Entries that the file's configuration must have, the model's name aside.
+        requirements: Entries that the file's configuration must have, those of the model aside.
 
     Raises:
         UserError: there is no such file, or its configuration or its size differs.
     """
     file = inversion_file(Path(folder), name)
     inversion, stored = Inversion.load(file, model.device)
-    configuration = {"noised_steps": 0, **stored}  # files of before that key was added lack it
-    for key, value in {"model": model.name, **requirements}.items():
+    origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
+    # Files of before these entries were added lack them.
+    configuration = {"noised_steps": 0, **origin, **stored}
+    for key, value in {"model": model.name, **origin, **requirements}.items():
         if configuration.get(key) != value:
             raise UserError(
                 f"{file} was made with {key} {configuration.get(key)!r}, not {value!r}"
