@@ -128,7 +128,7 @@ def _is_same(config: DictConfig, before: DictConfig, *changeable: str) -> bool:
 
 def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return a configuration's values by their dotted keys."""
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
         inner = isinstance(value, dict) and value
         values |= _flat(value, f"{above}{key}.") if inner else {f"{above}{key}": value}
