@@ -132,4 +132,36 @@ def test_editing_table_has_a_row_an_inverter_and_a_block_a_ground():
     assert text.count("| inverter | n |") == 2 and "w = 3, N = 20, cpu" in text.splitlines()
     assert "CLIP (clip_scenes)" in text and "(features_scenes)" in text
     row = next(line for line in text.splitlines() if line.startswith("| ddim |"))
-    assert row.startswith("| ddim | 50 | 25.0 ± 1.0 |  |") and row.endswith("| 1.50 ± 0.01 |")
+    assert row == "| ddim | 50 | 25.0 ± 1.0 | 0.300 ± 0.010 |  | 1.50 ± 0.01 |"
+    assert "kept" not in text, "nothing was kept"
+
+
+def test_editing_table_of_chosen_settings_has_the_choice_the_controls_and_the_trials():
+    def job(inverter, split="test", w=1, targets=3, cross=0.8, picture=None, inversion=None, **m):
+        values = {key: {"mean": value, "ci95": 0.01} for key, value in m.items()}
+        summary = {"inverter": inverter, "n": 48, "steps": 20, "device": "cpu", **values}
+        recipe = {"cross_steps": cross, "self_steps": 0.4}
+        settings = {"dataset.split": split, "guidance": w, "task.guidance": targets}
+        settings |= {"task.recipe": None if picture else recipe, "task.picture": picture}
+        return Job(inverter, {}, summary, settings | {"inverter.inversion_guidance": inversion})
+
+    jobs = [
+        job("ddim", "val", edit_success=0.5),
+        job("ddim", "val", w=2, targets=2, cross=0.4, edit_success=0.25),
+        job("direct", "val", w=2, targets=None, inversion=1, cross=0.4, edit_success=0.75),
+        job("fpi", targets=None, picture="decoded", edit_success=0.9),
+        job("ddim", edit_success=0.4),
+        job("direct", w=2, targets=None, inversion=1, cross=0.4, edit_success=0.6),
+    ]
+    test, trials = (line for line in table.make(jobs).text.split("\n\n") if "|---" in line)
+    assert test.splitlines()[2:] == [
+        "| ddim | 1 / 3 | 0.8, 0.4 | 48 | 40.0 ± 1.0 |",
+        "| direct | 1 / 2 | 0.4, 0.4 | 48 | 60.0 ± 1.0 |",
+        "| the true edit through the VAE |  |  | 48 | 90.0 ± 1.0 |",
+    ]
+    assert trials.splitlines() == [
+        "| inverter | w = 3; 0.8, 0.4 | w = 2; 0.4, 0.4 |",
+        "|---|---:|---:|",
+        "| ddim | 50.0 ± 1.0 | 25.0 ± 1.0 |",
+        "| direct |  | 75.0 ± 1.0 |",
+    ]

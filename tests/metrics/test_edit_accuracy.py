@@ -24,6 +24,8 @@ def test_the_truth_is_a_perfect_edit_and_the_source_is_none(index):
     assert accuracy(after, before, after).edit == accuracy(after, before, after).preserved == 1
     assert accuracy(before, before, after).edit == 0
     assert accuracy(before, before, after).preserved == 1
+    assert accuracy(after, before, after).success == 1
+    assert accuracy(before, before, after).success == 0
 
 
 def test_the_order_of_read_objects_does_not_matter():
@@ -36,7 +38,7 @@ def test_lost_attributes_lower_the_preserved_share():
     damaged = TARGET | {"objects": [thing("star", "green"), thing("moon", "blue")]}
     result = accuracy(damaged, SOURCE, TARGET)
     # of background, relation, count, 3 looks of the star and 4 of the heart, the shape is lost
-    assert (result.edit, result.preserved) == (1, pytest.approx(9 / 10))
+    assert (result.edit, result.preserved, result.success) == (1, pytest.approx(9 / 10), 0)
 
 
 def test_a_missing_object_costs_all_its_looks():
@@ -49,4 +51,4 @@ def test_only_attributes_that_the_reader_reports_count():
     result = accuracy(reading, SOURCE, TARGET)
     assert (result.edit, result.preserved) == (1, 1)
     blind = accuracy({"background": "white"}, SOURCE, TARGET)
-    assert (blind.edit, blind.preserved) == (None, 1)
+    assert (blind.edit, blind.preserved, blind.success) == (None, 1, None)

@@ -42,6 +42,11 @@ class Accuracy:
     edit: float | None
     preserved: float | None
 
+    @property
+    def success(self) -> float | None:
+        """1 if all that should change did and all else stayed, else 0; None if nothing should."""
+        return None if self.edit is None else float(self.edit == 1 and self.preserved in (None, 1))
+
 
 def accuracy(read: Attributes, source: Attributes, target: Attributes) -> Accuracy:
     """Compare the attributes read off an edited picture with those of its source and target.

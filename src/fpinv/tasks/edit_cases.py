@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from fpinv.datasets.example import EditCase, Example
 from fpinv.editing.sampling import SampledBranches
+from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion
+from fpinv.tasks.loading import decoding
 
 Key = tuple[str, str]
 """The name of an image and the prompt that it is inverted under: one inversion for each."""
@@ -38,15 +41,25 @@ class Case:
         """The image and the prompt of the edit's inversion."""
         return self.case.image, self.example.prompt
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The shape of the pixels."""
+        return tuple(self.pixels.shape)
+
     @classmethod
     def open(cls, example: Example, frame: Frame) -> Case:
-        """Return the case of an example with an edit, with the frame of its pictures.
+        """Return the case of an example, with the frame of its pictures.
 
         Raises:
-            UserError: the image, the mask or the truth does not fit.
+            UserError: a picture cannot be read, or the mask or the truth does not fit it.
         """
+        with decoding(example.id):
+            return cls._open(example, frame)
+
+    @classmethod
+    def _open(cls, example: Example, frame: Frame) -> Case:
         case, picture = example.case, example.open()
-        assert case is not None
+        assert case is not None, "examples have been through require_edit"
         mask = case.open_mask(picture.size)
         return cls(
             example,
@@ -55,6 +68,17 @@ class Case:
             None if mask is None else frame.mask(mask),
             None if case.truth is None else frame.pixels(case.truth()),
         )
+
+
+def require_edit(example: Example) -> Example:
+    """Return the example.
+
+    Raises:
+        UserError: it has no edit.
+    """
+    if example.case is None:
+        raise UserError("the data set has no edits: use one that has, e.g. dataset=scene_edits")
+    return example
 
 
 @dataclass(frozen=True)
@@ -73,26 +97,35 @@ class Source:
 
 
 @dataclass(frozen=True)
-class EditedBatch:
-    """The results of T cases.
+class EditedImages:
+    """The images of T cases and their edits, whoever made them.
 
     Arguments:
         cases: The cases.
-        sources: The source of each case.
         originals: The image of each case (T, 3, H, W) in [-1, 1].
-        reconstructions: The image of each case's source branch (T, 3, H, W) in [-1, 1].
         edits: The edited images (T, 3, H, W) in [-1, 1].
+    """
+
+    cases: Sequence[Case]
+    originals: Tensor
+    edits: Tensor
+
+
+@dataclass(frozen=True)
+class EditedBatch(EditedImages):
+    """The results of T cases that were inverted and edited.
+
+    Arguments:
+        sources: The source of each case.
+        reconstructions: The image of each case's source branch (T, 3, H, W) in [-1, 1].
         source_latents: The latents of each case's source branch, (T, C, h, w).
         sampled: The latents and the cost of all branches.
         free: Marks where each edit was free to differ at the end, (T, H, W), bool.
         seconds: Time of the sampling.
     """
 
-    cases: list[Case]
-    sources: list[Source]
-    originals: Tensor
+    sources: Sequence[Source]
     reconstructions: Tensor
-    edits: Tensor
     source_latents: Tensor
     sampled: SampledBranches
     free: Tensor

@@ -1,20 +1,57 @@
-"""Metrics and pictures of edited images."""
+"""Metrics, pictures and records of edited images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from fpinv.images import to_pil
+from fpinv.inversion import Inversion
 from fpinv.metrics import pixels
 from fpinv.metrics.clip import CLIP, directional_similarity, similarity
 from fpinv.metrics.edit_accuracy import AttributeReader, accuracy
+from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.reporting.grid import strip
-from fpinv.tasks.edit_cases import EditedBatch
+from fpinv.tasks.edit_cases import Case, EditedBatch, EditedImages
 from fpinv.tasks.loading import Column
+from fpinv.tasks.record import Record
+
+QUALITY = (
+    *("background_psnr", "background_ssim", "background_mse", "truth_psnr"),
+    *("edit_accuracy", "kept_accuracy", "edit_success"),
+)
+"""Metrics of an edit's outcome that a summary has even where no edit was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditMeasures:
+    """The measures of an edit's outcome.
+
+    Arguments:
+        similarity: A CLIP for the fit of edits to their prompts.
+        perceptual: A learned distance of edits to their originals.
+        structure: A distance of edits to their originals in structure.
+        reader: Reads attributes off edited scenes, for the accuracy of edits.
+    """
+
+    similarity: CLIP | None = None
+    perceptual: PerceptualMetric | None = None
+    structure: PerceptualMetric | None = None
+    reader: AttributeReader | None = None
+
+    def quality(self, edited: EditedImages) -> dict[str, Column]:
+        """Return what there is to say of edited images."""
+        distances = [d for d in (self.perceptual, self.structure) if d is not None]
+        return {
+            **comparisons(edited),
+            **{d.name: d(edited.edits, edited.originals) for d in distances},
+            **similarities(self.similarity, edited),
+            **accuracies(self.reader, edited),
+        }
 
 
 def cost(batch: EditedBatch) -> dict[str, Column]:
@@ -35,7 +72,7 @@ def cost(batch: EditedBatch) -> dict[str, Column]:
     }
 
 
-def comparisons(batch: EditedBatch) -> dict[str, Column]:
+def comparisons(batch: EditedImages) -> dict[str, Column]:
     """Return the likeness of edits to originals outside the mask, and to perfect edits."""
     truths = [case.truth for case in batch.cases]
     masks = [case.mask for case in batch.cases]
@@ -62,7 +99,7 @@ def _where_available(
     return column
 
 
-def similarities(clip: CLIP | None, batch: EditedBatch) -> dict[str, Column]:
+def similarities(clip: CLIP | None, batch: EditedImages) -> dict[str, Column]:
     """Return the fit of edits to their prompts by a CLIP; nothing without one."""
     if clip is None:
         return {}
@@ -73,28 +110,45 @@ def similarities(clip: CLIP | None, batch: EditedBatch) -> dict[str, Column]:
     return {clip.name: similarity(clip, edits, targets), f"{clip.name}_direction": direction}
 
 
-def accuracies(reader: AttributeReader | None, batch: EditedBatch) -> dict[str, Column]:
+def accuracies(reader: AttributeReader | None, batch: EditedImages) -> dict[str, Column]:
     """Return the share of edited and of unedited attributes that are right, where known."""
     edited: list[float | None] = [None] * len(batch.cases)
-    unedited = list(edited)
+    unedited, success = list(edited), list(edited)
     rows = [k for k, case in enumerate(batch.cases) if case.case.attributes]
     if reader and rows:
         for k, read in zip(rows, reader(batch.edits[rows]), strict=True):
             case = batch.cases[k]
             score = accuracy(read, case.example.attributes, case.case.attributes or {})
-            edited[k], unedited[k] = score.edit, score.preserved
-    return {"edit_accuracy": edited, "kept_accuracy": unedited}
+            edited[k], unedited[k], success[k] = score.edit, score.preserved, score.success
+    return {"edit_accuracy": edited, "kept_accuracy": unedited, "edit_success": success}
 
 
 def pictures(batch: EditedBatch, k: int) -> dict[str, Image.Image]:
-    """Return the pictures of case k by name, and all of them in one strip."""
-    truth = batch.cases[k].truth
-    named = {
+    """Return the pictures of case k by name."""
+    return {
         "original": to_pil(batch.originals[k]),
         "reconstruction": to_pil(batch.reconstructions[k]),
         "edit": to_pil(batch.edits[k]),
         "mask": Image.fromarray(batch.free[k].cpu().numpy()).convert("RGB"),
     }
-    if truth is not None:
-        named["truth"] = to_pil(truth)
-    return named | {"strip": strip(named)}
+
+
+def record(
+    case: Case,
+    metrics: Mapping[str, float | None],
+    named: Mapping[str, Image.Image],
+    inversion: Inversion | None = None,
+) -> Record:
+    """Return the record of a case, with its pictures, the true edit and a strip of them all."""
+    kind = case.example.attributes.get("change")
+    truth = {} if case.truth is None else {"truth": to_pil(case.truth)}
+    images = {**named, **truth}
+    return Record(
+        case.example.id,
+        case.example.prompt,
+        metrics,
+        images=images | {"strip": strip(images)},
+        inversion=inversion,
+        image=case.case.image,
+        texts={"target": case.case.edit.prompt} | ({} if kind is None else {"change": kind}),
+    )

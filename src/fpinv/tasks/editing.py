@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import ClassVar
 
 import torch
@@ -17,16 +18,12 @@ from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
-from fpinv.metrics.clip import CLIP
-from fpinv.metrics.edit_accuracy import AttributeReader
-from fpinv.metrics.perceptual import PerceptualMetric
-from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source
-from fpinv.tasks.edit_measures import accuracies, comparisons, cost, pictures, similarities
+from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source, require_edit
+from fpinv.tasks.edit_measures import QUALITY, EditMeasures, cost, pictures, record
 from fpinv.tasks.inverting import adjust, invert
 from fpinv.tasks.loading import (
     by_example,
     decode_like,
-    decoding,
     diverged,
     require_inversions,
     saved_inversion,
@@ -39,7 +36,7 @@ from fpinv.tasks.timing import Stopwatch, warm_up
 
 
 @dataclass(frozen=True)
-class Editing:
+class Editing(EditMeasures):
     """The editing task: E(x) -> (adjust) -> invert once -> sample source and targets -> D.
 
     Each example has one edit of an image; examples of one image, one after the other, share its
@@ -50,10 +47,6 @@ class Editing:
         guidance: Guidance scale of the targets; None for the run's, which is the sources'.
         recipe: The controllers of an edit.
         blend: False ignores the words that an example names to hold what lies outside them.
-        similarity: A CLIP for the fit of edits to their prompts.
-        perceptual: A learned distance of edits to their originals.
-        structure: A distance of edits to their originals in structure.
-        reader: Reads attributes off edited scenes, for the accuracy of edits.
         inversions: Folder of a finished run whose saved inversions are used; None to invert.
 
     Raises:
@@ -66,8 +59,7 @@ class Editing:
 
     metrics: ClassVar[tuple[str, ...]] = (
         "reconstruction_psnr",
-        *("background_psnr", "background_ssim", "background_mse", "truth_psnr"),
-        *("edit_accuracy", "kept_accuracy"),
+        *QUALITY,
         *COSTS,
     )
 
@@ -75,10 +67,6 @@ class Editing:
     guidance: float | None = None
     recipe: PromptToPrompt = field(default_factory=PromptToPrompt)
     blend: bool = True
-    similarity: CLIP | None = None
-    perceptual: PerceptualMetric | None = None
-    structure: PerceptualMetric | None = None
-    reader: AttributeReader | None = None
     inversions: str | None = None
 
     def __post_init__(self) -> None:
@@ -93,8 +81,9 @@ class Editing:
             UserError: an example has no edit, as in a data set of another kind.
         """
         run = _EditingRun(self, model, inverter, settings)
-        examples = map(_require_edit, examples)
-        return run_stages(examples, settings.batch_size, each(run.open), alike(_size, run.edit))
+        examples = map(require_edit, examples)
+        stages = each(run.open), alike(attrgetter("size"), run.edit)
+        return run_stages(examples, settings.batch_size, *stages)
 
 
 @dataclass
@@ -122,8 +111,7 @@ class _EditingRun:
         Raises:
             UserError: a picture cannot be read, or a word or a saved inversion does not fit.
         """
-        with decoding(example.id):
-            case = Case.open(example, Frame(self.model.image_size, self.settings.crop))
+        case = Case.open(example, Frame(self.model.image_size, self.settings.crop))
         # What does not fit is noticed here, where it costs one example rather than the batch.
         plan_branches(self.model, [example.prompt], [[self._request(case)]], self.task.recipe)
         if self.task.inversions is not None:
@@ -203,10 +191,10 @@ class _EditingRun:
         originals = torch.stack([case.pixels for case in ordered]).to(model.device)
         return EditedBatch(
             ordered,
-            [self.sources[case.key] for case in ordered],
             originals,
-            decode_like(originals, model, sampled.sources)[branches.origins],
             decode_like(originals, model, sampled.targets),
+            [self.sources[case.key] for case in ordered],
+            decode_like(originals, model, sampled.sources)[branches.origins],
             sampled.sources[branches.origins],
             sampled,
             self._enlarged(sampled.masks, originals),
@@ -221,46 +209,9 @@ class _EditingRun:
         return masks[:, :height, :width]
 
     def _records(self, batch: EditedBatch) -> Iterator[Record | UserError]:
-        task = self.task
-        distances = [d for d in (task.perceptual, task.structure) if d is not None]
-        columns = {
-            **cost(batch),
-            **comparisons(batch),
-            **{distance.name: distance(batch.edits, batch.originals) for distance in distances},
-            **similarities(task.similarity, batch),
-            **accuracies(task.reader, batch),
-        }
+        columns = {**cost(batch), **self.task.quality(batch)}
         sound = batch.edits.flatten(1).isfinite().all(1).tolist()
         for k, metrics in enumerate(by_example(columns, len(batch.cases))):
-            yield _record(batch, k, metrics) if sound[k] else diverged(self.model)
-
-
-def _require_edit(example: Example) -> Example:
-    """Return the example.
-
-    Raises:
-        UserError: it has no edit.
-    """
-    if example.case is None:
-        raise UserError("the data set has no edits: use one that has, e.g. dataset=scene_edits")
-    return example
-
-
-def _size(case: Case) -> tuple[int, ...]:
-    """Return the shape of the pixels of a case."""
-    return tuple(case.pixels.shape)
-
-
-def _record(batch: EditedBatch, k: int, metrics: Mapping[str, float | None]) -> Record:
-    case = batch.cases[k]
-    kind = case.example.attributes.get("change")
-    texts = {"target": case.case.edit.prompt} | ({} if kind is None else {"change": kind})
-    return Record(
-        case.example.id,
-        case.example.prompt,
-        metrics,
-        images=pictures(batch, k),
-        inversion=batch.sources[k].inversion,
-        image=case.case.image,
-        texts=texts,
-    )
+            case, inversion = batch.cases[k], batch.sources[k].inversion
+            made = record(case, metrics, pictures(batch, k), inversion)
+            yield made if sound[k] else diverged(self.model)
