@@ -10,6 +10,7 @@ HEADER = {
     "dataset": "scenes",
     "steps": 20,
     "guidance": 1.0,
+    "seed": 0,
     "device": "cpu",
     "versions": {"torch": "2"},
 }

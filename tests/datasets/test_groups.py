@@ -72,6 +72,8 @@ def test_scenes_have_their_shapes_as_classes():
     for example in arrow.images:
         assert [item["shape"] for item in example.attributes["objects"]] == ["arrow"]
     assert [c.id for c in Scenes(shapes=["gear", "star"]).categories] == ["gear", "star"]
+    with pytest.raises(UserError, match=r"use dataset\.objects=1 with this task"):
+        Groups(Scenes(objects=2), size=2)
     assert len(set(arrow.prompts)) > 90 and all("arrow" in text for text in arrow.prompts)
     trained = {caption(sample_scene(0, k, "train", 1, ["arrow"])) for k in range(96)}
     assert set(arrow.prompts) == trained

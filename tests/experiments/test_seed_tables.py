@@ -38,9 +38,40 @@ def both_ways(experiment, folder):
 
 def test_table_3_has_a_row_a_cell_and_pairs_the_examples(paths):
     title, _, _, _, ddim, fpi = both_ways(table3, paths).splitlines()
-    assert title.startswith("Paths between two seeds: w = 1, N = 20, scenes")
-    assert ddim.startswith("| ddim | nao | 40.0 [20.0, 60.0] |  | 20 ± 1.5 | 1 ± 0 | 3 |")
-    assert "| fpi | nao | 60.0 [40.0, 80.0] | 20.0 [20.0, 20.0] |" in fpi
+    assert title.startswith("Paths between two seeds: w = 1, N = 20, accuracy in %, scenes")
+    assert ddim.startswith("| ddim | nao | - | - | - | 40.0 [20.0, 60.0] |  |  | 20 ± 1.5 | 1 ±")
+    assert "| fpi | nao | - | - | - | 60.0 [40.0, 80.0] | - | 20.0 [20.0, 20.0] |" in fpi
+
+
+def test_table_3_pools_seeds_and_has_bins_and_controls(tmp_path):
+    def job(number, shares, seed=0, guidance=1.0, **keys):
+        records = [
+            Record(f"p{k}", "star", {"accuracy": share, f"accuracy_{name}": share})
+            for k, (name, share) in enumerate(shares.items())
+        ]
+        overrides = ["task.mode=path", "task/path=nao", f"seed={seed}", f"guidance={guidance:g}"]
+        overrides += [f"{name.replace('__', '.')}={value}" for name, value in keys.items()]
+        choices = {"inverter": keys.get("inverter", "ddim")}
+        config = {"task": {"mode": "path", "seeds": keys.get("task__seeds", "inverted")}}
+        header = {"seed": seed, "guidance": guidance}
+        folder = tmp_path / "path" / str(number)
+        finish(folder, records, overrides, config, choices, header, POOLED)
+
+    job(0, {"many": 0.2, "few": 0.0}, inverter="ddim")
+    job(1, {"many": 0.4, "few": 0.2}, seed=1, inverter="ddim")
+    job(2, {"many": 0.6, "few": 0.0}, inverter="fpi")
+    job(3, {"many": 0.8, "few": 0.2}, seed=1, inverter="fpi")
+    job(4, {"many": 0.0, "few": 0.0}, inverter="ddim", task__seeds="crossfade")
+    job(5, {"many": 1.0, "few": 1.0}, inverter="ddim", task__seeds="known")
+    job(6, {"many": 1.0, "few": 1.0}, guidance=3.0, inverter="ddim")
+    text = both_ways(table3, tmp_path)
+    assert "| ddim | nao | 30.0 [20.0, 40.0] | - | 10.0 [0.0, 20.0] | 20.0 [" in text
+    fpi = next(line for line in text.splitlines() if line.startswith("| fpi"))
+    assert "| 40.0 [40.0, 40.0] | 20.0 [0.0, 40.0] | 20 ± 1.1 |" in fpi and fpi.endswith("| 4 |")
+    assert "| pixel crossfade | nao | 0.0 [0.0, 0.0] | - | 0.0 [0.0, 0.0] | 0.0 [" in text
+    assert "| known seeds | nao | 100.0 [" in text and "| 80.0 [80.0, 80.0] |" in text
+    headings = [line for line in text.splitlines() if line.startswith("Paths")]
+    assert ["w = 1" in line for line in headings] == [True, False]
 
 
 def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
@@ -67,6 +98,32 @@ def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
     finish(more / "0" / "0", rare(0.6, 0.01), config={"task": task}, pooled=POOLED)
     finish(more / "1" / "0", rare(0.4, 7.0), config={"task": nao}, pooled=POOLED)
     assert both_ways(table2, more).count("| 7 | 3 |") == 2
+
+
+def test_table_2_names_guidance_schedule_and_controls(tmp_path):
+    def job(number, task, guidance=1.0, few=0.2):
+        metrics = {"accuracy": few, "accuracy_few": few, "seconds_init": 1.0, "seconds_opt": 1.0}
+        records = [Record("few", "few", metrics)]
+        config = {"task": {"images": 50, "centroid": None, "seedselect": None} | task}
+        finish(
+            tmp_path / "0" / str(number),
+            records,
+            config=config,
+            header={"guidance": guidance},
+            pooled=POOLED,
+        )
+
+    job(0, {})
+    job(1, {}, guidance=3.0, few=0.5)
+    job(2, {"seedselect": {"iterations": 30, "decay_after": 3}}, guidance=3.0, few=0.7)
+    job(3, {"centroid": {}, "seeds": "known"})
+    job(4, {"centroid": {}, "seeds": "crossfade"}, few=0.0)
+    text = both_ways(table2, tmp_path)
+    assert text.startswith("w = 1 and 3, N = 20")
+    assert "| plain sampling, w = 3 | - | - | 50.0 [" in text
+    assert "- SeedSelect (30, decaying rate), w = 3: 20.0 [" in text, "over w = 3"
+    assert "| NAO (known seeds), w = 1 |" in text
+    assert "- pixel crossfade, w = 1: -20.0 [" in text
 
 
 def test_figure_15_has_a_strip_a_run_and_names_missing_strips(paths, tmp_path, capsys):

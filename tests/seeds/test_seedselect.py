@@ -15,6 +15,7 @@ from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.sampling import sample
 from fpinv.seeds.prior import NormPrior
 from fpinv.seeds.seedselect import SeedSelect
+from fpinv.solvers import Adam
 
 STEPS = 6
 THUMBNAILS = Thumbnails(4)
@@ -71,6 +72,21 @@ def test_the_best_seed_is_returned():
     losses = select.loss(model, model.denoiser(STEPS), result.seeds, condition, target)
     assert losses.tolist() == pytest.approx([min(curve) for curve in result.losses], rel=1e-5)
     assert any(min(curve) < curve[-1] for curve in result.losses), "the rate was to overshoot"
+
+
+def test_the_rate_is_a_tenth_after_so_many_iterations(monkeypatch):
+    rates = []
+    moved = Adam.moved
+
+    def watched(adam, slope, rate, k):
+        rates.append(rate)
+        return moved(adam, slope, rate, k)
+
+    monkeypatch.setattr(Adam, "moved", watched)
+    search(Model(), SeedSelect(THUMBNAILS, iterations=5, rate=0.5, decay_after=3, patience=9))
+    assert rates == pytest.approx([0.5, 0.5, 0.5, 0.05, 0.05])
+    with pytest.raises(UserError, match="decay_after=0 is not possible"):
+        SeedSelect(THUMBNAILS, decay_after=0)
 
 
 def test_a_seed_alone_goes_where_it_goes_in_a_batch():

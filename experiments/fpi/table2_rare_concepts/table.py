@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fpinv.datasets.classes import BINS
 from fpinv.metrics.intervals import DRAWS, percent
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.tables import markdown, named, setting
+from fpinv.reporting.tables import markdown, named, source
 from fpinv.run.terminal import interval
 
 BASE = "plain sampling"
@@ -27,10 +27,22 @@ HEADINGS = (*(name.capitalize() for name in MEASURES), "FID", "T_init, s", "T_op
 def steps(job: Job) -> str:
     """Return the steps that make the images, such as ``NAO (fpi) + SeedSelect (5)``."""
     task = job.settings
-    names = [] if task["task.centroid"] is None else [f"NAO ({job.summary['inverter']})"]
+    start = source(job)
+    names = [] if task["task.centroid"] is None else [start if _mixed(job) else f"NAO ({start})"]
     if (iterations := task["task.seedselect.iterations"]) is not None:
-        names.append(f"SeedSelect ({iterations})")
+        decaying = task.get("task.seedselect.decay_after") is not None
+        names.append(f"SeedSelect ({iterations}{', decaying rate' if decaying else ''})")
     return " + ".join(names) or BASE
+
+
+def _mixed(job: Job) -> bool:
+    return job.settings.get("task.seeds") == "crossfade"
+
+
+def guided(job: Job, jobs: Sequence[Job]) -> str:
+    """Return the steps, with the guidance where the table's jobs had several."""
+    several = len({other.summary["guidance"] for other in jobs}) > 1
+    return f"{steps(job)}, w = {job.summary['guidance']:g}" if several else steps(job)
 
 
 def shares(job: Job, name: str) -> list[float]:
@@ -61,14 +73,21 @@ def gain(job: Job, base: Job, name: str = "few") -> str:
 def make(jobs: Sequence[Job]) -> Results:
     """Return the table, and below it the gain of each job in the rarest bin."""
     summary = jobs[0].summary
-    head = f"{setting(jobs[0])}, {summary['model']}, {jobs[0].settings['task.images']} images "
-    head += f"of each class, FID of {summary['features']} features"
+    guidances = " and ".join(f"{w:g}" for w in sorted({job.summary["guidance"] for job in jobs}))
+    head = f"w = {guidances}, N = {summary['steps']}, {summary['model']}, "
+    head += f"{jobs[0].settings['task.images']} images of each class, "
+    head += f"FID of {summary['features']} features"
     lines = [head, "", markdown(["seeds", *HEADINGS], [_cells(job, jobs) for job in jobs])]
-    base = next((job for job in jobs if steps(job) == BASE), None)
-    if base is not None and shares(base, "few"):
-        lines += ["", f"In the bin Few, points over {BASE}:", ""]
-        gains = [job for job in jobs if job is not base and shares(job, "few")]
-        lines += [f"- {steps(job)}: {gain(job, base)}" for job in gains]
+    bases = {job.summary["guidance"]: job for job in jobs if steps(job) == BASE}
+    gains = [
+        f"- {guided(job, jobs)}: {gain(job, base)}"
+        for job in jobs
+        if (base := bases.get(job.summary["guidance"], job)) is not job
+        and shares(job, "few")
+        and shares(base, "few")
+    ]
+    if gains:
+        lines += ["", f"In the bin Few, points over {BASE}:", "", *gains]
     return Results("\n".join(lines))
 
 
@@ -76,7 +95,7 @@ def _cells(job: Job, jobs: Sequence[Job]) -> list[str]:
     initial = _inverted(job, jobs).summary["seconds_init"]
     values = (job.summary["fid"], initial, job.summary["seconds_opt"])
     accuracies = [accuracy(job, name) for name in MEASURES]
-    return [named(steps(job), job, jobs), *accuracies, *map(interval, values)]
+    return [named(guided(job, jobs), job, jobs), *accuracies, *map(interval, values)]
 
 
 def _inverted(job: Job, jobs: Sequence[Job]) -> Job:
@@ -84,12 +103,15 @@ def _inverted(job: Job, jobs: Sequence[Job]) -> Job:
     if job.settings["task.inversions"] is None:
         return job
     start = steps(job).partition(" + ")[0]
-    return next((source for source in jobs if steps(source) == start), job)
+    return next((other for other in jobs if steps(other) == start), job)
 
 
 experiment = Experiment(
     make,
-    settings=("task.centroid", "task.seedselect.iterations", "task.images", "task.inversions"),
+    settings=(
+        *("task.centroid", "task.seeds", "task.images", "task.inversions"),
+        *("task.seedselect.iterations", "task.seedselect.decay_after"),
+    ),
     examples=tuple(MEASURES.values()),
 )
 

@@ -1,7 +1,8 @@
 """Make FPI's Table 3, paths and centroids: ``table.py FOLDER [RESULTS]``.
 
-Reads records only. Intervals are of 95 %: of an accuracy, percentiles of its mean over bootstrap
-draws of the examples (pairs or sets); of a Frechet distance, the one in the summary.
+Reads records only. The examples (pairs or sets) of all seeds count together. Intervals are of
+95 %: of an accuracy, and of its gain over ddim on the same examples, percentiles of the mean over
+bootstrap draws of the examples; of a Frechet distance, that of the mean over the seeds.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from fpinv.datasets.classes import BINS
 from fpinv.metrics.intervals import bootstrap
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.tables import markdown, setting
+from fpinv.reporting.tables import by_seed, grounds, markdown, pooled, setting, source
 from fpinv.run.terminal import interval
 
 BASE = "ddim"
 HEADINGS = {"path": "Paths between two seeds", "centroid": "Centroids of sets of seeds"}
-COLUMNS = ("inverter", "method", "accuracy, %", f"gain over {BASE}, points", "FID", "norm", "n")
+MEASURES = {name.capitalize(): f"accuracy_{name}" for name in BINS} | {"all": "accuracy"}
+GAINS = ("Many", "all")
+COLUMNS = (
+    *("seeds", "method", *MEASURES),
+    *(*(f"gain over {BASE}, {name}" for name in GAINS), "FID", "norm", "n"),
+)
+
+Row = Sequence[Job]
+"""Jobs that differ in their seeds alone."""
 
 
 def mode(job: Job) -> str:
@@ -29,47 +39,55 @@ def method(job: Job) -> str:
     return job.overrides[f"task/{mode(job)}"]
 
 
-def accuracies(job: Job) -> dict[str, float]:
-    """Return the accuracy of each example, by its id."""
-    return {r["id"]: r["accuracy"] for r in job.examples if r.get("accuracy") is not None}
+def accuracies(row: Row, metric: str) -> dict[tuple[int, str], float]:
+    """Return the accuracy of each example, by its seed and id."""
+    return {
+        (job.summary["seed"], example["id"]): example[metric]
+        for job in row
+        for example in job.examples
+        if example.get(metric) is not None
+    }
 
 
-def gain(job: Job, base: Job | None) -> str:
-    """Return the gain in accuracy over the base job, on the examples that both have."""
-    if base is None or base is job:
+def gain(row: Row, base: Row | None, metric: str) -> str:
+    """Return the gain in accuracy over the base, on the examples that both have."""
+    if base is None or base is row:
         return ""
-    reference = accuracies(base)
-    return bootstrap([x - reference[id] for id, x in accuracies(job).items() if id in reference])
+    reference = accuracies(base, metric)
+    gains = accuracies(row, metric).items()
+    return bootstrap([x - reference[example] for example, x in gains if example in reference])
 
 
-def row(job: Job, base: Job | None) -> list[str]:
-    """Return the row of a job."""
-    summary, accuracy = job.summary, bootstrap(list(accuracies(job).values()))
-    measured = [interval(summary[name]) for name in ("fid", "norm_ratio")]
-    names = [summary["inverter"], method(job)]
-    return [*names, accuracy, gain(job, base), *measured, str(summary["n"])]
+def cells(row: Row, base: Row | None) -> list[str]:
+    """Return the cells of a row."""
+    shares = [bootstrap(list(accuracies(row, metric).values())) for metric in MEASURES.values()]
+    gains = [gain(row, base, MEASURES[name]) for name in GAINS]
+    measured = [interval(pooled(row, name)) for name in ("fid", "norm_ratio")]
+    n = sum(job.summary["n"] for job in row)
+    return [source(row[0]), method(row[0]), *shares, *gains, *measured, str(n)]
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """Return the table of the jobs of one mode, method by method."""
-    summary = jobs[0].summary
-    title = f"{HEADINGS[mode(jobs[0])]}: {setting(jobs[0])}, "
+    """Return the table of the jobs of one mode and guidance, method by method."""
+    summary, rows = jobs[0].summary, by_seed(jobs)
+    title = f"{HEADINGS[mode(jobs[0])]}: {setting(jobs[0])}, accuracy in %, "
     title += f"{summary['model']}, FID of {summary['features']} features"
-    rows = []
+    lines = []
     for name in dict.fromkeys(map(method, jobs)):
-        group = [job for job in jobs if method(job) == name]
-        base = next((job for job in group if job.summary["inverter"] == BASE), None)
-        rows += [row(job, base) for job in group]
-    return f"{title}\n\n{markdown(COLUMNS, rows, words=2)}"
+        group = [row for row in rows if method(row[0]) == name]
+        base = next((row for row in group if source(row[0]) == BASE), None)
+        lines += [cells(row, base) for row in group]
+    return f"{title}\n\n{markdown(COLUMNS, lines, words=2)}"
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """Return a table for each mode."""
-    groups = [[job for job in jobs if mode(job) == name] for name in HEADINGS]
-    return Results("\n\n".join(table(group) for group in groups if group))
+    """Return a table for each mode and guidance."""
+    modes = [[job for job in jobs if mode(job) == name] for name in HEADINGS]
+    tables = [table(group) for members in modes for group in grounds(members)]
+    return Results("\n\n".join(tables))
 
 
-experiment = Experiment(make, examples=("accuracy",))
+experiment = Experiment(make, settings=("task.seeds",), examples=tuple(MEASURES.values()))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

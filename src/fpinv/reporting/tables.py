@@ -5,6 +5,7 @@ A ground is what jobs must share to be compared: grid, guidance and data set.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,35 @@ def grounds(jobs: Sequence[Job], key: Callable[[Job], Any] = ground) -> list[lis
 def by_ground(table: Callable[[Sequence[Job]], str]) -> Experiment:
     """Return the experiment whose results are a table for each ground."""
     return Experiment(lambda jobs: Results("\n\n".join(map(table, grounds(jobs)))))
+
+
+def by_seed(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return the jobs in groups that differ in their seeds alone, in the order of the first."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        # Each seed has inversions of its own.
+        shared = {k: v for k, v in job.overrides.items() if k not in ("seed", "task.inversions")}
+        groups.setdefault(json.dumps(shared, sort_keys=True), []).append(job)
+    return list(groups.values())
+
+
+def pooled(jobs: Sequence[Job], metric: str) -> dict[str, float | None] | None:
+    """Return the mean of independent jobs' means of a metric, with its interval."""
+    entries = [job.summary[metric] for job in jobs if is_interval(job.summary.get(metric))]
+    means = [entry["mean"] for entry in entries if entry["mean"] is not None]
+    if not means:
+        return None
+    halves = [entry["ci95"] for entry in entries if entry["ci95"] is not None]
+    whole = len(halves) == len(means)
+    half = math.hypot(*halves) / len(means) if whole else None
+    return {"mean": sum(means) / len(means), "ci95": half}
+
+
+def source(job: Job) -> str:
+    """Return where a job's seeds come from: its inverter, or a control."""
+    seeds = job.settings.get("task.seeds") or "inverted"
+    names = {"inverted": job.summary["inverter"], "crossfade": "pixel crossfade"}
+    return names.get(seeds, f"{seeds} seeds")
 
 
 def setting(job: Job) -> str:

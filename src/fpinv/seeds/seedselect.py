@@ -20,6 +20,9 @@ from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.prior import NormPrior
 from fpinv.solvers import Adam, Trial, search
 
+DECAY = 0.1
+"""Factor of the rate after ``decay_after`` iterations."""
+
 
 @dataclass(frozen=True)
 class Prototype(PerSample):
@@ -59,12 +62,14 @@ class SeedSelect:
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 
-    Deviations: the norm is kept, the rate is constant, and a stalled seed stops.
+    Deviations: the norm is kept, and a stalled seed stops. The authors' code lowers the rate to a
+    tenth after three iterations (``decay_after``); by default it is constant.
 
     Arguments:
         encoder: :math:`\phi`.
         iterations: Steps of Adam, at most (papers: 30 from noise, 5 from a NAO centroid).
         rate: Their learning rate (.1 from noise, .05 from a centroid).
+        decay_after: Iterations after which the rate is a tenth (authors' code: 3); None for never.
         weights: :math:`w_k` of the last latents, :math:`z_0` last.
         embedding_weight: :math:`\lambda_c`.
         latent_weight: :math:`\lambda_v`.
@@ -79,6 +84,7 @@ class SeedSelect:
     encoder: ImageEncoder
     iterations: int = 5
     rate: float = 0.05
+    decay_after: int | None = None
     weights: Sequence[float] = (0.05, 0.25, 0.7)
     embedding_weight: float = 10.0
     latent_weight: float = 1.0
@@ -87,11 +93,10 @@ class SeedSelect:
     checkpointing: bool = True
 
     def __post_init__(self) -> None:
-        for key in ("iterations", "patience"):
-            if getattr(self, key) < 1:
-                raise UserError(
-                    f"seedselect.{key}={getattr(self, key)} is not possible: at least 1"
-                )
+        for key in ("iterations", "patience", "decay_after"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UserError(f"seedselect.{key}={value} is not possible: at least 1")
         if not self.weights:
             raise UserError("seedselect.weights is empty: give one weight for each last latent")
 
@@ -125,7 +130,7 @@ class SeedSelect:
             at = replace(at, losses=[*at.losses, loss.detach()])
             if moving:
                 (slope,) = torch.autograd.grad(loss.sum(), z)
-                adam = at.adam.moved(slope, self.rate, k)
+                adam = at.adam.moved(slope, self._rate(k), k)
                 at = replace(at, adam=replace(adam, x=prior.project(adam.x)))
             curves = torch.stack(at.losses, 1).tolist()
             stalled = torch.tensor([self._stalled(curve) for curve in curves], device=z.device)
@@ -140,6 +145,11 @@ class SeedSelect:
         traces = zip(solution.trace.T, solution.steps.tolist(), strict=True)
         losses = [trace[:steps].tolist() for trace, steps in traces]
         return SeedSearch(solution.value, losses, [self._stalled(curve) for curve in losses])
+
+    def _rate(self, iteration: int) -> float:
+        """Return the rate of an iteration, counted from 0."""
+        late = self.decay_after is not None and iteration >= self.decay_after
+        return DECAY * self.rate if late else self.rate
 
     def loss(
         self, model: Model, denoiser: Denoiser, z: Tensor, condition: Condition, target: Prototype

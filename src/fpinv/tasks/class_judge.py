@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -13,14 +13,24 @@ import torch
 from torch import Tensor
 
 from fpinv.datasets.classes import BINS, Category
+from fpinv.errors import UserError
 from fpinv.inversion import Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.metrics.classifiers.classifier import Classifier
 from fpinv.metrics.frechet import Choice, Features, diversity, features_of, fid
 from fpinv.metrics.intervals import mean_ci95
+from fpinv.metrics.pixels import norm_ratio
 from fpinv.models.model import Model
 from fpinv.tasks.loading import require_inversions
-from fpinv.tasks.seed_pipeline import Prompting, SeedPipeline
+from fpinv.tasks.seed_controls import Source, known_seeds, pixel_seeds, random_seeds
+from fpinv.tasks.seed_pipeline import (
+    GroupImages,
+    GroupSeeds,
+    Prompting,
+    SeedPipeline,
+    Texts,
+    require_seed,
+)
 from fpinv.tasks.task import Settings, option, whole_number
 
 ACCURACIES = ("accuracy", *(f"accuracy_{name}" for name in BINS))
@@ -37,6 +47,8 @@ class JudgedTask:
         classifier: The judge of the results.
         prompting: The prompts of images and results
             (:data:`~fpinv.tasks.seed_pipeline.Prompting`).
+        seeds: The seeds of the images: those of their inversions, or a control
+            (:data:`~fpinv.tasks.seed_controls.Source`).
         real: Number of real images of the class for each example.
         features: The choice of features (:func:`~fpinv.metrics.frechet.features_of`).
         adjustment: Change of the encodings before the inversion.
@@ -48,6 +60,7 @@ class JudgedTask:
 
     classifier: Classifier
     prompting: Prompting = "class"
+    seeds: Source = "inverted"
     real: int = 4
     features: Choice = "auto"
     adjustment: Adjustment = field(default_factory=Unadjusted)
@@ -57,6 +70,11 @@ class JudgedTask:
         require_inversions(self.inversions)
         whole_number("task.real", self.real, at_least=0)
         option("task.prompting", self.prompting, get_args(Prompting))
+        option("task.seeds", self.seeds, get_args(Source))
+        if self.inversions is not None and self.seeds != "inverted":
+            raise UserError(
+                f"task.seeds={self.seeds} inverts nothing: use task.inversions=null with it"
+            )
         self.extractor  # noqa: B018 - refuses unknown features now rather than mid-run
 
     @cached_property
@@ -67,6 +85,49 @@ class JudgedTask:
     def pipeline(self, model: Model, inverter: Inverter, settings: Settings) -> SeedPipeline:
         """Return the way from images to seeds and back, with the task's adjustment and prompts."""
         return SeedPipeline(model, inverter, self.adjustment, self.prompting, settings)
+
+    def check_inverter(self, inverter: Inverter) -> None:
+        """Raise UserError where seeds are inverted and need more than z_N for their way back."""
+        if self.seeds == "inverted":
+            require_seed(inverter)
+
+    def group_seeds(
+        self, pipeline: SeedPipeline, loaded: Sequence[GroupImages]
+    ) -> Iterable[GroupSeeds | UserError]:
+        """Return the seeds of each group's images, of the kind that ``seeds`` says."""
+        match self.seeds:
+            case "inverted":
+                return pipeline.seeds(loaded, self.inversions)
+            case "random":
+                return random_seeds(pipeline, loaded)
+            case "known":
+                return known_seeds(pipeline, loaded, self._shows)
+            case "crossfade":
+                return pixel_seeds(loaded)
+
+    def sampled(
+        self, pipeline: SeedPipeline, seeds: Sequence[Tensor], texts: Sequence[Sequence[Texts]]
+    ) -> list[Tensor | UserError]:
+        """Return the images of sets of seeds, which those of a crossfade are already."""
+        return list(seeds) if self.seeds == "crossfade" else pipeline.sample(seeds, texts)
+
+    def norms(self, seeds: Tensor) -> list[float]:
+        r"""Return :math:`|z| / \sqrt d` of seeds (B, C, h, w); none of a crossfade's pixels."""
+        return [] if self.seeds == "crossfade" else norm_ratio(seeds).tolist()
+
+    def source_accuracy(self, loaded: GroupImages) -> float | None:
+        """Return the share of the images behind a group's seeds that show the class.
+
+        Of real ones it should be 1, and of ``known`` seeds it is below where no draw showed the
+        class. There are no images behind ``random`` seeds: None.
+        """
+        if self.seeds == "random":
+            return None
+        return self.accuracy(loaded.members, loaded.group.category)["accuracy"]
+
+    def _shows(self, images: Tensor, category: Category) -> bool:
+        """Return whether an image shows its class, or the classifier does not know the class."""
+        return self.accuracy(images, category)["accuracy"] != 0
 
     def accuracy(self, images: Tensor, category: Category) -> dict[str, float | None]:
         """Return the share of images that show the class, over all and in the bin of the class.
@@ -99,3 +160,8 @@ class JudgedTask:
         spreads = [diversity(torch.cat(features)) for features in classes.values()]
         distance = fid([e["real"] for e in arrays], [e["generated"] for e in arrays])
         return {"fid": distance, "diversity": mean_ci95(spreads), "features": self.extractor.name}
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean of some numbers; None of none."""
+    return sum(values) / len(values) if values else None

@@ -16,15 +16,14 @@ from fpinv.datasets.groups import Groups
 from fpinv.errors import UserError
 from fpinv.images import to_pil
 from fpinv.inversion import Inverter
-from fpinv.metrics import pixels
 from fpinv.models.model import Model
 from fpinv.reporting.grid import Tile, grid
-from fpinv.seeds.centroids import Centroid, NAOCentroid
+from fpinv.seeds.centroids import Centroid, Mean, NAOCentroid
 from fpinv.seeds.optimisation import SeedSearch
-from fpinv.seeds.paths import NAOPath, Path
-from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
+from fpinv.seeds.paths import Linear, NAOPath, Path
+from fpinv.tasks.class_judge import ACCURACIES, JudgedTask, mean
 from fpinv.tasks.record import Record
-from fpinv.tasks.seed_pipeline import GroupSeeds, SeedPipeline, require_seed
+from fpinv.tasks.seed_pipeline import GroupSeeds, SeedPipeline
 from fpinv.tasks.stages import each, run_stages
 from fpinv.tasks.task import Settings, option, whole_number
 from fpinv.tasks.timing import Stopwatch
@@ -78,7 +77,7 @@ class Interpolation(JudgedTask):
     """
 
     metrics: ClassVar[tuple[str, ...]] = (
-        *ACCURACIES,
+        *(*ACCURACIES, "accuracy_sources"),
         *("norm_ratio", "residual", "nfe_calls"),
         *("seconds_invert", "seconds_seeds", "seconds_sample"),
     )
@@ -94,6 +93,13 @@ class Interpolation(JudgedTask):
         option("task.mode", self.mode, get_args(Mode))
         whole_number("task.points", self.points, at_least=3)
         whole_number("task.size", self.size, at_least=1)
+        paths = self.mode == "path"
+        straight = isinstance(self.path, Linear) if paths else isinstance(self.centroid, Mean)
+        if self.seeds == "crossfade" and not straight:
+            raise UserError(
+                "task.seeds=crossfade is a mean of pixels, with none of their norms: use "
+                "task/path=linear task/centroid=mean"
+            )
 
     @property
     def members(self) -> int:
@@ -103,10 +109,6 @@ class Interpolation(JudgedTask):
     def group(self, dataset: Dataset, seed: int) -> Dataset:
         """Return pairs or sets of images of one class, the classes taking turns."""
         return Groups(dataset, self.members, self.real, seed)
-
-    def check_inverter(self, inverter: Inverter) -> None:
-        """Raise UserError for an inverter that needs more than z_N for its way back."""
-        require_seed(inverter)
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
@@ -122,7 +124,7 @@ class Interpolation(JudgedTask):
             examples,
             settings.batch_size,
             each(pipeline.load),
-            partial(pipeline.seeds, folder=self.inversions),
+            partial(self.group_seeds, pipeline),
             partial(self._interpolants, pipeline),
             partial(self._records, pipeline),
         )
@@ -153,7 +155,7 @@ class Interpolation(JudgedTask):
         texts = [[pipeline.texts(group, group.members)] * len(seeds[0]) for group in groups]
         watch = Stopwatch(pipeline.model)
         with watch.running():
-            sampled = pipeline.sample(seeds, texts)
+            sampled = self.sampled(pipeline, seeds, texts)
         seconds = watch.seconds / sum(map(len, seeds))
         for interpolant, group, images in zip(interpolants, groups, sampled, strict=True):
             if isinstance(images, UserError):
@@ -172,12 +174,13 @@ class Interpolation(JudgedTask):
             group.prompt,
             {
                 **self.accuracy(images[inner], group.category),
-                "norm_ratio": pixels.norm_ratio(seeds[inner]).mean().item(),
+                "accuracy_sources": self.source_accuracy(loaded),
+                "norm_ratio": mean(self.norms(seeds[inner])),
                 **interpolant.ends.costs,
                 "seconds_seeds": interpolant.seconds,
                 "seconds_sample": seconds,
             },
-            {"norm": pixels.norm_ratio(seeds).tolist(), **interpolant.losses},
+            {"norm": self.norms(seeds), **interpolant.losses},
             {"strip": self._strip(loaded.members, images)},
             inversion=interpolant.ends.inversion,
             image=name,

@@ -17,21 +17,19 @@ from fpinv.datasets.groups import Group, Groups, subsets
 from fpinv.errors import UserError
 from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter
-from fpinv.metrics import pixels
 from fpinv.models.model import Model
 from fpinv.reporting.grid import Tile, grid
 from fpinv.seeding import normal
-from fpinv.seeds.centroids import Centroid
+from fpinv.seeds.centroids import Centroid, Mean
 from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.seedselect import Prototype, SeedSelect
-from fpinv.tasks.class_judge import ACCURACIES, JudgedTask
+from fpinv.tasks.class_judge import ACCURACIES, JudgedTask, mean
 from fpinv.tasks.record import Record
 from fpinv.tasks.seed_pipeline import (
     GroupImages,
     GroupSeeds,
     SeedPipeline,
     Texts,
-    require_seed,
     rows_of,
 )
 from fpinv.tasks.stages import each, past_errors, run_stages
@@ -95,7 +93,7 @@ class RareConcept(JudgedTask):
     """
 
     metrics: ClassVar[tuple[str, ...]] = (
-        *ACCURACIES,
+        *(*ACCURACIES, "accuracy_sources"),
         *("seconds_init", "seconds_opt"),
         *("norm_ratio", "loss_start", "loss_end"),
     )
@@ -110,16 +108,31 @@ class RareConcept(JudgedTask):
         super().__post_init__()
         whole_number("task.images", self.images, at_least=1)
         whole_number("task.references", self.references, at_least=1)
+        if self.seeds != "inverted" and self.centroid is None:
+            raise UserError(
+                f"task.seeds={self.seeds} are seeds of references, and there are none without a "
+                "centroid: use task/centroid=nao"
+            )
+        mixed = isinstance(self.centroid, Mean) and self.seedselect is None
+        if self.seeds == "crossfade" and not mixed:
+            raise UserError(
+                "task.seeds=crossfade is a mean of pixels, which is no seed to be optimised: use "
+                "task/centroid=mean task.seedselect=null"
+            )
 
     def group(self, dataset: Dataset, seed: int) -> Dataset:
         """Return one example a class."""
         size = self.images * self.references
         return Groups(dataset, size, self.real, seed, most=1, whole=True)
 
+    def source_accuracy(self, loaded: GroupImages) -> float | None:
+        """Return the share of references that show the class; None where none are inverted."""
+        return None if self.centroid is None else super().source_accuracy(loaded)
+
     def check_inverter(self, inverter: Inverter) -> None:
         """Raise UserError where seeds are inverted and need more than z_N for their way back."""
         if self.centroid is not None:
-            require_seed(inverter)
+            super().check_inverter(inverter)
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
@@ -162,7 +175,7 @@ class RareConcept(JudgedTask):
             sets = self._sets(group.loaded.group, seed)
             return _Start(group.loaded, centroid(group.noise[sets]), group.inversion)
 
-        seeds = list(pipeline.seeds(loaded, self.inversions))
+        seeds = list(self.group_seeds(pipeline, loaded))
         return past_errors(seeds, lambda groups: map(start, groups))
 
     def _random(self, pipeline: SeedPipeline, group: Group) -> SeedSearch:
@@ -192,7 +205,7 @@ class RareConcept(JudgedTask):
         with watch.running():
             searches = self._optimised(pipeline, starts, texts)
         seconds = watch.seconds / (len(starts) * self.images)
-        sampled = pipeline.sample([search.seeds for search in searches], texts)
+        sampled = self.sampled(pipeline, [search.seeds for search in searches], texts)
         for start, search, images in zip(starts, searches, sampled, strict=True):
             if isinstance(images, UserError):
                 yield images
@@ -213,11 +226,12 @@ class RareConcept(JudgedTask):
             group.prompt,
             {
                 **self.accuracy(images, group.category),
+                "accuracy_sources": self.source_accuracy(start.loaded),
                 "seconds_init": start.seconds,
                 "seconds_opt": seconds,
-                "norm_ratio": pixels.norm_ratio(search.seeds).mean().item(),
-                "loss_start": _mean([losses[0] for losses in search.losses]),
-                "loss_end": _mean([min(losses) for losses in search.losses]),
+                "norm_ratio": mean(self.norms(search.seeds)),
+                "loss_start": mean([losses[0] for losses in search.losses]),
+                "loss_end": mean([min(losses) for losses in search.losses]),
             },
             {**_curves("centroid", start.search), **_curves("seedselect", search)},
             {"sheet": _sheet(references, images)},
@@ -251,10 +265,6 @@ class RareConcept(JudgedTask):
         references = self._references(pipeline, loaded)
         batches = pipeline.batches(*references.shape[:2])
         return Prototype.cat([select.target(pipeline.model, references[rows]) for rows in batches])
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _sheet(references: Tensor, images: Tensor) -> Image.Image:

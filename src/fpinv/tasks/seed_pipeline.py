@@ -56,26 +56,25 @@ class GroupImages:
 
 @dataclass(frozen=True)
 class GroupSeeds:
-    """The seeds of a group's B members, and the cost of the inversion.
+    """The seeds of a group's B members.
 
     Arguments:
         loaded: The group with its images.
-        inversion: The inversion of its members.
-        seconds: Time an image.
+        noise: The latents z_N (B, C, h, w).
+        inversion: The inversion that they come from; None where they come from none.
+        seconds: Time of the inversion of an image.
     """
 
     loaded: GroupImages
-    inversion: Inversion
-    seconds: float
-
-    @property
-    def noise(self) -> Tensor:
-        """The latents z_N (B, C, h, w)."""
-        return self.inversion.noise
+    noise: Tensor
+    inversion: Inversion | None = None
+    seconds: float = 0.0
 
     @property
     def costs(self) -> dict[str, float | None]:
         """The metrics of the inversion: means over the images."""
+        if self.inversion is None:
+            return {"residual": None, "nfe_calls": 0.0, "seconds_invert": 0.0}
         residual = over_steps(self.inversion.residual)
         return {
             "residual": None if residual is None else residual.mean().item(),
@@ -173,8 +172,16 @@ class SeedPipeline:
         texts = [self.texts(group, [member]) for group, member in members]
         inversion, seconds = self._invert(images, [member.id for _, member in members], texts)
         rows = rows_of([len(item.members) for item in loaded])
-        seeds = [GroupSeeds(x, inversion[r], seconds) for x, r in zip(loaded, rows, strict=True)]
-        return [self._finite(group, group.noise) for group in seeds]
+        return [
+            self._of(item, inversion[part], seconds)
+            for item, part in zip(loaded, rows, strict=True)
+        ]
+
+    def _of(
+        self, loaded: GroupImages, inversion: Inversion, seconds: float
+    ) -> GroupSeeds | UserError:
+        group = GroupSeeds(loaded, inversion.noise, inversion, seconds)
+        return self._finite(group, group.noise)
 
     def _finite(self, result: Result, values: Tensor) -> Result | UserError:
         return result if values.isfinite().all() else diverged(self.model)
@@ -194,7 +201,7 @@ class SeedPipeline:
         requirements = {key: getattr(self.settings, key) for key in keys}
         name, images = self.name(loaded.group), loaded.members
         inversion = saved_inversion(folder, name, self.model, images, requirements)
-        return self._finite(GroupSeeds(loaded, inversion, seconds=0.0), inversion.noise)
+        return self._of(loaded, inversion, seconds=0.0)
 
     def _invert(
         self, images: Tensor, ids: Sequence[str], texts: Sequence[Texts]

@@ -76,12 +76,20 @@ class Scenes(Dataset):
 
     @property
     def categories(self) -> list[Category]:
-        """A category per shape: the split's scenes of that shape, of one object unless set."""
+        """A category per shape: the split's scenes with one object, of that shape.
+
+        Raises:
+            UserError: the scenes are to have several objects, and so have no class.
+        """
+        if self.objects not in (None, 1):
+            raise UserError(
+                f"dataset.objects={self.objects}: a scene has a class where it has one object: "
+                "use dataset.objects=1 with this task"
+            )
         return [self._category(shape) for shape in self.shapes or SHAPE_NAMES]
 
     def _category(self, shape: str) -> Category:
-        objects = self.objects or 1
-        images = Scenes(self.split, self.seed, self.size, objects, [shape], self.length)
+        images = Scenes(self.split, self.seed, self.size, 1, [shape], self.length)
         prompt, group = f"a photo of {article(shape)}", bin_of(shape)
         known = (
             sample_scene(self.seed, k, "train", 1, [shape]) for k in range(self.class_captions)
