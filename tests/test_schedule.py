@@ -143,3 +143,62 @@ def test_zero_terminal_signal_is_kept_where_the_grid_ends_before_it():
 def test_trailing_spacing_ends_at_the_last_timestep(steps, labels):
     scheduler = DDIMScheduler(**SD, timestep_spacing="trailing")
     assert Schedule.from_scheduler(scheduler, steps).timestep == (0, *labels)
+
+
+@pytest.mark.parametrize("family", toy.FAMILIES)
+@pytest.mark.parametrize("i", [1, 5, 10])
+def test_a_step_undone_in_its_form_is_the_identity(family, i):
+    s, (z, h) = toy.schedule(10, family), pair()
+    assert torch.allclose(s.lowered(s.raised(z, h, i), h, i), z)
+    up = s.raised(z, h, i)
+    if i < 10:  # the move divides by the signal scale
+        assert torch.allclose(s.move(up, s.held_noise(up, h, i), i, i - 1), z)
+    assert torch.allclose(s.move(z, s.held_noise(up, h, i), i - 1, i), up)
+
+
+@pytest.mark.parametrize("family", toy.FAMILIES)
+@pytest.mark.parametrize("i", [1, 5, 10])
+def test_sensitivity_is_that_of_the_equation(family, i):
+    """For a network that is linear in x, with a slope that both terms of sensitivity must meet."""
+    s, (z, x) = toy.schedule(10, family), pair()
+    a, weight = s.sensitivity(i)
+
+    def g(x):
+        return s.raised(z, s.held(x, 0.3 * x, i), i)
+
+    miss = s.transfer(x, 0.3 * x, i, i - 1) - z
+    assert torch.allclose(x - g(x), a * miss)
+    unit = s.sigma[i] if s.form(i) == "epsilon" else 1.0
+    slope = unit * (s.held(x + 1, 0.3 * (x + 1), i) - s.held(x, 0.3 * x, i))
+    assert torch.allclose(g(x + 1) - g(x), weight * slope)
+
+
+def test_the_last_step_of_a_full_grid_holds_what_its_equation_can_tell():
+    """In epsilon form, where the signal scale is 0, any x would be its solution."""
+    for family in ("flow", "v at zero SNR"):
+        s, (z, m) = toy.schedule(10, family), pair()
+        for x in (z, 2 * z):
+            assert torch.allclose(s.move(z, s.noise(x, m, 10), 9, 10), x)
+        assert s.form(10) == s.prediction
+    assert {toy.schedule(10, p).form(i) for p in toy.PREDICTIONS for i in range(1, 11)} == {
+        "epsilon"
+    }
+
+
+@pytest.mark.parametrize("prediction", ALL)
+def test_the_output_is_the_slope_of_the_latents_in_its_own_time(prediction):
+    """With image and noise held, between ever closer indices."""
+    s, (x, eps) = grid_of(prediction, 500), pair()
+    z = [s.noised(x, eps, i) for i in (250, 251)]
+    (c, t), (c_up, t_up) = (s.time(i, prediction) for i in (250, 251))
+    slope = (z[1] / c_up - z[0] / c) / (t_up - t)
+    m = s.output(z[0], z[1], 251)
+    assert torch.allclose(slope, m, atol=5e-3)
+    assert torch.allclose(s.transfer(z[1], m, 251, 250), z[0])
+    assert torch.allclose(s.clean(z[1], m, 251), x) and torch.allclose(s.noise(z[1], m, 251), eps)
+
+
+def test_the_noise_of_a_step_without_a_signal_is_refused():
+    scheduler = DDIMScheduler(**SD, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    with pytest.raises(UserError, match=r"says nothing of the image.*model.spacing=leading"):
+        Schedule.from_scheduler(scheduler, 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,18 +20,31 @@ BARS = torch.cumprod(
 )
 SHAPE = (1, 4, 4)
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+FAMILIES = (*PREDICTIONS, "flow", "v at zero SNR")
+"""The prediction types on Stable Diffusion's grid, and two grids that end without a signal."""
 
 
-def schedule(steps: int, prediction: str = "epsilon") -> Schedule:
-    """Return Stable Diffusion's grid, in full double precision."""
+def schedule(steps: int, family: str = "epsilon") -> Schedule:
+    """Return the grid of one of the ``FAMILIES``, in full double precision."""
+    if family == "flow":
+        sigma = tuple(3 * i / (steps + 2 * i) for i in range(steps + 1))
+        return Schedule(tuple(1 - s for s in sigma), sigma, tuple(1000 * s for s in sigma), "flow")
+    if family == "v at zero SNR":
+        grid = schedule(steps, "v_prediction")
+        return replace(grid, alpha=(*grid.alpha[:-1], 0.0), sigma=(*grid.sigma[:-1], 1.0))
     labels = [i * (1000 // steps) + 1 for i in range(steps)]
     bars = [float(BARS[0]), *(float(BARS[t]) for t in labels)]
     alpha, sigma = tuple(b**0.5 for b in bars), tuple((1 - b) ** 0.5 for b in bars)
-    return Schedule(alpha, sigma, (0, *labels), prediction)
+    return Schedule(alpha, sigma, (0, *labels), family)
 
 
 def predicting(eps: Callable, grid: Schedule) -> Callable:
-    """Return the network of ``grid``'s prediction type whose noise is ``eps(z, t, embedding)``."""
+    """Return the network of ``grid``'s prediction type whose noise is ``eps(z, t, embedding)``.
+
+    Where the grid ends without a signal no noise tells the output, and it is ``eps`` itself.
+    """
+    if grid.alpha[-1] == 0:
+        return eps
     scales = {t: (a, s) for t, a, s in zip(grid.timestep, grid.alpha, grid.sigma, strict=True)}
 
     def network(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
@@ -43,8 +57,6 @@ def predicting(eps: Callable, grid: Schedule) -> Callable:
                 return (noise - s * z) / a
             case "sample":
                 return (z - s * noise) / a
-            case "flow":
-                return (noise - z) / a
 
     return network
 
@@ -65,9 +77,9 @@ def tanh_eps(scale: float = 1.0) -> Callable:
     return eps
 
 
-def denoiser(steps: int = 10, prediction: str = "epsilon", scale: float = 1.0) -> Denoiser:
+def denoiser(steps: int = 10, family: str = "epsilon", scale: float = 1.0) -> Denoiser:
     """Return a denoiser over :func:`tanh_eps` whose network runs in float64."""
-    grid = schedule(steps, prediction)
+    grid = schedule(steps, family)
     return Denoiser(predicting(tanh_eps(scale), grid), grid, dtype=torch.float64)
 
 

@@ -135,6 +135,10 @@ class Denoiser:
         """Return the noise that the output at ``z`` and grid index ``i`` implies, as ``z``."""
         return self.schedule.noise(z, self(z, i, condition), i)
 
+    def held(self, z: Tensor, i: int, condition: Condition) -> Tensor:
+        """Return what the implicit step to ``i`` holds of the output at ``z``, as ``z``."""
+        return self.schedule.held(z, self(z, i, condition), i)
+
     def ddim_step(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """Return the latents at grid index i - 1 that DDIM makes of ``z`` at ``i``."""
         return self.schedule.transfer(z, self(z, i, condition), i, i - 1)

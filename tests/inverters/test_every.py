@@ -1,8 +1,10 @@
 """Every inverter that conf/ names, on a toy network and on tiny pipelines."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import mixture
 import pipelines
 import pytest
 import torch
@@ -11,7 +13,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from fpinv.inversion import Inversion
+from fpinv.inverters.bdia import BDIA
+from fpinv.inverters.belm import BELM
+from fpinv.inverters.direct import Direct
 from fpinv.inverters.edict import EDICT
+from fpinv.inverters.edit_friendly import EditFriendly
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.run.build import build
 from fpinv.solvers import rms
@@ -27,11 +33,12 @@ def inverter(request):
         return build(compose("config", overrides=[f"inverter={request.param}"]), "inverter")
 
 
-@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
 @pytest.mark.parametrize("guidance", [0, 1, 3])
-@pytest.mark.parametrize("steps", [1, 10, 11])
-def test_inverts_samples_and_counts(inverter, steps, guidance, prediction):
-    d, z = toy.denoiser(steps, prediction, 0.3), toy.latents()
+@pytest.mark.parametrize(
+    ("steps", "family"), [(1, "epsilon"), (1, "flow"), *product((10, 11), toy.FAMILIES)]
+)
+def test_inverts_samples_and_counts(inverter, steps, guidance, family):
+    d, z = toy.denoiser(steps, family, 0.3), toy.latents()
     c = toy.condition(guidance=guidance)
     inversion = inverter.invert(d, z, c)
     assert d.rows == inversion.rows.sum()
@@ -40,6 +47,16 @@ def test_inverts_samples_and_counts(inverter, steps, guidance, prediction):
     assert back.isfinite().all()
     if guidance == 1 or inverter.inversion_guidance is None:
         assert (rms(back - z) / rms(z) < 0.5).all()
+
+
+@pytest.mark.parametrize("grid", mixture.GRIDS.values(), ids=mixture.GRIDS)
+def test_is_finite_on_full_grids_and_exact_where_it_claims_to_be(inverter, grid):
+    d, z, c = mixture.denoiser(grid), mixture.latents(4), mixture.condition(4)
+    inversion = inverter.invert(d, z, c)
+    back = inverter.sample(d, inversion, c)
+    assert inversion.noise.isfinite().all() and back.isfinite().all()
+    if isinstance(inverter, (BDIA, BELM, Direct, EDICT, EditFriendly)):
+        assert torch.allclose(back, z, atol=1e-10)
 
 
 def test_batch_equals_images_alone(inverter):

@@ -19,7 +19,9 @@ class BELM(TwoStep):
               + \Big(1 - \frac{h_i^2}{h_{i+1}^2}\Big) \bar z_i
               - \frac{h_i (h_i + h_{i+1})}{h_{i+1}} \epsilon(z_i, t_i)
 
-    Inversion solves it for :math:`z_{i+1}`; :math:`z_1` is DDIM inversion's.
+    Inversion solves it for :math:`z_{i+1}`; :math:`z_1` is DDIM inversion's. Where
+    :meth:`fpinv.schedule.Schedule.form` holds the network's output, the recursion is that of the
+    output in its own :meth:`~fpinv.schedule.Schedule.time`, which divides by no signal scale.
 
     NFE: N to invert, N - 1 to sample. Stores: :math:`z_{N-1}`.
 
@@ -30,12 +32,15 @@ class BELM(TwoStep):
 
     def recursion(self, schedule: Schedule, i: int) -> tuple[float, float, float]:
         """Return the recursion of :class:`~fpinv.inverters.two_step.TwoStep`."""
-        alpha = schedule.alpha
-        down, here, up = (schedule.sigma[j] / alpha[j] for j in (i - 1, i, i + 1))
-        h, h_up = here - down, up - here
-        ratio, scale = (h / h_up) ** 2, alpha[i - 1]
-        return (
-            scale / alpha[i + 1] * ratio,
-            scale / alpha[i] * (1 - ratio),
-            -scale * h * (h + h_up) / h_up,
+        form = schedule.form(i + 1)
+        (below, down), (scale, here), (above, up) = (
+            schedule.time(j, form) for j in (i - 1, i, i + 1)
         )
+        h, h_up = here - down, up - here
+        ratio, slope = (h / h_up) ** 2, -below * h * (h + h_up) / h_up
+        p, q = below / above * ratio, below / scale * (1 - ratio)
+        if form == "epsilon":
+            return p, q, slope
+        # The output of which the noise is r z + t m.
+        _, (r, t) = schedule.implied(i)
+        return p, q - slope * r / t, slope / t

@@ -26,7 +26,7 @@ class DDIM(DDIMSampling):
     with :math:`t = t_i` (label ``target``) or :math:`t = t_{i-1}` (label ``source``). What the
     output means is read at index i for ``target``, which makes it the first iterate of
     fixed-point inversion; at index i - 1 for ``source``, which makes it the explicit step of the
-    DDIM paper.
+    DDIM paper: on a rectified flow, explicit Euler.
 
     NFE: N. Stores: nothing beyond z_N.
 
@@ -64,11 +64,14 @@ def ddim_path(
 ) -> Iterator[Tensor]:
     """Yield the latents z_1, z_2, ... of DDIM inversion up to grid index ``stop`` (N if None).
 
-    The noise of step i is read at index i - ``lag``.
+    The output of step i is read at index i - ``lag``.
     """
     schedule, z = denoiser.schedule, z0
     for i in range(1, (schedule.steps if stop is None else stop) + 1):
-        z = schedule.move(z, denoiser.noise(z, i - lag, condition), i - 1, i)
+        if lag:
+            z = schedule.move(z, denoiser.noise(z, i - 1, condition), i - 1, i)
+        else:
+            z = schedule.raised(z, denoiser.held(z, i, condition), i)
         yield z
 
 

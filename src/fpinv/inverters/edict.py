@@ -20,7 +20,8 @@ Pair = tuple[Tensor, ...]
 class EDICT(Guided):
     r"""EDICT: two coupled latents, each denoised with the noise read at the other.
 
-    Sampling from index i to i - 1, with :math:`M_i(z; \epsilon)` the DDIM step with that noise:
+    Sampling from index i to i - 1, with :math:`M_i(z; \epsilon)` the DDIM step with that noise, or
+    with that output where :meth:`fpinv.schedule.Schedule.form` has it:
 
     .. math::
         x' &= M_i(x; \epsilon(y, t_i)) \\
@@ -106,10 +107,10 @@ class EDICT(Guided):
     def _coupled(
         self, denoiser: Denoiser, pair: Pair, start: int, end: int, condition: Condition
     ) -> Pair:
-        """Return the two latents, moved in turn, each with the noise read at its partner."""
+        """Return the two latents, moved in turn, each with the output read at its partner."""
         latents, i, top = list(pair), max(start, end), self.top(denoiser.schedule.steps)
         order = (1, 0) if self.leapfrog and (top - i) % 2 else (0, 1)
+        move = denoiser.schedule.lowered if end < start else denoiser.schedule.raised
         for k in order if end < start else reversed(order):
-            eps = denoiser.noise(latents[1 - k], i, condition)
-            latents[k] = denoiser.schedule.move(latents[k], eps, start, end)
+            latents[k] = move(latents[k], denoiser.held(latents[1 - k], i, condition), i)
         return tuple(latents)

@@ -25,7 +25,8 @@ class EditFriendly(Guided):
         z_i &= \alpha_i z_0 + \sigma_i n_i, \qquad n_i \sim \mathcal{N}(0, 1) \\
         z_{i-1} &= \mu_i(z_i) + \tau_i \xi_i, \qquad
         \mu_i = \alpha_{i-1} \hat x_0 + \sqrt{\sigma_{i-1}^2 - \tau_i^2}\; \epsilon \\
-        \tau_i &= \eta \frac{\sigma_{i-1}}{\sigma_i} \sqrt{1 - \alpha_i^2 / \alpha_{i-1}^2}
+        \tau_i &= \eta \frac{\sigma_{i-1}}{\sigma_i}
+        \sqrt{\sigma_i^2 - \sigma_{i-1}^2 \alpha_i^2 / \alpha_{i-1}^2}
 
     It is exact by construction, but its latents are no samples of the sampler's own noise: a
     map's variance is larger than 1 and neighbouring maps are anti-correlated, which is what lets
@@ -39,7 +40,8 @@ class EditFriendly(Guided):
         | An Edit Friendly DDPM Noise Space: Inversion and Manipulations
         | (Huberman-Spiegelglas et al., 2024), https://arxiv.org/abs/2304.06140
 
-    Deviations: the authors' code sets the last map to 0, which costs exactness; we keep it. The
+    Deviations: the authors' code sets the last map to 0, which costs exactness; we keep it, also
+    where the clean end has no noise and :math:`\tau_1 = 0`: then it has the unit 1. The
     noise of an index is one draw for all images, so that results do not depend on the batch.
 
     Arguments:
@@ -61,16 +63,7 @@ class EditFriendly(Guided):
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Noise ``z0`` (B, C, H, W) to every index and solve for the maps.
-
-        Raises:
-            UserError: the clean end has no noise, so that the last map is undetermined.
-        """
-        if denoiser.schedule.sigma[0] == 0:
-            raise UserError(
-                "edit_friendly needs noise at the clean end, which set_alpha_to_one True does "
-                "not have: set set_alpha_to_one to False"
-            )
+        """Noise ``z0`` (B, C, H, W) to every index and solve for the maps."""
         condition, z, maps = self.inverting(condition), z0, []
         for i in range(1, self.top(denoiser.schedule.steps) + 1):
             before, z = z, self._noised(denoiser, z0, i)
@@ -110,12 +103,15 @@ class EditFriendly(Guided):
     def _step(
         self, denoiser: Denoiser, z: Tensor, i: int, condition: Condition
     ) -> tuple[Tensor, float]:
-        """Return the mean and the spread of the stochastic step from index i."""
+        """Return the mean of the stochastic step from index i, and the unit of its map.
+
+        That is the spread; 1 where the step ends without noise, so that its map is what the mean
+        misses.
+        """
         schedule = denoiser.schedule
-        ratio = schedule.alpha[i] / schedule.alpha[i - 1]
-        sigma = schedule.sigma[i - 1]
-        spread = self.eta * sigma / schedule.sigma[i] * (1 - ratio**2) ** 0.5
+        sigma, (_, variance) = schedule.sigma[i - 1], schedule.noising(i)
+        spread = self.eta * sigma / schedule.sigma[i] * variance**0.5
         m = denoiser(z, i, condition)
         clean, eps = schedule.clean(z, m, i), schedule.noise(z, m, i)
         mean = schedule.alpha[i - 1] * clean + (sigma**2 - spread**2) ** 0.5 * eps
-        return mean, spread
+        return mean, spread or 1.0

@@ -26,7 +26,8 @@ class FixedPoint(DDIMSampling):
               + \Big(\sigma_i - \frac{\alpha_i}{\alpha_{i-1}} \sigma_{i-1}\Big)
               \epsilon(x, t_i)
 
-    started at :math:`x^0 = z_{i-1}`. One plain iteration is DDIM inversion with the target label;
+    or the form that :meth:`fpinv.schedule.Schedule.form` chooses instead, started at
+    :math:`x^0 = z_{i-1}`. One plain iteration is DDIM inversion with the target label;
     Anderson acceleration and two-point averaging are AIDI-A and AIDI-E.
 
     NFE: K N without a tolerance, at most that with one. Stores: nothing beyond z_N.

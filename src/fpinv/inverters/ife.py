@@ -80,6 +80,11 @@ class IFE(DDIMSampling):
         self, denoiser: Denoiser, z0: Tensor, condition: Condition
     ) -> tuple[Tensor, None]:
         require_label(denoiser, 0)
+        if denoiser.schedule.sigma[0] == 0:
+            raise UserError(
+                "the literal estimate divides by the noise scale, which is 0 at the clean end of "
+                "this grid: use inverter=ddim inverter.label=source, which it equals elsewhere"
+            )
         schedule, z = denoiser.schedule, z0
         for i in range(1, schedule.steps + 1):
             error = schedule.clean(z, denoiser(z, i - 1, condition), i - 1) - z0
@@ -91,11 +96,15 @@ class IFE(DDIMSampling):
     ) -> tuple[Tensor, Tensor]:
         schedule, z, estimate, residuals = denoiser.schedule, z0, z0, []
         for i in range(1, schedule.steps + 1):
-            eps = denoiser.noise(estimate, i, condition)
-            before, z = z, schedule.move(z, eps, i - 1, i)
+            m = denoiser(estimate, i, condition)
+            held = schedule.held(estimate, m, i)
+            before, z = z, schedule.raised(z, held, i)
             residuals.append(rms(estimate - z) / rms(before))
             if i < schedule.steps:
-                at = z if self.variant == "corrected" else estimate
+                if self.variant == "corrected":
+                    at, eps = z, schedule.held_noise(z, held, i)
+                else:
+                    at, eps = estimate, schedule.noise(estimate, m, i)
                 error = (at - schedule.sigma[i] * eps) / schedule.alpha[i] - z0
                 estimate = schedule.aim(z, z0 + error, i, i + 1)
         return z, torch.stack(residuals)

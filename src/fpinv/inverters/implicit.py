@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.sampling import spent
 from fpinv.solvers import Equation, Solution
@@ -23,7 +22,10 @@ def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equ
 
     .. math:: g(x) = \frac{\alpha_i}{\alpha_{i-1}} z_{i-1}
               + \Big(\sigma_i - \frac{\alpha_i}{\alpha_{i-1}} \sigma_{i-1}\Big)
-              \epsilon(x, t_i)
+              \epsilon(x, t_i) \qquad\text{or}\qquad
+              g(x) = (z_{i-1} - B_i\, m(x, t_i)) / A_i
+
+    whichever :meth:`fpinv.schedule.Schedule.form` chooses.
 
     Arguments:
         denoiser: The network.
@@ -33,35 +35,16 @@ def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equ
     """
 
     def g(x: Tensor, rows: Rows) -> Tensor:
-        return denoiser.schedule.move(z[rows], denoiser.noise(x, i, condition[rows]), i - 1, i)
+        return denoiser.schedule.raised(z[rows], denoiser.held(x, i, condition[rows]), i)
 
     return g
 
 
-def ascend(
-    denoiser: Denoiser,
-    z0: Tensor,
-    condition: Condition,
-    solve: Solve,
-    *,
-    descends: bool = False,
-) -> Inversion:
+def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -> Inversion:
     """Solve step after step upwards from ``z0`` (B, C, H, W), and record every solution.
 
     The step before the first one is taken to have stood still at ``z0``.
-
-    Arguments:
-        descends: Whether ``solve`` needs no equation. Where the signal scale ends at 0, that of
-            the last step does not contain the latent below, and any latent may solve it.
-
-    Raises:
-        UserError: the signal scale ends at 0, and ``solve`` needs the equation.
     """
-    if denoiser.schedule.alpha[-1] == 0 and not descends:
-        raise UserError(
-            "on a grid whose signal scale ends at 0 the equation of the last step says nothing of "
-            "the image: use inverter=auto or ddim, or model.spacing=leading"
-        )
     before, z, steps, within, traces = z0, z0, [], [], []
     for i in range(1, denoiser.schedule.steps + 1):
         solution = solve(before, z, i)

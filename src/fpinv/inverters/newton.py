@@ -23,7 +23,7 @@ class Newton(DDIMSampling):
 
     .. math:: F(x) = \|x - g(x)\|_1 + \lambda \,
               \frac{\|x - (\alpha_i / \alpha_{i-1}) z_{i-1}\|}
-                   {1 - \alpha_i^2 / \alpha_{i-1}^2}
+                   {\sigma_i^2 - \sigma_{i-1}^2 \alpha_i^2 / \alpha_{i-1}^2}
 
     from :math:`x^0 = z_{i-1}`, coordinate by coordinate and with the true gradient, which goes
     through the network:
@@ -66,16 +66,17 @@ class Newton(DDIMSampling):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
-        condition, alpha = self.inverting(condition), denoiser.schedule.alpha
+        condition, schedule = self.inverting(condition), denoiser.schedule
 
         def solve(before: Tensor, z: Tensor, i: int) -> Solution:
-            return self._solve(equation(denoiser, z, i, condition), z, alpha[i] / alpha[i - 1])
+            ratio, variance = schedule.noising(i)
+            return self._solve(equation(denoiser, z, i, condition), z, ratio * z, variance)
 
         return ascend(denoiser, z0, condition, solve)
 
-    def _solve(self, g: Equation, z: Tensor, ratio: float) -> Solution:
-        """Minimise F for the step from ``z``, whose signal scale falls by ``ratio``."""
-        mean, scale = ratio * z, rms(z)
+    def _solve(self, g: Equation, z: Tensor, mean: Tensor, variance: float) -> Solution:
+        """Minimise F for the step from ``z``, noised to ``mean`` with ``variance``."""
+        scale = rms(z)
 
         def step(k: int, x: Tensor, rows: Rows) -> tuple[Tensor, Trial]:
             # The last point is evaluated, but no step is made from it.
@@ -83,7 +84,7 @@ class Newton(DDIMSampling):
             with torch.set_grad_enabled(moving):
                 x = x.detach().requires_grad_(moving)
                 gx = g(x, rows)
-                objective = self._objective(x, gx, mean[rows], ratio)
+                objective = self._objective(x, gx, mean[rows], variance)
             trial = Trial(gx.detach(), objective.detach(), rms(x - gx) / scale[rows])
             if not moving:
                 return x, trial
@@ -92,10 +93,10 @@ class Newton(DDIMSampling):
 
         return search(step, z, z, self.iterations, self.tolerance)
 
-    def _objective(self, x: Tensor, gx: Tensor, mean: Tensor, ratio: float) -> Tensor:
+    def _objective(self, x: Tensor, gx: Tensor, mean: Tensor, variance: float) -> Tensor:
         """Return F of each sample, (B,)."""
         distance = (x - mean).flatten(1).norm(dim=1)
-        return (x - gx).abs().flatten(1).sum(1) + self.prior * distance / (1 - ratio**2)
+        return (x - gx).abs().flatten(1).sum(1) + self.prior * distance / variance
 
     def _moved(self, x: Tensor, objective: Tensor, slope: Tensor) -> Tensor:
         """Return the points after the Newton step from ``x`` (B, ...), where F has ``slope``."""

@@ -28,8 +28,9 @@ class ReNoise(DDIMSampling):
     .. math:: \epsilon^k = \epsilon(x^k, t_i), \quad x^{k+1} = M_i(\epsilon^k), \qquad
               z_i = M_i\Big(\sum_{k=0}^{K} w_k \epsilon^k\Big)
 
-    Without averaging, :math:`w = (0, \dots, 0, 1)`, it is fixed-point inversion with K + 1
-    iterations; with K = 1 and :math:`w = (1/2, 1/2)` it is AIDI-E with 2.
+    Where :meth:`fpinv.schedule.Schedule.form` holds the network's output, that takes the place of
+    the noise. Without averaging, :math:`w = (0, \dots, 0, 1)`, it is fixed-point inversion with
+    K + 1 iterations; with K = 1 and :math:`w = (1/2, 1/2)` it is AIDI-E with 2.
 
     NFE: (K + 1) N; a step takes as many as it has weights, and one more with whitening.
     Stores: nothing beyond z_N.
@@ -88,19 +89,27 @@ def _renoise(
     i: int,
     condition: Condition,
     weights: Sequence[float],
-    whiten: Callable[[Tensor], Tensor] = lambda eps: eps,
+    whiten: Callable[[Tensor], Tensor] | None = None,
 ) -> Solution:
     """Renoise the step from ``z`` to index i.
 
     Noises that take part in the average are whitened for the iterate that they make, too.
     """
-    move, x, average, begun = denoiser.schedule.move, z, torch.zeros_like(z), False
+    schedule, x, average, begun = denoiser.schedule, z, torch.zeros_like(z), False
+
+    def renoised(held: Tensor) -> Tensor:
+        raised = schedule.raised(z, held, i)
+        if whiten is None:
+            return raised
+        return schedule.move(z, whiten(schedule.held_noise(raised, held, i)), i - 1, i)
+
     for weight in weights:
-        eps = denoiser.noise(x, i, condition)
-        residual = rms(x - move(z, eps, i - 1, i)) / rms(z)
-        average, begun = average + weight * eps, begun or weight != 0
-        x = move(z, whiten(eps) if begun else eps, i - 1, i)
-    value = move(z, whiten(average), i - 1, i)
+        held = denoiser.held(x, i, condition)
+        raised = schedule.raised(z, held, i)
+        residual = rms(x - raised) / rms(z)
+        average, begun = average + weight * held, begun or weight != 0
+        x = renoised(held) if begun else raised
+    value = renoised(average)
     sound = rms(value).isfinite()
     steps = torch.full_like(residual, len(weights), dtype=torch.long)
     return Solution(torch.where(per_sample(sound, z), value, z), residual, steps, converged=None)

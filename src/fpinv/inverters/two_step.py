@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion
+from fpinv.inverters.ddim import ddim_path
 from fpinv.sampling import Guided, Step, spent
 from fpinv.schedule import Schedule
 
@@ -33,7 +34,7 @@ class TwoStep(Guided, ABC):
         One evaluation a step; the first step is DDIM inversion's.
         """
         condition, schedule = self.inverting(condition), denoiser.schedule
-        before, z = z0, schedule.move(z0, denoiser.noise(z0, 1, condition), 0, 1)
+        before, (z,) = z0, ddim_path(denoiser, z0, condition, stop=1)
         for i in range(1, schedule.steps):
             p, q, r = self.recursion(schedule, i)
             before, z = z, (before - q * z - r * denoiser.noise(z, i, condition)) / p

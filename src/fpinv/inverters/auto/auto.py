@@ -37,7 +37,9 @@ class Auto(DDIMSampling):
               q_i = \frac{\lambda_i - \lambda_{i-1}}{\lambda_{i-1} - \lambda_{i-2}}
 
     (the multistep idea of DPM-Solver++; with :math:`q_i = 0` it is the start of IFE). It
-    costs nothing and makes one evaluation enough for most steps.
+    costs nothing and makes one evaluation enough for most steps. Where
+    :meth:`fpinv.schedule.Schedule.form` holds the network's output, that is extrapolated instead,
+    in its own :meth:`~fpinv.schedule.Schedule.time`, and :math:`a_i` is :math:`1 / A_i`.
 
     **Iteration.** Anderson's, per sample, until the next iterate is predicted to be good enough:
 
@@ -121,7 +123,7 @@ class Auto(DDIMSampling):
 
         def climb(goal: Goal) -> tuple[Inversion, Tensor]:
             walk = Climb(self, goal)
-            steps = ascend(denoiser, goal.z0, goal.condition, walk.step, descends=True)
+            steps = ascend(denoiser, goal.z0, goal.condition, walk.step)
             return steps, walk.error
 
         return check(Goal(denoiser, z0, condition, accepted), climb)
@@ -148,8 +150,8 @@ class Climb:
         self.error = torch.zeros_like(self.goal.accepted)
 
     def step(self, before: Tensor, z: Tensor, i: int) -> Solution:
-        """Solve the step from ``z`` at index i - 1, which was reached from ``before``."""
-        solution = self.iteration(before, z, i)
+        """Solve the step from ``z`` at index i - 1; the iteration remembers what lies below."""
+        solution = self.iteration(z, i)
         error = torch.hypot(self.error, self.iteration.error)
         assert solution.converged is not None, "the iteration says which samples it solved"
         rows = (~solution.converged).nonzero().squeeze(1)
@@ -158,8 +160,7 @@ class Climb:
             unsolved = Unsolved(self.goal, start, z, gain, self.error)[rows]
             descended = self.descent(unsolved, solution.value[rows], i)
             error = error.index_copy(0, rows, descended.error)
-            # The step holds its noise, so that x - g(x) is a times what its DDIM step misses.
-            a = self.iteration.schedule.alpha[i] / self.iteration.schedule.alpha[i - 1]
+            a, _ = self.iteration.schedule.sensitivity(i)
             residual = a * descended.miss / rms(unsolved.below)
             steps = solution.steps[rows] + descended.calls
             solved = descended.error <= unsolved.limit

@@ -11,6 +11,7 @@ from torch import Tensor
 from fpinv.batch import Rows
 from fpinv.inverters.auto.goal import Goal
 from fpinv.inverters.implicit import equation
+from fpinv.schedule import Prediction
 from fpinv.solvers import Acceleration, History, Solution, Trial, rms, search
 
 # These steps differ too much for the ratio of one to tell that of the next: 8 scenes at w = 1,
@@ -29,9 +30,9 @@ LEAST = 0.05
 class Iteration:
     r"""The iteration of each step, and the forecasts that one step makes for the next.
 
-    With :math:`a_i = \alpha_i / \alpha_{i-1}` the error at z_0 that is to be expected of a
-    residual r is :math:`\rho\, r\, G_i / a_i`; a sample's step is solved where that is within its
-    share of the accepted error.
+    With :math:`a_i` of :meth:`fpinv.schedule.Schedule.sensitivity` the error at z_0 that is to be
+    expected of a residual r is :math:`\rho\, r\, G_i / a_i`; a sample's step is solved where that
+    is within its share of the accepted error.
 
     Arguments:
         goal: The images.
@@ -40,10 +41,10 @@ class Iteration:
 
     Attributes:
         ratio: Ratio :math:`\rho` of successive residuals, (B,).
-        slope: :math:`\langle d\epsilon, dx \rangle / |dx|^2` times :math:`\sigma_i`, over the last
-            two points that were first and second of a step, (B,).
+        slope: The slope of ``sensitivity`` along dx, :math:`\langle dg, dx \rangle / |dx|^2` over
+            the weight, from the last two points that were first and second of a step, (B,).
         gain: Growth :math:`G_i` of an error at the last latent on the way down to z_0, (B,).
-        clean: The image latents that the last moves held, two at most.
+        path: The last latents, three at most.
         start: The point that the last iteration began at, shape (B, C, H, W).
         error: The error at z_0 to be expected of the residual that it left, rms, (B,).
         below: The gain of the latent that it began from.
@@ -57,15 +58,16 @@ class Iteration:
         self.share, self.schedule = self.goal.share, self.goal.denoiser.schedule
         self.ratio, self.gain = torch.ones_like(self.share), torch.ones_like(self.share)
         self.slope = torch.zeros_like(self.share)
-        self.clean: list[Tensor] = []
+        self.path: list[Tensor] = []
 
-    def __call__(self, before: Tensor, z: Tensor, i: int) -> Solution:
-        """Iterate the step from ``z`` at index i - 1, which was reached from ``before``."""
-        a = self.schedule.alpha[i] / self.schedule.alpha[i - 1]
-        # g(x) is linear in the noise, with this many times sigma_i as its factor.
-        weight = 1 - a * self.schedule.sigma[i - 1] / self.schedule.sigma[i]
+    def __call__(self, z: Tensor, i: int) -> Solution:
+        """Iterate the step from ``z`` at index i - 1."""
+        a, weight = self.schedule.sensitivity(i)
+        if i > 1 and self.schedule.form(i) != self.schedule.form(i - 1):
+            self.slope = torch.zeros_like(self.slope)  # that of another quantity
         g = equation(self.goal.denoiser, z, i, self.goal.condition)
-        self.start = self._start(before, z, i)
+        self.path = [*self.path, z][-3:]
+        self.start = self._start(i)
         # By how much the DDIM step stretches a difference: at first from the step before.
         stretch = (1 - weight * self.slope).abs() / a
         if i <= EARLY:
@@ -82,7 +84,7 @@ class Iteration:
                 (x0, x), (g0, gx) = history.xs[-2:], history.gs[-2:]
                 self.ratio[rows] = (residual / rms(x0 - g0)).nan_to_num(1.0).clamp(LEAST, 1.0)
             if k == 1:
-                # Two points tell the slope of the noise and with it the stretch, along the one
+                # Two points tell the slope of what is held and with it the stretch, along the one
                 # direction between them. Later pairs lie along directions that converge fast.
                 dx, dg, sound = x - x0, gx - g0, residual.isfinite()
                 length = rms(dx).clamp_min(torch.finfo(dx.dtype).tiny)
@@ -99,16 +101,27 @@ class Iteration:
         solved, residual = self.error <= self.share, solution.residual / rms(z)
         return replace(solution, residual=residual, converged=solved)
 
-    def _start(self, before: Tensor, z: Tensor, i: int) -> Tensor:
-        """Return the first point of the step from ``z`` at index i - 1."""
+    def _start(self, i: int) -> Tensor:
+        """Return the first point of the step to index i: what the last two moves held, continued.
+
+        That is the image latent, linear in the log signal-to-noise ratio; in native form the
+        network's output, linear in its own time, which is finite at both ends of a grid.
+        """
+        schedule, z = self.schedule, self.path[-1]
         if i == 1:
             return z
-        schedule = self.schedule
-        self.clean = [*self.clean, schedule.aimed_at(before, z, i - 1)][-2:]
-        clean = self.clean[-1]
-        if len(self.clean) == 2 and schedule.alpha[i] > 0:
-            three = slice(i - 2, i + 1)
-            scales = zip(schedule.alpha[three], schedule.sigma[three], strict=True)
-            low, mid, high = (math.log(alpha / sigma) for alpha, sigma in scales)
-            clean = clean + (high - mid) / (mid - low) * (clean - self.clean[0])
-        return schedule.aim(z, clean, i - 1, i)
+        form = schedule.form(i)
+        read = schedule.aimed_at if form == "epsilon" else schedule.output
+        held = read(self.path[-2], z, i - 1)
+        if len(self.path) == 3:
+            low, mid, high = (self._time(j, form) for j in (i - 2, i - 1, i))
+            before = read(self.path[-3], self.path[-2], i - 2)
+            held = held + (high - mid) / (mid - low) * (held - before)
+        if form == "epsilon":
+            return schedule.aim(z, held, i - 1, i)
+        return schedule.raised(z, held, i)
+
+    def _time(self, i: int, form: Prediction) -> float:
+        if form == "epsilon":
+            return math.log(self.schedule.alpha[i] / self.schedule.sigma[i])
+        return self.schedule.time(i, form)[1]
