@@ -63,6 +63,13 @@ def test_figure_8_has_a_point_a_job_and_names_the_missing_metrics():
     assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in results.text
     pixels = np.asarray(as_picture(results.pictures["clip_distance.png"]))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    known = Job("c", {"task.picture": "perfect", "task": "edit_control"}, jobs[0].summary)
+    with_control = figure8.make([*jobs, known])
+    assert "| the true edit | 9 | 0.300 ± 0.100 |" in with_control.text
+    assert "| b | 9 |" in with_control.text, "the control does not lengthen the other names"
+    assert area(as_picture(with_control.pictures["clip_distance.png"]), (0, 0, 0)) > area(
+        as_picture(results.pictures["clip_distance.png"]), (0, 0, 0)
+    )
     del summary["lpips_alex"]
     with pytest.raises(UserError, match="one of the metrics lpips_alex, features_scenes"):
         figure8.make([*jobs, Job("c", {}, summary)])

@@ -1,6 +1,7 @@
 """Draw the fit of edits to their prompts against the distance to their originals (FPI, Fig. 8).
 
-``plot.py outputs/multirun/<stamp> [results]`` reads the records of a sweep over inverters.
+``plot.py outputs/multirun/<stamp> [results]`` reads the records of a sweep over inverters. Rows of
+control (``task=edit_control``) are drawn in black: an edit ought to be where the true edit is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from fpinv.run.folder import is_interval
 from fpinv.run.job_result import varied
 
 DISTANCE = Column("distance to the original", ("lpips_alex", "features_scenes"), 3)
+CONTROLS = {"perfect": "the true edit", "decoded": "the true edit, decoded", "unedited": "no edit"}
+MARKERS = {"perfect": "*", "decoded": "P", "unedited": "s"}
 FIT = Column("fit to the prompt", ("clip_ViT-L-14-quickgelu_openai", "clip_scenes"), 3)
 
 
@@ -33,17 +36,21 @@ def metric(column: Column, jobs: Sequence[Job]) -> str:
 
 
 def name(job: Job, keys: Sequence[str]) -> str:
-    """Return the settings of a job that were varied."""
-    return ", ".join(job.overrides.get(key, "") for key in keys) or job.name
+    """Return what a job shows: a known picture, or else the settings that were varied."""
+    if (picture := job.overrides.get("task.picture")) is not None:
+        return CONTROLS[picture]
+    return ", ".join(job.overrides[key] for key in keys if key in job.overrides) or job.name
 
 
 def draw(jobs: Sequence[Job], keys: Sequence[str], x: str, y: str) -> Figure:
-    """Return a cross for each job: its means and their 95 % intervals."""
+    """Return a cross for each job: its means and their 95 % intervals; controls are black."""
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
     for job in jobs:
         across, up = job.summary[x], job.summary[y]
         style = {"fmt": "o", "capsize": 2, "label": name(job, keys)}
+        if (picture := job.overrides.get("task.picture")) is not None:
+            style |= {"fmt": MARKERS[picture], "color": "black"}
         bars = {"xerr": across["ci95"] or 0, "yerr": up["ci95"] or 0}
         axis.errorbar(across["mean"], up["mean"], **bars, **style)
     axis.set(xlabel=f"{x} to the original", ylabel=f"{y} to the target prompt")
@@ -58,7 +65,7 @@ def make(jobs: Sequence[Job]) -> Results:
         UserError: the jobs have no metric in common for an axis.
     """
     x, y = metric(DISTANCE, jobs), metric(FIT, jobs)
-    keys = varied([job.overrides for job in jobs])
+    keys = varied([job.overrides for job in jobs if "task.picture" not in job.overrides])
     figure = "![Fit to the prompt against distance to the original](clip_distance.png)"
     table = block(
         figure, jobs, (Column("n", ("n",), 0), DISTANCE, FIT), lambda job: name(job, keys)
