@@ -13,6 +13,8 @@ from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import plan_branches, sample_branches
 from fpinv.inverters.direct import Direct
+from fpinv.inverters.edict import EDICT
+from fpinv.inverters.edit_friendly import EditFriendly
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.run.build import build
 from fpinv.sampling import sample
@@ -95,6 +97,23 @@ def test_controllers_blend_and_guidance_change_the_targets(model, inverter, inve
     strong = edited(model, inverter, inversion, TARGET, guidance=9.0)
     assert (strong.targets[0] - result.targets[0]).abs().max() > 1e-3
     assert_close(strong.sources[0], alone(model, inverter, inversion))
+
+
+@pytest.mark.parametrize(
+    ("part", "top"),
+    [(EDICT(strength=0.5), STEPS // 2), (EditFriendly(skip=0.5), STEPS - STEPS // 2)],
+)
+def test_parts_of_the_sampling_are_parts_of_what_is_sampled(model, part, top):
+    """A tenth of the sampling from the middle of the grid is not a part that is over by then."""
+    moments = []
+
+    def watch(plan, source, target, moment):
+        moments.append((moment.number, moment.steps))
+        return plan
+
+    edited(model, part, inverted(model, part), Edit(TARGET, controllers=(watch,)))
+    trial, *sampling = moments
+    assert trial == (0, 1) and sampling == [(number, top) for number in range(top + 1)]
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ class Moment:
     """The place of a step in the sampling.
 
     Arguments:
-        number: Steps taken before it: 0 at the noise end, N after the last.
-        steps: Number N of all steps.
+        number: Steps taken before it: 0 where the sampling starts, all of them after the last.
+        steps: Number of all steps: N, or fewer for a method that samples from below the noise.
     """
 
     number: int

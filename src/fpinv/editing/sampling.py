@@ -20,6 +20,7 @@ from fpinv.editing.tokens import TokenizingPipeline, tokenise
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
 from fpinv.models.model import Model
+from fpinv.sampling import Guided
 
 
 class _Pipeline(TokenizingPipeline, Protocol):
@@ -150,8 +151,10 @@ def sample_branches(
     """
     _check(model, inversion, branches, guidance, target_guidance)
     unet, plain = model.pipeline.unet, model.denoiser(steps)
-    stage = Stage(branches, find_layers(unet), steps, plain.device)
-    denoiser = EditingDenoiser(plain, branches, stage, target_guidance)
+    # A method may sample from below the noise, and its steps are all that there are.
+    top = inverter.top(steps) if isinstance(inverter, Guided) else steps
+    stage = Stage(branches, find_layers(unet), top, plain.device)
+    denoiser = EditingDenoiser(plain, branches, stage, target_guidance, top)
     condition = model.condition(branches.prompts, guidance)
     with controlled(unet, stage):
         spread = _spread(inversion, branches)
@@ -170,20 +173,27 @@ class EditingDenoiser(Denoiser):
         branches: The batch.
         stage: The control of the attention and the latents.
         guidance: Guidance scale of the targets; None for the sources'.
+        top: Grid index from which the inverter samples.
     """
 
     def __init__(
-        self, plain: Denoiser, branches: Branches, stage: Stage, guidance: float | None
+        self,
+        plain: Denoiser,
+        branches: Branches,
+        stage: Stage,
+        guidance: float | None,
+        top: int,
     ) -> None:
         super().__init__(plain.network, plain.schedule, plain.dtype, plain.device)
         self._branches, self._stage, self._guidance = branches, stage, guidance
+        self._top = top
 
     def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """Return the guided network output at ``z`` (R, C, H, W), the latents of all branches."""
         self._require_all(z)
         condition = self._guided(condition)
         null_rows = len(z) if condition.rows_per_sample == 2 else 0
-        self._stage.enter(self.schedule.steps - i, z.shape[-2:], null_rows)
+        self._stage.enter(self._top - i, z.shape[-2:], null_rows)
         return super().__call__(z, i, condition)
 
     def _guided(self, condition: Condition) -> Condition:
@@ -199,7 +209,7 @@ class EditingDenoiser(Denoiser):
     def blend(self, z: Tensor, i: int) -> Tensor:
         """Return the latents ``z`` (R, C, H, W) at index ``i`` with all local blends applied."""
         self._require_all(z)
-        return self._stage.blend(z, self.schedule.steps - i)
+        return self._stage.blend(z, self._top - i)
 
     def _require_all(self, z: Tensor) -> None:
         if len(z) != len(self._branches):

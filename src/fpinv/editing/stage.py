@@ -34,7 +34,7 @@ class Stage:
     Arguments:
         branches: The batch.
         layers: The attention layers by name.
-        steps: Number N of steps of the sampling grid.
+        steps: Number of steps of the sampling, N or less.
         device: Where the network lives.
     """
 
