@@ -15,6 +15,7 @@ from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 from fpinv.inverters.adjustment import PromptAware
 from fpinv.inverters.ddim import DDIM
+from fpinv.inverters.edict import EDICT
 from fpinv.reporting.grid import strip
 from fpinv.run.folder import RunFolder
 from fpinv.tasks.editing import Editing
@@ -279,6 +280,29 @@ def test_saved_inversions_replace_the_inversion(model, tmp_path):
     assert "was made with prompt 'a red star', not 'a red sun'" in mismatched[0].error
     missing = run(model, [example(image="two")], Editing(inversions=folder.path))
     assert "two.safetensors: no such inversion" in missing[0].error
+
+
+def test_saved_inversions_keep_the_way_back_that_they_were_made_for(model, tmp_path):
+    def saved(name, inverter):
+        folder = RunFolder(tmp_path / name)
+        arguments = {"_target_": f"x.{type(inverter).__name__}", **vars(inverter)}
+        about = {"model": "tiny", "steps": 3, "config": {"inverter": arguments}}
+        for record in run(model, [example()], inverter=inverter):
+            folder.append(record, about)
+        return str(folder.path)
+
+    def errors(folder, inverter):
+        return [r.error for r in run(model, [example()], Editing(inversions=folder), inverter)]
+
+    part, plain = saved("part", EDICT(strength=0.7)), saved("plain", DDIM())
+    assert errors(part, EDICT(strength=0.7)) == errors(plain, EXACT) == [None]
+    for folder, inverter, words in (
+        (part, EDICT(), "was made with strength=0.7: use the inverter that made it"),
+        (part, DDIM(), "was made with EDICT: use the inverter that made it"),
+        (plain, EDICT(), "was made with DDIM: use the inverter that made it"),
+    ):
+        (error,) = errors(folder, inverter)
+        assert words in error
 
 
 def test_folder_without_inversions_raises_user_error_on_creation(tmp_path):

@@ -126,13 +126,14 @@ class _EditingRun:
         """Return the inversion that another run saved of the image of a case.
 
         Raises:
-            UserError: there is none, or it is of another prompt, model, grid or size.
+            UserError: there is none, or it is of another prompt, model, grid, size or inverter.
         """
         image, prompt = case.key
         settings = self.settings
         requirements = {"prompt": prompt, "steps": settings.steps}
         requirements |= {"noised_steps": settings.noised_steps}
-        return saved_inversion(folder, image, self.model, case.pixels, requirements)
+        made_for = requirements, self.inverter
+        return saved_inversion(folder, image, self.model, case.pixels, *made_for)
 
     def edit(self, cases: Sequence[Case]) -> list[Record | UserError]:
         """Return the records of some cases, whose sources and targets are sampled in one batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch import Tensor
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
 from fpinv.images import Frame
-from fpinv.inversion import Inversion
+from fpinv.inversion import Inversion, Inverter
 from fpinv.models.model import Model
+from fpinv.sampling import DDIMSampling
 from fpinv.tasks.record import inversion_file
 
 Column = Tensor | Sequence[float | None] | float | None
@@ -82,7 +84,12 @@ def vae_factor(model: Model) -> int:
 
 
 def saved_inversion(
-    folder: str, name: str, model: Model, images: Tensor, requirements: Mapping[str, object]
+    folder: str,
+    name: str,
+    model: Model,
+    images: Tensor,
+    requirements: Mapping[str, object],
+    inverter: Inverter | None = None,
 ) -> Inversion:
     """Return an inversion that another run saved.
 
@@ -92,9 +99,10 @@ def saved_inversion(
         model: The model.
         images: The images (..., H, W).
         requirements: Entries that the file's configuration must have, those of the model aside.
+        inverter: The inverter whose way back is to be taken; None for the plain sampler's.
 
     Raises:
-        UserError: there is no such file, or its configuration or its size differs.
+        UserError: there is no such file, or its configuration, its size or its way back differs.
     """
     file = inversion_file(Path(folder), name)
     inversion, stored = Inversion.load(file, model.device)
@@ -112,7 +120,30 @@ def saved_inversion(
             f"{file} was made with latents of {saved}, not {size}: use the model.image_size and "
             "the crop that it was made with"
         )
+    if inverter is not None:
+        _require_same_way_back(file, inversion, stored, inverter)
     return inversion
+
+
+def _require_same_way_back(
+    file: Path, inversion: Inversion, stored: Mapping[str, Any], inverter: Inverter
+) -> None:
+    """Refuse an inversion that needs another way back than an inverter has.
+
+    The plain sampler takes any that stored nothing beyond z_N. All others are for the class and
+    the arguments that made them, such as the strength of edict.
+    """
+    plain = isinstance(inverter, DDIMSampling)
+    if plain and not inversion.state:
+        return
+    arguments = dict(stored.get("config", {}).get("inverter", {}))
+    target = arguments.pop("_target_", "").rpartition(".")[2]
+    differences = [f"{k}={v}" for k, v in arguments.items() if getattr(inverter, k, v) != v]
+    if target not in ("", type(inverter).__name__):
+        differences = [target]
+    if plain or differences:
+        words = ", ".join(differences) or "an inverter of its own way back"
+        raise UserError(f"{file} was made with {words}: use the inverter that made it")
 
 
 def require_inversions(folder: str | None) -> None:
