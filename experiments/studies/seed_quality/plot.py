@@ -1,0 +1,197 @@
+"""Show how much seeds are like noise and what they are worth: ``plot.py FOLDER [RESULTS]``.
+
+It reads records only. A *seed* here is an inverter with a number of noised steps, whose jobs are
+one a task. Intervals of shares and of gains are percentiles of bootstrap draws, all of 95 %.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fpinv.metrics.intervals import bootstrap
+from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.tables import Column, devices, markdown, mean, setting
+
+BASE = "ddim"
+INTERPOLATION, EDIT, KEPT = "accuracy", "edit_accuracy", "kept_accuracy"
+TASKS = {INTERPOLATION: "interpolation", EDIT: "editing", KEPT: "editing"}
+NOISE = (
+    Column("norm", ("noise_norm",), 2),
+    Column("correlation, plain", ("noise_correlation_plain",), 2),
+    Column("objects", ("noise_correlation_objects",), 2),
+    Column("variance, plain", ("noise_variance_plain",), 2),
+    Column("objects", ("noise_variance_objects",), 2),
+    Column("excess kurtosis", ("noise_kurtosis",), 1),
+    Column("not normal, %", ("noise_not_normal",), 0, 100),
+)
+GAP = Column("gap, dB", ("gap",), 3)
+PANELS = (
+    ("noise_correlation_plain", "correlation of neighbours, plain background", 1),
+    (INTERPOLATION, "midpoints that show the class, %", 100),
+    (EDIT, "edits that succeed, %", 100),
+    ("truth_psnr", "edit against the true picture, dB", 1),
+)
+
+
+@dataclass
+class Seed:
+    """An inverter with its number of noised steps.
+
+    Arguments:
+        inverter: Name of the inverter.
+        noised: Number of noised steps.
+        jobs: Its jobs by task.
+    """
+
+    inverter: str
+    noised: int
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The words for it in a table."""
+        if self.noised == self.steps:
+            return "noise alone"
+        return f"{self.inverter}, {self.noised} noised" if self.noised else self.inverter
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of the grid."""
+        return int(next(iter(self.jobs.values())).summary["steps"])
+
+    def cell(self, column: Column, task: str = "reconstruction") -> str:
+        """Return a cell of a table; a dash without a job of the task."""
+        return column.cell(self.jobs[task]) if task in self.jobs else "–"
+
+    def values(self, metric: str) -> dict[str, float]:
+        """Return the metric of each example, by id."""
+        job = self.jobs.get(TASKS[metric])
+        rows = () if job is None else job.examples
+        return {row["id"]: row[metric] for row in rows if row.get(metric) is not None}
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean of a metric in the job that has it; None if there is none."""
+        measured = [job for job in self.jobs.values() if job.summary.get(metric)]
+        return mean(measured[0], metric) if measured else None
+
+
+def seeds(jobs: Sequence[Job]) -> list[Seed]:
+    """Return the seeds of the jobs, in their order."""
+    known: dict[tuple[str, int], Seed] = {}
+    for job in jobs:
+        key = job.summary["inverter"], int(job.summary["noised_steps"])
+        known.setdefault(key, Seed(*key)).jobs[job.summary["task"]] = job
+    return list(known.values())
+
+
+def gain(seed: Seed, base: Seed | None, metric: str) -> str:
+    """Return the gain in a share over another seed, on the examples that both have."""
+    reference = {} if base is None or base is seed else base.values(metric)
+    return bootstrap(
+        [x - reference[id] for id, x in seed.values(metric).items() if id in reference]
+    )
+
+
+def share(seed: Seed, metric: str) -> str:
+    """Return a share in per cent, over the examples that have it."""
+    return bootstrap(list(seed.values(metric).values()))
+
+
+def uses(seed: Seed, base: Seed | None) -> list[str]:
+    """Return what a seed is worth: gap, interpolation, edits, with the gains over ``base``."""
+    interpolation = [share(seed, INTERPOLATION), gain(seed, base, INTERPOLATION)]
+    edits = [share(seed, EDIT), gain(seed, base, EDIT), share(seed, KEPT)]
+    truth = seed.cell(Column("", ("truth_psnr",), 2), "editing")
+    return [seed.cell(GAP), *interpolation, *edits, truth]
+
+
+def table_of_noise(members: Sequence[Seed]) -> str:
+    """Return the table of how much z_N is like noise."""
+    rows = [[seed.label, *(seed.cell(column) for column in NOISE)] for seed in members]
+    return markdown(["seed", *(column.title for column in NOISE)], rows)
+
+
+def table_of_uses(members: Sequence[Seed], base: Seed | None) -> str:
+    """Return the table of how exactly images come back and what seeds are worth."""
+    titles = [
+        *("seed", "gap, dB", "midpoints of the class, %", f"gain over {BASE}, points"),
+        *("edits that succeed, %", f"gain over {BASE}, points", "kept, %"),
+        "edit against the truth, dB",
+    ]
+    return markdown(titles, [[seed.label, *uses(seed, base)] for seed in members])
+
+
+def draw(axes: Axes, metric: str, factor: float, families: Sequence[Sequence[Seed]]) -> None:
+    """Draw one panel: a measure against the gap, a line an inverter, its noised steps as words."""
+    for k, family in enumerate(families):
+        points = [(seed.mean("gap"), seed.mean(metric), seed.noised) for seed in family]
+        known = [(x, factor * y, words) for x, y, words in points if None not in (x, y)]
+        xs, ys = [x for x, _, _ in known], [y for _, y, _ in known]
+        style = {"marker": "o" if len(known) > 1 else "x", "ms": 4, "color": f"C{k % 10}"}
+        axes.plot(xs, ys, label=family[0].inverter, **style)
+        for x, y, words in known if len(known) > 1 else ():
+            axes.annotate(str(words), (x, y), (2, 3), textcoords="offset points", fontsize=7)
+    axes.set_xscale("symlog", linthresh=0.01)
+
+
+def picture(members: Sequence[Seed]) -> Figure:
+    """Return the trade-off: noise, interpolation and edits against the gap."""
+    climbs = [seed for seed in members if seed.noised < seed.steps]
+    names = list(dict.fromkeys(seed.inverter for seed in climbs))
+    families = [
+        sorted((s for s in climbs if s.inverter == name), key=lambda seed: seed.noised)
+        for name in names
+    ]
+    control = next((seed for seed in members if seed.noised == seed.steps), None)
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    panels = figure.subplots(2, 2).flat
+    for axes, (metric, title, factor) in zip(panels, PANELS, strict=True):
+        draw(axes, metric, factor, families)
+        if control is not None and (level := control.mean(metric)) is not None:
+            axes.axhline(factor * level, color="grey", linestyle=":", label="noise alone")
+        axes.set(xlabel="gap to the ceiling, dB", ylabel=title)
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    figure.legend(lines.values(), lines, loc="outside right upper", fontsize=8)
+    return figure
+
+
+def make(jobs: Sequence[Job]) -> Results:
+    """Return the picture, the tables of the inverters as they are, and those with noised steps."""
+    members = seeds(jobs)
+    plain = [seed for seed in members if not seed.noised]
+    noised = [
+        seed for seed in members if seed.inverter in {s.inverter for s in members if s.noised}
+    ]
+    noised.sort(key=lambda seed: (seed.noised == seed.steps, seed.inverter, seed.noised))
+    base = next((seed for seed in plain if seed.inverter == BASE), None)
+    head = f"{setting(jobs[0])}, {counts(jobs)}, {devices(jobs)}"
+    blocks = [
+        "![Noise and usefulness of seeds against the gap](trade_off.png)",
+        f"How much z_N is like noise: {head}",
+        table_of_noise(plain),
+        f"What seeds are worth: {head}",
+        table_of_uses(plain, base),
+        f"Noise in place of the first steps, z_N: {head}",
+        table_of_noise(noised),
+        f"Noise in place of the first steps, uses: {head}",
+        table_of_uses(noised, base),
+    ]
+    return Results("\n\n".join(blocks), {"trade_off.png": picture(members)})
+
+
+def counts(jobs: Sequence[Job]) -> str:
+    """Return the number of examples of each task."""
+    numbers = {job.summary["task"]: job.summary["n"] for job in jobs}
+    words = {"reconstruction": "images", "interpolation": "pairs", "editing": "edits"}
+    return ", ".join(f"{numbers[task]} {word}" for task, word in words.items() if task in numbers)
+
+
+experiment = Experiment(make, examples=(INTERPOLATION, EDIT, KEPT))
+
+if __name__ == "__main__":
+    sys.exit(experiment.main())
