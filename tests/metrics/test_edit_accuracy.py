@@ -46,6 +46,13 @@ def test_a_missing_object_costs_all_its_looks():
     assert (result.edit, result.preserved) == (0, pytest.approx(6 / 10))
 
 
+def test_picture_without_objects_is_a_failure_and_not_left_out():
+    ruined = {"objects": [], "count": 0, "background": "white", "relations": []}
+    result = accuracy(ruined, SOURCE, TARGET)
+    # of the background, the count, 3 looks of the star and 4 of the heart, the first stayed
+    assert (result.edit, result.preserved, result.success) == (0, pytest.approx(1 / 9), 0)
+
+
 def test_only_attributes_that_the_reader_reports_count():
     reading = {"objects": [{"colour": "green"}, {"colour": "blue"}]}
     result = accuracy(reading, SOURCE, TARGET)
