@@ -38,11 +38,14 @@ def metrics(task, inverter, noised, k):
 def sweeps(tmp_path):
     tasks = ("reconstruction", "interpolation", "editing")
     jobs = [(task, *seed) for task in tasks for seed in SUCCESS]
-    for number, (task, inverter, noised) in enumerate([*jobs, ("reconstruction", "edict", 0)]):
+    jobs += [("reconstruction", "edict", 0), ("interpolation", "known", 0)]
+    for number, (task, inverter, noised) in enumerate(jobs):
         records = [Record(f"e{k}", "p", metrics(task, inverter, noised, k)) for k in range(3)]
         folder = tmp_path / "sweeps" / task / str(number)
         header = {"task": task, "noised_steps": noised}
-        finish(folder, records, choices={"inverter": inverter}, header=header)
+        overrides = ["task.seeds=known"] if inverter == "known" else []
+        choices = {"inverter": "ddim" if overrides else inverter}
+        finish(folder, records, overrides, choices=choices, header=header)
     return tmp_path / "sweeps"
 
 
@@ -63,12 +66,14 @@ def test_tables_join_the_jobs_of_a_seed(sweeps):
     text = EXPERIMENT.run(sweeps).text
     assert "What seeds are worth: w = 1, N = 20, 3 images, 3 pairs, 3 edits, cpu" in text
     noise = rows(text, "How much z_N is like noise")
-    assert set(noise) == {"ddim", "auto", "edict"}
+    assert set(noise) == {"ddim", "auto", "edict", "known"}
+    assert noise["known"] == ["–"] * 7
     assert noise["ddim"][:2] == ["1.00", "0.60"] and noise["auto"][-1] == "33 ± 143"
     uses = rows(text, "What seeds are worth")
     assert uses["ddim"][0].startswith("1.010 ± ") and uses["auto"][0].startswith("0.010 ± ")
     assert uses["auto"][1].startswith("66.7 [") and uses["edict"][1:4] == ["-", "-", "-"]
     assert uses["edict"][-1] == "–"
+    assert uses["known"][:2] == ["–", "100.0 [100.0, 100.0]"]
 
 
 def test_gains_are_over_ddim_on_the_same_examples(sweeps):
@@ -77,3 +82,12 @@ def test_gains_are_over_ddim_on_the_same_examples(sweeps):
     assert uses["auto"][2].startswith("33.3 [") and uses["auto, 2 noised"][2].startswith("66.7 [")
     assert uses["noise alone"][2].startswith("-33.3 [") and uses["ddim"][2] == "-"
     assert uses["auto, 2 noised"][-1] == "22.00"
+
+
+def test_the_most_noised_of_ours_within_a_tenth_of_a_decibel_is_held_against_all_others(sweeps):
+    text = EXPERIMENT.run(sweeps).text
+    assert "What auto (0.010 ± 0.025 dB gap) gains: w = 1" in text
+    gains = rows(text, "What auto (")
+    assert set(gains) == {"ddim", "edict", "known", "noise alone"}
+    assert gains["ddim"][0].startswith("33.3 [") and gains["ddim"][3] == "0 ± 0"
+    assert gains["known"][0].startswith("-33.3 [") and gains["edict"][0] == "-"

@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fpinv.metrics.intervals import bootstrap
+from fpinv.metrics.intervals import bootstrap, mean_ci95
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import Column, devices, markdown, mean, setting
+from fpinv.run.terminal import interval
 
-BASE = "ddim"
-INTERPOLATION, EDIT, KEPT = "accuracy", "edit_accuracy", "kept_accuracy"
-TASKS = {INTERPOLATION: "interpolation", EDIT: "editing", KEPT: "editing"}
+BASE, OURS = "ddim", "auto"
+GOAL = 0.1
+"""Gap in dB that a seed with both, exactness and use, may have."""
+
+INTERPOLATION, EDIT, KEPT, TRUTH = "accuracy", "edit_accuracy", "kept_accuracy", "truth_psnr"
+TASKS = {INTERPOLATION: "interpolation", EDIT: "editing", KEPT: "editing", TRUTH: "editing"}
 NOISE = (
     Column("norm", ("noise_norm",), 2),
     Column("correlation, plain", ("noise_correlation_plain",), 2),
@@ -34,7 +38,7 @@ PANELS = (
     ("noise_correlation_plain", "correlation of neighbours, plain background", 1),
     (INTERPOLATION, "midpoints that show the class, %", 100),
     (EDIT, "edits that succeed, %", 100),
-    ("truth_psnr", "edit against the true picture, dB", 1),
+    (TRUTH, "edit against the true picture, dB", 1),
 )
 
 
@@ -43,7 +47,7 @@ class Seed:
     """An inverter with its number of noised steps.
 
     Arguments:
-        inverter: Name of the inverter.
+        inverter: Name of the inverter; ``known`` for the noise of images that the model made.
         noised: Number of noised steps.
         jobs: Its jobs by task.
     """
@@ -58,6 +62,11 @@ class Seed:
         if self.noised == self.steps:
             return "noise alone"
         return f"{self.inverter}, {self.noised} noised" if self.noised else self.inverter
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it inverts no image."""
+        return self.noised == self.steps or self.inverter == "known"
 
     @property
     def steps(self) -> int:
@@ -84,17 +93,21 @@ def seeds(jobs: Sequence[Job]) -> list[Seed]:
     """Return the seeds of the jobs, in their order."""
     known: dict[tuple[str, int], Seed] = {}
     for job in jobs:
-        key = job.summary["inverter"], int(job.summary["noised_steps"])
+        name = job.overrides.get("task.seeds", job.summary["inverter"])
+        key = name, int(job.summary["noised_steps"])
         known.setdefault(key, Seed(*key)).jobs[job.summary["task"]] = job
     return list(known.values())
 
 
-def gain(seed: Seed, base: Seed | None, metric: str) -> str:
-    """Return the gain in a share over another seed, on the examples that both have."""
+def gains(seed: Seed, base: Seed | None, metric: str) -> list[float]:
+    """Return what each example gains in a measure over another seed, where both have it."""
     reference = {} if base is None or base is seed else base.values(metric)
-    return bootstrap(
-        [x - reference[id] for id, x in seed.values(metric).items() if id in reference]
-    )
+    return [x - reference[id] for id, x in seed.values(metric).items() if id in reference]
+
+
+def gain(seed: Seed, base: Seed | None, metric: str) -> str:
+    """Return the mean gain in a share over another seed, in points."""
+    return bootstrap(gains(seed, base, metric))
 
 
 def share(seed: Seed, metric: str) -> str:
@@ -106,7 +119,7 @@ def uses(seed: Seed, base: Seed | None) -> list[str]:
     """Return what a seed is worth: gap, interpolation, edits, with the gains over ``base``."""
     interpolation = [share(seed, INTERPOLATION), gain(seed, base, INTERPOLATION)]
     edits = [share(seed, EDIT), gain(seed, base, EDIT), share(seed, KEPT)]
-    truth = seed.cell(Column("", ("truth_psnr",), 2), "editing")
+    truth = seed.cell(Column("", (TRUTH,), 2), "editing")
     return [seed.cell(GAP), *interpolation, *edits, truth]
 
 
@@ -126,6 +139,24 @@ def table_of_uses(members: Sequence[Seed], base: Seed | None) -> str:
     return markdown(titles, [[seed.label, *uses(seed, base)] for seed in members])
 
 
+def both(members: Sequence[Seed]) -> Seed | None:
+    """Return our seed with the most noised steps within the goal; None where there is none."""
+    ours = [seed for seed in members if seed.inverter == OURS and not seed.is_control]
+    exact = [s for s in ours if (gap := s.mean("gap")) is not None and gap <= GOAL]
+    return max(exact, key=lambda seed: seed.noised, default=None)
+
+
+def table_of_gains(seed: Seed, others: Sequence[Seed]) -> str:
+    """Return the table of what a seed gains over others, on the examples that both have."""
+    titles = ["over", "midpoints, points", "edits, points", "kept, points", "edit, dB"]
+    rows = []
+    for other in others:
+        decibels = interval(mean_ci95(gains(seed, other, TRUTH)))
+        points = (gain(seed, other, metric) for metric in (INTERPOLATION, EDIT, KEPT))
+        rows.append([other.label, *points, decibels])
+    return markdown(titles, rows)
+
+
 def draw(axes: Axes, metric: str, factor: float, families: Sequence[Sequence[Seed]]) -> None:
     """Draw one panel: a measure against the gap, a line an inverter, its noised steps as words."""
     for k, family in enumerate(families):
@@ -141,19 +172,19 @@ def draw(axes: Axes, metric: str, factor: float, families: Sequence[Sequence[See
 
 def picture(members: Sequence[Seed]) -> Figure:
     """Return the trade-off: noise, interpolation and edits against the gap."""
-    climbs = [seed for seed in members if seed.noised < seed.steps]
-    names = list(dict.fromkeys(seed.inverter for seed in climbs))
+    controls = [seed for seed in members if seed.is_control]
+    climbs = [seed for seed in members if not seed.is_control]
     families = [
         sorted((s for s in climbs if s.inverter == name), key=lambda seed: seed.noised)
-        for name in names
+        for name in dict.fromkeys(seed.inverter for seed in climbs)
     ]
-    control = next((seed for seed in members if seed.noised == seed.steps), None)
     figure = Figure(figsize=(9, 7), layout="constrained")
     panels = figure.subplots(2, 2).flat
     for axes, (metric, title, factor) in zip(panels, PANELS, strict=True):
         draw(axes, metric, factor, families)
-        if control is not None and (level := control.mean(metric)) is not None:
-            axes.axhline(factor * level, color="grey", linestyle=":", label="noise alone")
+        for seed, style in zip(controls, (":", "--"), strict=False):
+            if (level := seed.mean(metric)) is not None:
+                axes.axhline(factor * level, color="grey", linestyle=style, label=seed.label)
         axes.set(xlabel="gap to the ceiling, dB", ylabel=title)
     lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     figure.legend(lines.values(), lines, loc="outside right upper", fontsize=8)
@@ -170,17 +201,17 @@ def make(jobs: Sequence[Job]) -> Results:
     noised.sort(key=lambda seed: (seed.noised == seed.steps, seed.inverter, seed.noised))
     base = next((seed for seed in plain if seed.inverter == BASE), None)
     head = f"{setting(jobs[0])}, {counts(jobs)}, {devices(jobs)}"
-    blocks = [
-        "![Noise and usefulness of seeds against the gap](trade_off.png)",
-        f"How much z_N is like noise: {head}",
-        table_of_noise(plain),
-        f"What seeds are worth: {head}",
-        table_of_uses(plain, base),
-        f"Noise in place of the first steps, z_N: {head}",
-        table_of_noise(noised),
-        f"Noise in place of the first steps, uses: {head}",
-        table_of_uses(noised, base),
-    ]
+    tables = {
+        "How much z_N is like noise": table_of_noise(plain),
+        "What seeds are worth": table_of_uses(plain, base),
+        "Noise in place of the first steps, z_N": table_of_noise(noised),
+        "Noise in place of the first steps, uses": table_of_uses(noised, base),
+    }
+    if (ours := both(members)) is not None:
+        others = [seed for seed in members if seed.inverter != OURS]
+        tables[f"What {ours.label} ({ours.cell(GAP)} dB gap) gains"] = table_of_gains(ours, others)
+    blocks = ["![Noise and usefulness of seeds against the gap](trade_off.png)"]
+    blocks += [f"{title}: {head}\n\n{table}" for title, table in tables.items()]
     return Results("\n\n".join(blocks), {"trade_off.png": picture(members)})
 
 
@@ -191,7 +222,7 @@ def counts(jobs: Sequence[Job]) -> str:
     return ", ".join(f"{numbers[task]} {word}" for task, word in words.items() if task in numbers)
 
 
-experiment = Experiment(make, examples=(INTERPOLATION, EDIT, KEPT))
+experiment = Experiment(make, examples=(INTERPOLATION, EDIT, KEPT, TRUTH))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())
