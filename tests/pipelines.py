@@ -14,7 +14,12 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     PNDMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -27,6 +32,9 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
     PreTrainedTokenizerBase,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
 )
 
 IMAGE_SIZE = 64
@@ -167,5 +175,112 @@ def tiny_sdxl(folder: Path, zeros: bool = True) -> Path:
         scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
         force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """A T5 tokenizer whose tokens are letters."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    letters = [(letter, -3.0) for letter in "▁abcdefghijklmnopqrstuvwxyz.,'"]
+    return T5Tokenizer(vocab=[*pieces, *letters], extra_ids=0, model_max_length=77)
+
+
+def t5_encoder(words: T5Tokenizer, width: int) -> T5EncoderModel:
+    sizes = {"d_kv": 8, "d_ff": WIDTH, "num_layers": 2, "num_heads": 4}
+    return T5EncoderModel(T5Config(vocab_size=len(words), d_model=width, **sizes)).eval()
+
+
+@torch.no_grad()
+def shifted_autoencoder() -> AutoencoderKL:
+    """A VAE like that of :func:`autoencoder`, whose latents have a mean to be taken away."""
+    vae = autoencoder()
+    vae.register_to_config(shift_factor=0.06)
+    return vae
+
+
+@torch.no_grad()
+def calibrated(transformer: torch.nn.Module, **inputs: torch.Tensor) -> torch.nn.Module:
+    """Return a random transformer whose output is as large as its latents, and listens."""
+    for weight in transformer.parameters():
+        if weight.ndim > 1:
+            weight.mul_(1.6)
+    output = transformer(**inputs, return_dict=False)[0]
+    transformer.proj_out.weight.mul_(1 / output.std())
+    transformer.proj_out.bias.zero_()
+    return transformer.eval()
+
+
+def tiny_sd3(folder: Path, t5: bool = True) -> Path:
+    """Saves a Stable Diffusion 3 in miniature: three text encoders, shift 3 as shipped."""
+    torch.manual_seed(3)
+    words, pieces = tokenizer(), t5_tokenizer()
+    transformer = SD3Transformer2DModel(
+        sample_size=IMAGE_SIZE // 4,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=WIDTH,
+        joint_attention_dim=2 * WIDTH,
+        pooled_projection_dim=2 * WIDTH,
+        pos_embed_max_size=16,
+    )
+    calibrated(
+        transformer,
+        hidden_states=torch.randn(4, 4, 16, 16),
+        timestep=torch.full((4,), 500.0),
+        encoder_hidden_states=torch.randn(4, 90, 2 * WIDTH),
+        pooled_projections=torch.randn(4, 2 * WIDTH),
+    )
+    StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=shifted_autoencoder(),
+        text_encoder=CLIPTextModelWithProjection(text_config(words)).eval(),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(words)).eval(),
+        text_encoder_3=t5_encoder(pieces, 2 * WIDTH) if t5 else None,
+        tokenizer=words,
+        tokenizer_2=words,
+        tokenizer_3=pieces if t5 else None,
+    ).save_pretrained(folder)
+    return folder
+
+
+def tiny_flux(folder: Path, guidance: bool = True) -> Path:
+    """Saves a FLUX.1 in miniature: dev, or without ``guidance`` schnell."""
+    torch.manual_seed(1)
+    words, pieces = tokenizer(), t5_tokenizer()
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guidance,
+    )
+    calibrated(
+        transformer,
+        hidden_states=torch.randn(4, 64, 16),
+        timestep=torch.full((4,), 0.5),
+        guidance=torch.full((4,), 3.5) if guidance else None,
+        encoder_hidden_states=torch.randn(4, 20, WIDTH),
+        pooled_projections=torch.randn(4, WIDTH),
+        txt_ids=torch.zeros(20, 3),
+        img_ids=FluxPipeline._prepare_latent_image_ids(1, 8, 8, "cpu", torch.float32),
+    )
+    dynamic = {"shift": 3.0, "use_dynamic_shifting": True} if guidance else {}
+    FluxPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(**dynamic),
+        vae=shifted_autoencoder(),
+        text_encoder=CLIPTextModel(text_config(words)).eval(),
+        text_encoder_2=t5_encoder(pieces, WIDTH),
+        tokenizer=words,
+        tokenizer_2=pieces,
     ).save_pretrained(folder)
     return folder

@@ -50,6 +50,8 @@ _HOMES = {
     "Slerp": "seeds.paths",
     "Solution": "solvers",
     "StableDiffusion": "models.stable_diffusion",
+    "StableDiffusion3": "models.rectified_flow",
+    "Flux": "models.rectified_flow",
     "UserError": "errors",
     "Whitening": "inverters.whitening",
     "edit": "editing.sampling",

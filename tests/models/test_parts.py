@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
-from pipelines import BETAS, IMAGE_SIZE, tiny_sd15, tiny_sdxl
+from pipelines import BETAS, IMAGE_SIZE, tiny_flux, tiny_sd3, tiny_sd15, tiny_sdxl
 from safetensors.torch import load_file, save_file
 
 from fpinv.errors import UserError
-from fpinv.models import rules
+from fpinv.models import rules, transformer_rules
 from fpinv.models.parts import _defaults, read_parts
 from fpinv.models.pipeline import _tokenizer
 from fpinv.models.stable_diffusion import StableDiffusion
@@ -42,6 +42,14 @@ SCHEDULERS = {
 
 # What the networks and text encoders of 2.1 and XL say that their miniatures do not.
 WIDE = {"vocab_size": 49408, "num_hidden_layers": 23, "max_position_embeddings": 77}
+LARGE_VAE = {"latent_channels": 16, "sample_size": 1024, "mid_block_add_attention": True}
+LARGE_VAE |= {"use_quant_conv": False, "use_post_quant_conv": False}
+T5_XXL = {
+    "model_type": "t5",
+    "d_model": 4096,
+    "vocab_size": 32128,
+    "feed_forward_proj": "gated-gelu",
+}
 PUBLISHED = {
     "sd15": {
         "unet": {
@@ -77,13 +85,50 @@ PUBLISHED = {
             "pad_token_id": 1,
         },
     },
+    "sd3": {  # 3.5, medium
+        "transformer": {
+            "sample_size": 128,
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_layers": 24,
+            "attention_head_dim": 64,
+            "num_attention_heads": 24,
+            "joint_attention_dim": 4096,
+            "caption_projection_dim": 1536,
+            "pooled_projection_dim": 2048,
+            "pos_embed_max_size": 384,
+            "dual_attention_layers": list(range(13)),
+            "qk_norm": "rms_norm",
+        },
+        "vae": {**LARGE_VAE, "scaling_factor": 1.5305, "shift_factor": 0.0609},
+        "text_encoder": {**WIDE, "hidden_size": 768, "projection_dim": 768},
+        "text_encoder_2": {**WIDE, "hidden_size": 1280, "projection_dim": 1280},
+        "text_encoder_3": T5_XXL,
+    },
+    "flux": {
+        "transformer": {
+            "in_channels": 64,
+            "out_channels": None,
+            "num_layers": 19,
+            "num_single_layers": 38,
+            "attention_head_dim": 128,
+            "num_attention_heads": 24,
+            "joint_attention_dim": 4096,
+            "pooled_projection_dim": 768,
+            "axes_dims_rope": [16, 56, 56],
+        },
+        "vae": {**LARGE_VAE, "scaling_factor": 0.3611, "shift_factor": 0.1159},
+        "text_encoder": {**WIDE, "hidden_size": 768, "projection_dim": 768},
+        "text_encoder_2": T5_XXL,
+    },
 }
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("pipelines")
-    return {"sd15": tiny_sd15(root / "sd15"), "sdxl": tiny_sdxl(root / "sdxl")}
+    builders = {"sd15": tiny_sd15, "sdxl": tiny_sdxl, "sd3": tiny_sd3, "flux": tiny_flux}
+    return {kind: build(root / kind) for kind, build in builders.items()}
 
 
 def edit(file, changes):
@@ -167,6 +212,20 @@ REFUSED = [
     ("sdxl", "scheduler", "use_karras_sigmas", True),
     ("sdxl", "scheduler", "timestep_spacing", "left out"),
     ("sdxl", "scheduler", "timestep_type", "continuous"),
+    ("sd3", "scheduler", "shift_terminal", 0.1),
+    ("sd3", "scheduler", "invert_sigmas", True),
+    ("sd3", "scheduler", "use_beta_sigmas", True),
+    ("flux", "scheduler", "stochastic_sampling", True),
+    ("flux", "scheduler", "num_train_timesteps", 500),
+    ("sd3", "transformer", "in_channels", 8),
+    ("sd3", "transformer", "pooled_projection_dim", 32),
+    ("sd3", "transformer", "a_new_key", 1),
+    ("flux", "transformer", "patch_size", 2),
+    ("flux", "transformer", "joint_attention_dim", 64),
+    ("flux", "transformer", "in_channels", 64),
+    ("sd3", "text_encoder_3", "model_type", "umt5"),
+    ("sd3", "vae", "shift_factor", "half"),
+    ("flux", "vae", "latents_mean", [0.1, 0.2, 0.3, 0.4]),
 ]
 
 
@@ -241,6 +300,14 @@ def test_every_argument_of_an_accepted_scheduler_has_a_rule():
     known = rules.SCHEDULER.keys() | rules.SPACING.keys()
     for kind in rules.SCHEDULERS:
         assert _defaults("diffusers", kind).keys() <= known, kind
+
+
+@pytest.mark.parametrize(("kind", "network"), [("sd3", "SD3"), ("flux", "Flux")])
+def test_every_argument_of_a_flow_s_scheduler_and_network_has_a_rule(kind, network):
+    known = transformer_rules.FLOW_SCHEDULER.keys() | rules.SPACING.keys()
+    assert _defaults("diffusers", "FlowMatchEulerDiscreteScheduler").keys() <= known
+    table = getattr(transformer_rules, kind.upper())
+    assert _defaults("diffusers", f"{network}Transformer2DModel").keys() == table.keys()
 
 
 def test_every_argument_of_a_network_has_a_rule():

@@ -13,8 +13,9 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from pipelines import IMAGE_SIZE, tiny_sd15, tiny_sd21, tiny_sdxl
 
 from fpinv.errors import UserError
-from fpinv.models import stable_diffusion
-from fpinv.models.stable_diffusion import StableDiffusion, resolve_device
+from fpinv.models import latent_model
+from fpinv.models.latent_model import resolve_device
+from fpinv.models.stable_diffusion import StableDiffusion
 
 BUILDERS = {"sd15": tiny_sd15, "sd21": tiny_sd21, "sdxl": tiny_sdxl}
 PROMPTS = ["a red circle", "two blue squares"]
@@ -363,7 +364,7 @@ def test_models_of_one_process_share_their_weights(folders):
 
 
 def test_loading_is_silent(folders, capfd, recwarn):
-    stable_diffusion._load.cache_clear()
+    latent_model._load.cache_clear()
     load(folders["sdxl"]).condition(PROMPTS, 3.0)
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list

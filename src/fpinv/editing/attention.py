@@ -110,6 +110,19 @@ def probabilities(query: Tensor, key: Tensor) -> Tensor:
     return (scores / query.shape[-1] ** 0.5).softmax(-1)
 
 
+def require_cross_attention(pipeline: Any) -> None:  # noqa: ANN401 - diffusers' pipelines
+    """Refuse a pipeline whose network joins the tokens of prompt and picture in one attention.
+
+    Raises:
+        UserError: the network is no UNet.
+    """
+    if getattr(pipeline, "unet", None) is None:
+        raise UserError(
+            f"edits act on cross-attention, which the network of a {type(pipeline).__name__} does "
+            "not have: use a model with a UNet, such as model=sdxl"
+        )
+
+
 def find_layers(unet: UNet) -> dict[str, Layer]:
     """Return the attention layers of a UNet's transformer blocks by the name of their processor.
 

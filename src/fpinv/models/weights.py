@@ -15,8 +15,10 @@ from fpinv.errors import UserError
 
 PACKAGE = "pkg://"
 SCENES = f"{PACKAGE}fpinv.models.scenes"  # the bundled model
-NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")  # parts with weights
-PARTS = (*NETWORKS, "tokenizer", "tokenizer_2", "scheduler")  # subfolders of a pipeline
+TOKENIZERS = {f"tokenizer{k}": f"text_encoder{k}" for k in ("", "_2", "_3")}
+"""The text encoder that each tokenizer feeds."""
+NETWORKS = ("unet", "transformer", "vae", *TOKENIZERS.values())  # parts with weights
+PARTS = (*NETWORKS, *TOKENIZERS, "scheduler")  # subfolders of a pipeline
 WEIGHTS = (".safetensors", ".bin")  # endings of their files; diffusers prefers the first
 PATIENCE = 10.0  # seconds that a network may stay silent
 

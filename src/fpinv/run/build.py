@@ -87,19 +87,34 @@ def is_own(target: str) -> bool:
 
 def _check_arguments(path: str, node: Mapping[str, Any]) -> None:
     """Refuse arguments that the target does not have, and those of a wrong type."""
-    target = _locate(path, node["_target_"])
-    parameters = inspect.signature(target).parameters
+    constructors = list(_constructors(_locate(path, node["_target_"])))
+    names = [name for target in constructors for name in inspect.signature(target).parameters]
     arguments = {k: v for k, v in node.items() if not k.startswith("_")}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for key in arguments.keys() - parameters.keys():
-            raise UserError(f"{path}.{key}: no such argument{nearest(key, list(parameters))}")
-    hints = _hints(target)
+    if not _passes_on(constructors[-1]):
+        for key in arguments.keys() - set(names):
+            raise UserError(f"{path}.{key}: no such argument{nearest(key, names)}")
+    hints = {name: hint for target in constructors[::-1] for name, hint in _hints(target).items()}
     for key, value in arguments.items():
         if key in hints and not _fits(value, hints[key]):
             raise UserError(
                 f"{path}.{key}={'null' if value is None else value} has the wrong type: "
                 f"it must be {_in_words(hints[key])}"
             )
+
+
+def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Yield a target and the base classes that it passes further arguments on to."""
+    classes = target.__mro__ if inspect.isclass(target) else ()
+    own: list[Callable[..., Any]] = [cls for cls in classes[:-1] if "__init__" in vars(cls)]
+    for part in own or [target]:
+        yield part
+        if not _passes_on(part):
+            return
+
+
+def _passes_on(target: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(target).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _locate(path: str, target: str) -> Callable[..., Any]:

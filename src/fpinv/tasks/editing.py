@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fpinv.datasets.example import Example
+from fpinv.editing.attention import require_cross_attention
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import Editable, plan_branches, sample_branches
@@ -80,6 +81,7 @@ class Editing(EditMeasures):
         Raises:
             UserError: an example has no edit, as in a data set of another kind.
         """
+        require_cross_attention(model.pipeline)
         run = _EditingRun(self, model, inverter, settings)
         examples = map(require_edit, examples)
         stages = each(run.open), alike(attrgetter("size"), run.edit)

@@ -1,0 +1,352 @@
+"""Latent models through diffusers' own pipelines: what all families share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import PreTrainedTokenizerBase
+
+from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.errors import UserError
+from fpinv.models.hub import commit_of, find_weights, read_index, short_name
+from fpinv.models.origin import ModelOrigin, digest
+from fpinv.models.pipeline import Pipeline, Weights, load_pipeline
+from fpinv.models.weights import quiet
+
+Precision = Literal["fp32", "tf32", "fp16", "bf16"]
+Offload = Literal["none", "model", "sequential"]
+
+log = logging.getLogger(__name__)
+
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+OPTIONS = {
+    "StableDiffusionPipeline": "sd15",
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd3",
+    "FluxPipeline": "flux",
+}
+"""An option of ``model`` that loads each pipeline."""
+UNLIMITED = sys.maxsize - 1
+"""The largest side of a network that takes any."""
+PIXELS = 512**2
+"""Pixels that the VAE takes at a time on a GPU, where one small image would not fill it."""
+
+
+class Switches(NamedTuple):
+    """Trades of speed and memory; see :class:`LatentModel`."""
+
+    compile: bool
+    attention_slicing: bool
+    gradient_checkpointing: bool
+    offload: Offload
+
+
+class LatentModel(ABC):
+    """A latent diffusion model through diffusers' own classes, of any family.
+
+    What a part's configuration asks for is carried out as the stock pipeline does, or else
+    refused (:mod:`fpinv.models.rules`).
+
+    The VAE always runs in float32: half precision costs it more than an inverter loses, and that
+    of XL overflows. It takes images one at a time, so that neither results nor
+    memory depend on the batch; on a GPU it takes small ones together, up to 512 x 512 pixels.
+    The text encoders and the network run in ``precision``; latents are float32 throughout.
+
+    Parameters are frozen, so nothing is recorded for a gradient unless an input asks for one:
+    latents and embeddings that do get it through the denoiser, ``encode`` and ``decode``.
+
+    Arguments:
+        path: Name on the Hugging Face hub, a folder in diffusers format, or the folder of an
+            installed package as ``pkg://package.module``. A copy in the local cache is taken
+            without asking the hub.
+        revision: Branch, tag or commit on the hub.
+        name: Short name for records; None is that of the model on the hub, or of the folder.
+        image_size: Side of the images in pixels, or height and width; None is the side the
+            network was trained at.
+        precision: Precision of the text encoders and the network. ``tf32`` is fp32 whose products
+            NVIDIA's cards round to 11 bits, which is faster. All others forbid this rounding,
+            which torch allows in convolutions, because it costs exact methods 50 dB. It is a
+            switch of the whole process, so the model made last decides.
+        device: A torch device, or ``auto``: cuda, else cpu. Not mps, which has no float64
+            for residuals and metrics.
+        compile: Compile the network.
+        attention_slicing: Compute attention in slices, slower and with less memory.
+        variant: Name of one of several stored weights; ``fp16`` takes files with ``.fp16.``.
+        gradient_checkpointing: Save memory in gradients through the network, at the price of a
+            second evaluation.
+        offload: Where parts wait on a GPU machine: ``none`` keeps all on the GPU; ``model`` keeps
+            the part that is at work there, and the others in main memory; ``sequential`` keeps
+            single layers there, which needs the least memory and is the slowest.
+
+    Attributes:
+        name: Short name for records.
+        pipeline: The stock pipeline, with the scheduler of inversion. Models of one process that
+            ask for the same weights share it. Its own call needs ``precision`` fp32, because of
+            the VAE.
+        device: Device of the networks.
+        dtype: Precision of the network and the text encoders.
+        domain: The only kind of pictures that the weights know, by ``_domain`` in their
+            model_index.json; None for any kind.
+        image_size: Height and width in pixels that pictures are brought to.
+        latent_shape: Shape (C, H/f, W/f) of the latent of such a picture; f is the VAE's factor.
+
+    Raises:
+        UserError: the weights cannot be loaded, are of another family, or an argument does not
+            fit them.
+    """
+
+    pipelines: ClassVar[tuple[str, ...]]
+    """The stock pipelines that the family is stored as."""
+
+    def __init__(
+        self,
+        path: str,
+        name: str | None = None,
+        revision: str | None = None,
+        image_size: int | Sequence[int] | None = None,
+        precision: Precision = "fp32",
+        device: str = "auto",
+        compile: bool = False,
+        attention_slicing: bool = False,
+        variant: str | None = None,
+        gradient_checkpointing: bool = False,
+        offload: Offload = "none",
+    ) -> None:
+        self.name = short_name(path) if name is None else name
+        self.device = resolve_device(device)
+        self.dtype = _set_precision(precision)
+        folder = find_weights(path, revision, variant)
+        self._check_family(path, read_index(folder))
+        self.domain = read_index(folder).get("_domain")
+        _check_offload(offload, self.device)
+        switches = Switches(compile, attention_slicing, gradient_checkpointing, offload)
+        self._path, self._weights = path, self._choose(Weights(folder, variant, self.dtype))
+        self.pipeline = _load(self._weights, self.device, switches)
+        # Users may give the pipeline another scheduler; the grid stays this one.
+        self._scheduler = self.pipeline.scheduler
+        self.image_size = self._size(image_size)
+        height, width = (side // self.pipeline.vae_scale_factor for side in self.image_size)
+        self.latent_shape = (self.pipeline.vae.config.latent_channels, height, width)
+        self._cut: set[str] = set()
+
+    def _choose(self, weights: Weights) -> Weights:
+        """Return the weights to load, with the choices that only this family has."""
+        return weights
+
+    def _check_family(self, path: str, index: dict[str, Any]) -> None:
+        kind = index.get("_class_name")
+        if kind in OPTIONS and kind not in self.pipelines:
+            raise UserError(f"model.path={path} holds a {kind}: use model={OPTIONS[kind]} with it")
+
+    @property
+    def network(self) -> Any:  # noqa: ANN401 - diffusers declares no attributes
+        """The denoising network: a UNet or a transformer."""
+        return denoising_network(self.pipeline)
+
+    @property
+    @abstractmethod
+    def spacing(self) -> str:
+        """The spacing of the grid, for records."""
+
+    @property
+    @abstractmethod
+    def _side(self) -> int:
+        """The side in pixels that the network was trained at."""
+
+    @property
+    def _multiple(self) -> int:
+        """The number of pixels that sides of pictures are multiples of."""
+        return int(self.pipeline.vae_scale_factor)
+
+    @property
+    def _largest(self) -> int:
+        """The largest side in pixels that the network takes."""
+        return UNLIMITED
+
+    @property
+    @abstractmethod
+    def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
+        """The tokenizer of the text encoder that reads the most, and how many tokens it reads."""
+
+    @abstractmethod
+    def denoiser(self, steps: int) -> Denoiser:
+        """Return a denoiser on a grid of ``steps`` steps, its counts at zero.
+
+        Raises:
+            UserError: ``steps`` does not fit the scheduler.
+        """
+
+    @abstractmethod
+    def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
+        """Return the stock pipeline's embedding of a prompt, or of the null prompt, as one row."""
+
+    @cached_property
+    def origin(self) -> ModelOrigin:
+        """Path, commit, digest and scheduler of the weights; the digest reads all their files."""
+        folder, variant = self._weights.folder, self._weights.variant
+        return ModelOrigin(
+            path=self._path,
+            commit=commit_of(folder),
+            digest=digest(folder, variant),
+            scheduler=read_index(folder)["scheduler"][1],
+            spacing=self.spacing,
+        )
+
+    def _size(self, image_size: int | Sequence[int] | None) -> tuple[int, int]:
+        """Return the image size if the VAE can take it; the network's own size for None."""
+        default, allowed = self._side, range(self._multiple, self._largest + 1, self._multiple)
+        if image_size is None:
+            return default, default
+        match [image_size] * 2 if isinstance(image_size, int) else image_size:
+            case [int(height), int(width)] if height in allowed and width in allowed:
+                return height, width
+        limit = "" if self._largest == UNLIMITED else f" up to {self._largest}"
+        raise UserError(
+            f"image_size={image_size} does not fit model {self.name}: use a multiple of "
+            f"{self._multiple}{limit}, or two as [height,width] (its own size is {default})"
+        )
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the latents (B, C, H/f, W/f) of images (B, 3, H, W) in [-1, 1].
+
+        They are the posterior's mode, not a sample, so that an image has one latent; f is the
+        VAE's factor. Sides that are no multiples of f (of 2 f for transformers) are padded, below
+        and to the right, with the pixels of the edge.
+        """
+        multiple, vae = self._multiple, self.pipeline.vae
+        padding = (0, -images.shape[-1] % multiple, 0, -images.shape[-2] % multiple)
+        padded = pad(images.to(self.device, torch.float32), padding, mode="replicate")
+        batches = padded.split(self._vae_batch(padded[0, 0].numel()))
+        modes = torch.cat([vae.encode(batch).latent_dist.mode() for batch in batches])
+        return (modes - self._shift) * vae.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the images (B, 3, H, W), clamped to [-1, 1], of latents (B, C, H/f, W/f)."""
+        pixels, vae = latents[0, 0].numel() * self.pipeline.vae_scale_factor**2, self.pipeline.vae
+        scaled = latents.to(self.device, torch.float32) / vae.config.scaling_factor + self._shift
+        batches = scaled.split(self._vae_batch(pixels))
+        images = [vae.decode(batch, return_dict=False)[0] for batch in batches]
+        return torch.cat(images).clamp(-1, 1)
+
+    @property
+    def _shift(self) -> float:
+        """The mean of the VAE's latents."""
+        return self.pipeline.vae.config.shift_factor or 0.0
+
+    def _vae_batch(self, pixels: int) -> int:
+        """Return how many images of so many pixels the VAE takes at a time."""
+        return 1 if self.device.type == "cpu" else max(1, PIXELS // pixels)
+
+    def embed(self, prompts: list[str]) -> Embedding:
+        """Return the embeddings of B prompts, B rows, as the stock pipeline makes them.
+
+        Equal prompts are encoded once, and each alone, so that it does not depend on the others.
+        None is remembered, because users may change the pipeline. A prompt that is too long for
+        the text encoders is cut, with one warning.
+        """
+        embeddings = {prompt: self._embedding(prompt) for prompt in dict.fromkeys(prompts)}
+        return Embedding.cat([embeddings[prompt] for prompt in prompts])
+
+    def condition(self, prompts: list[str], guidance: float) -> Condition:
+        """Return the condition of B prompts at a guidance, with B rows of the null prompt.
+
+        The null prompt comes at guidance 1 too, since an inverter's guidance may differ.
+        """
+        null = self._embedding("", null=True).expand(len(prompts))
+        return Condition(self.embed(prompts), null, guidance)
+
+    @torch.no_grad()
+    def _embedding(self, prompt: str, null: bool = False) -> Embedding:
+        with quiet():
+            if (excess := self.excess(prompt)) and prompt not in self._cut:
+                self._cut.add(prompt)
+                log.warning("prompt cut to %d tokens; ignored: '%s'", self._reader[1], excess)
+            return self._encode_prompt(prompt, null)
+
+    def excess(self, prompt: str) -> str:
+        """Return the end of a prompt that is cut off, because the encoders read no more."""
+        tokenizer, longest = self._reader
+        with quiet():
+            ids = tokenizer(self._converted(prompt, tokenizer)).input_ids
+            return str(tokenizer.decode(ids[longest - 1 : -1])) if len(ids) > longest else ""
+
+    def _converted(self, prompt: str, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return a prompt with textual inversions as their tokens, where the pipeline has any."""
+        convert = getattr(self.pipeline, "maybe_convert_prompt", None)
+        return prompt if convert is None else str(convert(prompt, tokenizer))
+
+
+def denoising_network(pipeline: Pipeline) -> Any:  # noqa: ANN401 - as above
+    """Return the UNet or the transformer of a pipeline."""
+    return getattr(pipeline, "unet", None) or pipeline.transformer
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device of that name; ``auto`` is cuda, else cpu.
+
+    Raises:
+        UserError: the name is unknown or this machine has no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"device={device} is unknown: use auto, cuda or cpu") from None
+    count = {"cuda": torch.cuda.device_count(), "cpu": 1}.get(resolved.type, 0)
+    if (resolved.index or 0) >= count:
+        raise UserError(f"device={device} is not available on this machine: use device=auto")
+    return resolved
+
+
+def _set_precision(precision: Precision) -> torch.dtype:
+    """Return the dtype of a precision, and allow or forbid the rounding of products to TF32."""
+    if precision not in DTYPES:
+        raise UserError(f"precision={precision} is unknown: use {', '.join(get_args(Precision))}")
+    rounds = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = rounds
+    return DTYPES[precision]
+
+
+def _check_offload(offload: Offload, device: torch.device) -> None:
+    if offload not in get_args(Offload):
+        raise UserError(f"model.offload={offload} is unknown: use {', '.join(get_args(Offload))}")
+    if offload != "none" and device.type == "cpu":
+        raise UserError(f"model.offload={offload} needs a GPU: leave it out")
+
+
+# One entry: jobs of a sweep share the weights of the model that they have in common.
+@lru_cache(maxsize=1)
+def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipeline:
+    """Return the stock pipeline of a folder, frozen, on the device, with our scheduler."""
+    pipeline = load_pipeline(weights)
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.eval().requires_grad_(False)
+    network = denoising_network(pipeline)
+    if switches.attention_slicing:
+        pipeline.enable_attention_slicing()
+    if switches.gradient_checkpointing:
+        network.enable_gradient_checkpointing()
+    if switches.compile:
+        network.compile()
+    if switches.offload == "none":
+        return pipeline.to(device)
+    if switches.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    return pipeline

@@ -1,0 +1,256 @@
+"""Rectified flows whose network is a transformer: Stable Diffusion 3 and 3.5, and FLUX.1."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from transformers import PreTrainedTokenizerBase
+
+from fpinv.denoiser import Denoiser, Embedding
+from fpinv.errors import UserError
+from fpinv.models.latent_model import LatentModel
+from fpinv.models.pipeline import Weights
+from fpinv.models.rules import side_of
+from fpinv.schedule import Schedule
+
+
+class StableDiffusion3(LatentModel):
+    """Stable Diffusion 3 and 3.5, on the grid of the scheduler that ships with the weights.
+
+    Arguments:
+        path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
+        max_sequence_length: Tokens that the T5 encoder reads; the CLIP encoders read 77.
+        t5: False leaves the T5 encoder out, which saves 4.7 billion parameters; the model then
+            reads prompts by its CLIP encoders alone.
+
+    References:
+        | Scaling Rectified Flow Transformers for High-Resolution Image Synthesis
+        | (Esser et al., 2024), https://arxiv.org/abs/2403.03206
+    """
+
+    pipelines = ("StableDiffusion3Pipeline",)
+
+    def __init__(
+        self,
+        path: str,
+        max_sequence_length: int = 256,
+        t5: bool = True,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
+        self._longest, self._t5 = max_sequence_length, t5
+        super().__init__(path, **settings)
+
+    def _choose(self, weights: Weights) -> Weights:
+        return weights._replace(t5=self._t5)
+
+    @property
+    def spacing(self) -> str:
+        """The shift of the grid."""
+        return spacing_of(self._scheduler)
+
+    @property
+    def _side(self) -> int:
+        return side_of(self.network.config.sample_size) * int(self.pipeline.vae_scale_factor)
+
+    @property
+    def _multiple(self) -> int:
+        return int(self.pipeline.vae_scale_factor * self.network.config.patch_size)
+
+    @property
+    def _largest(self) -> int:
+        # the network crops its table of places, which has no place for more
+        return self._multiple * int(self.network.config.pos_embed_max_size)
+
+    @property
+    def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
+        if self.pipeline.text_encoder_3 is None:
+            return self.pipeline.tokenizer, self.pipeline.tokenizer.model_max_length
+        return self.pipeline.tokenizer_3, self._longest
+
+    def denoiser(self, steps: int) -> Denoiser:
+        """Return a denoiser on the scheduler's grid of ``steps`` steps, its counts at zero.
+
+        Raises:
+            UserError: ``steps`` is not possible.
+        """
+        schedule = flow_grid(self._scheduler, steps, self._tokens(), sigmas=None)
+        return Denoiser(self._network, schedule, self.dtype, self.device)
+
+    def _tokens(self) -> int:
+        """Return the number of tokens of a picture of the model's size."""
+        height, width = (side // self._multiple for side in self.image_size)
+        return height * width
+
+    def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
+        states = self.pipeline.encode_prompt(
+            prompt,
+            None,
+            None,
+            device=self.device,
+            do_classifier_free_guidance=null,
+            max_sequence_length=self._longest,
+        )
+        # prompt, null, pooled prompt, pooled null
+        return Embedding(*states[int(null) :: 2])
+
+    def _network(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
+        """Return the velocity (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
+        assert embedding.pooled is not None
+        return self.network(
+            hidden_states=z,
+            timestep=timestep.expand(len(z)),
+            encoder_hidden_states=embedding.tokens.to(self.dtype),
+            pooled_projections=embedding.pooled.to(self.dtype),
+            return_dict=False,
+        )[0]
+
+
+class Flux(LatentModel):
+    """FLUX.1, on the grid of the scheduler that ships with the weights.
+
+    The pipeline's latents are tokens of 2 x 2 numbers a channel; those of this class stay
+    (B, C, H/f, W/f). Where the scheduler shifts its grid by the size of the picture, the size is
+    ``image_size``.
+
+    FLUX.1-dev was distilled from guided samples: ``embedded_guidance`` is an input of its network
+    and costs no row. True guidance, by the null prompt, comes on top of it as for any model.
+
+    Arguments:
+        path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
+        embedded_guidance: Guidance scale that the network is told; None for a network that
+            takes none (FLUX.1-schnell).
+        max_sequence_length: Tokens that the T5 encoder reads.
+
+    References:
+        | FLUX.1 (Black Forest Labs, 2024), https://github.com/black-forest-labs/flux
+    """
+
+    pipelines = ("FluxPipeline",)
+
+    def __init__(
+        self,
+        path: str,
+        embedded_guidance: float | None = 3.5,
+        max_sequence_length: int = 512,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
+        self._longest = max_sequence_length
+        super().__init__(path, **settings)
+        self.embedded_guidance = embedded_guidance
+        takes = self.network.config.guidance_embeds
+        if takes != (embedded_guidance is not None):
+            remedy = "a number, e.g. 3.5" if takes else "null, as its network takes none"
+            raise UserError(f"model.embedded_guidance must be {remedy}, for model {self.name}")
+        # Made once a size, since the pipeline makes them on the CPU.
+        self._places = lru_cache(maxsize=4)(self._make_places)
+
+    @property
+    def spacing(self) -> str:
+        """The shift of the grid."""
+        return spacing_of(self._scheduler)
+
+    @property
+    def _side(self) -> int:
+        return int(self.pipeline.default_sample_size * self.pipeline.vae_scale_factor)
+
+    @property
+    def _multiple(self) -> int:
+        return 2 * int(self.pipeline.vae_scale_factor)
+
+    @property
+    def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
+        return self.pipeline.tokenizer_2, self._longest
+
+    def denoiser(self, steps: int) -> Denoiser:
+        """Return a denoiser on the pipeline's grid of ``steps`` steps, its counts at zero.
+
+        Raises:
+            UserError: ``steps`` is not possible.
+        """
+        height, width = (side // self._multiple for side in self.image_size)
+        sigmas = np.linspace(1.0, 1 / max(steps, 1), steps)
+        schedule = flow_grid(self._scheduler, steps, height * width, sigmas)
+        return Denoiser(self._network, schedule, self.dtype, self.device)
+
+    def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
+        tokens, pooled, _ = self.pipeline.encode_prompt(
+            prompt, None, device=self.device, max_sequence_length=self._longest
+        )
+        return Embedding(tokens, pooled)
+
+    def _network(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
+        """Return the velocity (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
+        assert embedding.pooled is not None
+        rows, size = len(z), (z.shape[-2] // 2, z.shape[-1] // 2)
+        told = None
+        if self.embedded_guidance is not None:
+            told = torch.full((rows,), self.embedded_guidance, device=z.device)
+        words, pictures = self._places(embedding.tokens.shape[1], *size)
+        packed = self.network(
+            hidden_states=pixel_unshuffle(z, 2).flatten(2).mT,
+            timestep=(timestep / 1000).expand(rows),
+            guidance=told,
+            pooled_projections=embedding.pooled.to(self.dtype),
+            encoder_hidden_states=embedding.tokens.to(self.dtype),
+            txt_ids=words,
+            img_ids=pictures,
+            return_dict=False,
+        )[0]
+        return pixel_shuffle(packed.mT.unflatten(2, size), 2)
+
+    def _make_places(self, words: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Return the places of the tokens of a prompt (L, 3) and of a picture (h w, 3)."""
+        pictures = self.pipeline._prepare_latent_image_ids(
+            1, height, width, self.device, self.dtype
+        )
+        return torch.zeros(words, 3, device=self.device, dtype=self.dtype), pictures
+
+
+def flow_grid(
+    scheduler: Any,  # noqa: ANN401
+    steps: int,
+    tokens: int,
+    sigmas: np.ndarray[Any, Any] | None,
+) -> Schedule:
+    """Return the grid of a rectified flow that the stock pipeline samples on.
+
+    Arguments:
+        scheduler: The ``FlowMatchEulerDiscreteScheduler`` of the pipeline.
+        steps: Number N of steps.
+        tokens: Number of tokens of the picture, by which a dynamic shift goes.
+        sigmas: Noise scales (N,) before the shift, noise first; None for the scheduler's own.
+
+    Raises:
+        UserError: ``steps`` is not possible.
+    """
+    config = scheduler.config
+    if not 1 <= steps <= config.num_train_timesteps:
+        raise UserError(f"steps={steps} is not possible: choose 1 to {config.num_train_timesteps}")
+    grid = FlowMatchEulerDiscreteScheduler.from_config(config)
+    shift = {"mu": _dynamic_shift(config, tokens)} if config.use_dynamic_shifting else {}
+    grid.set_timesteps(
+        **({"num_inference_steps": steps} if sigmas is None else {"sigmas": sigmas}), **shift
+    )
+    sigma = [float(value) for value in grid.sigmas.flip(0)]
+    labels = [0.0, *(float(label) for label in grid.timesteps.flip(0))]
+    return Schedule(tuple(1 - s for s in sigma), tuple(sigma), tuple(labels), "flow")
+
+
+def _dynamic_shift(config: Any, tokens: int) -> float:  # noqa: ANN401
+    """Return the shift of the grid for a picture of so many tokens, linear between two sizes."""
+    low, high = config.base_image_seq_len, config.max_image_seq_len
+    slope = (config.max_shift - config.base_shift) / (high - low)
+    return float(config.base_shift + slope * (tokens - low))
+
+
+def spacing_of(scheduler: Any) -> str:  # noqa: ANN401
+    """Return the shift of a flow's grid in words, for records."""
+    if scheduler.config.use_dynamic_shifting:
+        return "flow, shift by size"
+    return f"flow, shift {scheduler.config.shift:g}"
