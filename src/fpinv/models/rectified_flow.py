@@ -39,12 +39,14 @@ class StableDiffusion3(LatentModel):
     def __init__(
         self,
         path: str,
+        name: str | None = None,
+        *,
         max_sequence_length: int = 256,
         t5: bool = True,
         **settings: Any,  # noqa: ANN401
     ) -> None:
         self._longest, self._t5 = max_sequence_length, t5
-        super().__init__(path, **settings)
+        super().__init__(path, name, **settings)
 
     def _choose(self, weights: Weights) -> Weights:
         return weights._replace(t5=self._t5)
@@ -136,12 +138,14 @@ class Flux(LatentModel):
     def __init__(
         self,
         path: str,
+        name: str | None = None,
+        *,
         embedded_guidance: float | None = 3.5,
         max_sequence_length: int = 512,
         **settings: Any,  # noqa: ANN401
     ) -> None:
         self._longest = max_sequence_length
-        super().__init__(path, **settings)
+        super().__init__(path, name, **settings)
         self.embedded_guidance = embedded_guidance
         takes = self.network.config.guidance_embeds
         if takes != (embedded_guidance is not None):

@@ -40,11 +40,13 @@ class StableDiffusion(LatentModel):
     def __init__(
         self,
         path: str,
+        name: str | None = None,
+        *,
         spacing: Spacing | None = None,
         **settings: Any,  # noqa: ANN401
     ) -> None:
         self._spacing = spacing
-        super().__init__(path, **settings)
+        super().__init__(path, name, **settings)
 
     def _choose(self, weights: Weights) -> Weights:
         return weights._replace(spacing=self._spacing)
