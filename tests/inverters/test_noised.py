@@ -49,7 +49,7 @@ def test_no_step_is_the_inverter_alone(named):
     assert torch.equal(inversion.noise, alone.noise) and torch.equal(inversion.rows, alone.rows)
 
 
-@pytest.mark.parametrize("prediction", toy.PREDICTIONS)
+@pytest.mark.parametrize("prediction", toy.FAMILIES)
 def test_sampling_comes_through_the_noised_latent(named, prediction):
     """The latents of every index above k are a climb's; what comes back at k was noised there."""
     name, inverter = named
