@@ -1,17 +1,16 @@
 """Every inverter that conf/ names, on a toy network and on tiny pipelines."""
 
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
 import mixture
-import pipelines
 import pytest
 import torch
 import toy
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from tiny_models import FAMILIES, tiny_model
 
 from fpinv.inversion import Inversion
 from fpinv.inverters.bdia import BDIA
@@ -19,8 +18,6 @@ from fpinv.inverters.belm import BELM
 from fpinv.inverters.direct import Direct
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.edit_friendly import EditFriendly
-from fpinv.models.rectified_flow import Flux, StableDiffusion3
-from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.run.build import build
 from fpinv.solvers import rms
 
@@ -101,20 +98,9 @@ def test_sampling_goes_on_with_what_the_hook_returns(inverter):
     assert torch.equal(sampled(inversion, (0,)), toy.latents(seed=0))
 
 
-FAMILIES = {
-    "sd15": StableDiffusion,
-    "sd21": StableDiffusion,
-    "sdxl": StableDiffusion,
-    "sd3": partial(StableDiffusion3, max_sequence_length=16),
-    "flux": partial(Flux, image_size=pipelines.IMAGE_SIZE, max_sequence_length=16),
-}
-
-
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def model(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    getattr(pipelines, f"tiny_{request.param}")(folder)
-    return FAMILIES[request.param](str(folder), name="tiny", device="cpu")
+    return tiny_model(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def test_works_on_pipelines(inverter, model, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 import toy
 from judges import Brightness, Shades, broken
-from pipelines import tiny_sd15
+from tiny_models import tiny_model
 
 from fpinv.errors import UserError
 from fpinv.inverters.adjustment import PromptAware
@@ -24,7 +24,6 @@ from fpinv.inverters.negative_prompt import NegativePrompt
 from fpinv.inverters.newton import Newton
 from fpinv.inverters.null_text import NullText
 from fpinv.inverters.renoise import ReNoise
-from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.run.folder import RunFolder
 from fpinv.seeds.centroids import FrechetMean, Mean
 from fpinv.seeds.paths import Linear, NAOPath, Slerp
@@ -280,8 +279,9 @@ def test_impossible_arguments_raise_user_error(wrong):
         task(**wrong)
 
 
-def test_interpolation_runs_on_a_stable_diffusion_pipeline(tmp_path):
-    model = StableDiffusion(str(tiny_sd15(tmp_path)), "tiny", device="cpu")
+@pytest.mark.parametrize("family", ["sd15", "sd3", "flux"])
+def test_interpolation_runs_on_pipelines(family, tmp_path):
+    model = tiny_model(family, tmp_path)
     for mode in ("path", "centroid"):
         interpolation = task(mode=mode, points=3, size=2, path=NAOPath(resolution=5))
         (record,) = run(interpolation, model=model, limit=1, inverter=FixedPoint(2), guidance=2.0)

@@ -7,12 +7,11 @@ import pytest
 import torch
 import toy
 from judges import Brightness, Shades, Thumbnails, broken
-from pipelines import tiny_sd15
+from tiny_models import tiny_model
 
 from fpinv.errors import UserError
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
-from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.run.folder import RunFolder
 from fpinv.seeds.centroids import FrechetMean, NAOCentroid
 from fpinv.seeds.prior import NormPrior
@@ -189,8 +188,9 @@ def test_impossible_arguments_raise_user_error(wrong):
         task(**wrong)
 
 
-def test_rare_concept_runs_on_a_stable_diffusion_pipeline(tmp_path):
-    model = StableDiffusion(str(tiny_sd15(tmp_path)), "tiny", device="cpu")
+@pytest.mark.parametrize("family", ["sd15", "sd3", "flux"])
+def test_rare_concept_runs_on_pipelines(family, tmp_path):
+    model = tiny_model(family, tmp_path)
     rare = task(centroid=NAOCentroid(resolution=5), seedselect=SELECT, images=1)
     (record,) = run(rare, model=model, limit=1, guidance=2.0)
     m = record.metrics
