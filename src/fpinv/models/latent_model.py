@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.models.hub import commit_of, find_weights, read_index, short_name
+from fpinv.models.lora import choose_lora, merge_lora
 from fpinv.models.origin import ModelOrigin, digest
 from fpinv.models.pipeline import Pipeline, Weights, load_pipeline
 from fpinv.models.weights import quiet
@@ -90,6 +91,8 @@ class LatentModel(ABC):
         offload: Where parts wait on a GPU machine: ``none`` keeps all on the GPU; ``model`` keeps
             the part that is at work there, and the others in main memory; ``sequential`` keeps
             single layers there, which needs the least memory and is the slowest.
+        lora: A .safetensors file of a LoRA, which is merged into the weights; None for none.
+        lora_scale: Factor of the LoRA's changes.
 
     Attributes:
         name: Short name for records.
@@ -124,6 +127,8 @@ class LatentModel(ABC):
         variant: str | None = None,
         gradient_checkpointing: bool = False,
         offload: Offload = "none",
+        lora: str | None = None,
+        lora_scale: float = 1.0,
     ) -> None:
         self.name = short_name(path) if name is None else name
         self.device = resolve_device(device)
@@ -133,7 +138,10 @@ class LatentModel(ABC):
         self.domain = read_index(folder).get("_domain")
         _check_offload(offload, self.device)
         switches = Switches(compile, attention_slicing, gradient_checkpointing, offload)
-        self._path, self._weights = path, self._choose(Weights(folder, variant, self.dtype))
+        self._path, self._weights = (
+            path,
+            self._choose(Weights(folder, variant, self.dtype, lora=choose_lora(lora, lora_scale))),
+        )
         self.pipeline = _load(self._weights, self.device, switches)
         # Users may give the pipeline another scheduler; the grid stays this one.
         self._scheduler = self.pipeline.scheduler
@@ -196,11 +204,12 @@ class LatentModel(ABC):
     @cached_property
     def origin(self) -> ModelOrigin:
         """Path, commit, digest and scheduler of the weights; the digest reads all their files."""
-        folder, variant = self._weights.folder, self._weights.variant
+        folder, lora = self._weights.folder, self._weights.lora
+        plain = digest(folder, self._weights.variant)
         return ModelOrigin(
             path=self._path,
             commit=commit_of(folder),
-            digest=digest(folder, variant),
+            digest=plain if lora is None else lora.digest(plain),
             scheduler=read_index(folder)["scheduler"][1],
             spacing=self.spacing,
         )
@@ -333,6 +342,8 @@ def _check_offload(offload: Offload, device: torch.device) -> None:
 def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipeline:
     """Return the stock pipeline of a folder, frozen, on the device, with our scheduler."""
     pipeline = load_pipeline(weights)
+    if weights.lora:
+        merge_lora(pipeline, weights.lora)
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)

@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteSc
 
 from fpinv.errors import UserError
 from fpinv.models.hub import read_index
+from fpinv.models.lora import LoRA
 from fpinv.models.origin import has_variant
 from fpinv.models.parts import Config, optional_parts, read_parts
 from fpinv.models.rules import NOISE_LEVELS
@@ -32,6 +33,7 @@ class Weights(NamedTuple):
         dtype: Precision of all networks but the VAE, which has float32.
         spacing: Spacing of the timesteps; None is the scheduler's own.
         t5: False leaves out the T5 encoder of Stable Diffusion 3, which can do without it.
+        lora: Changes to be merged into the weights.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Weights(NamedTuple):
     dtype: torch.dtype
     spacing: Spacing | None = None
     t5: bool = True
+    lora: LoRA | None = None
 
 
 def load_pipeline(weights: Weights) -> Pipeline:

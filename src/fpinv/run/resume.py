@@ -32,7 +32,10 @@ TARGET = re.compile(r"_target_['\"]?\s*[:=]\s*['\"]?([\w.]+)|(oc\.create|oc\.dec
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
 NEUTRAL = (
     *("batch_size", "device", "tracking"),
-    *(f"model.{key}" for key in ("device", "attention_slicing", "gradient_checkpointing", "offload")),
+    *(
+        f"model.{key}"
+        for key in ("device", "attention_slicing", "gradient_checkpointing", "offload")
+    ),
 )
 """Keys that leave the results as they are, but for the last digits of floats."""
 EXTENDING = ("limit", "images", "inversions")
