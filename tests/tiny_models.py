@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pipelines
 
+from fpinv.models.flow_reading import FlowReading
 from fpinv.models.latent_model import LatentModel
 from fpinv.models.rectified_flow import Flux, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
@@ -15,6 +16,7 @@ FAMILIES = {
     "sd15": StableDiffusion,
     "sd21": StableDiffusion,
     "sdxl": StableDiffusion,
+    "sd15_as_flow": FlowReading,
     "sd3": partial(StableDiffusion3, max_sequence_length=16),
     "flux": partial(Flux, image_size=pipelines.IMAGE_SIZE, max_sequence_length=16),
 }
@@ -22,5 +24,5 @@ FAMILIES = {
 
 def tiny_model(family: str, folder: Path) -> LatentModel:
     """Save the pipeline of a family in a folder, and return its model."""
-    getattr(pipelines, f"tiny_{family}")(folder)
+    getattr(pipelines, f"tiny_{family.removesuffix('_as_flow')}")(folder)
     return FAMILIES[family](str(folder), "tiny", device="cpu")

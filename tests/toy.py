@@ -27,8 +27,7 @@ FAMILIES = (*PREDICTIONS, "flow", "v at zero SNR")
 def schedule(steps: int, family: str = "epsilon") -> Schedule:
     """Return the grid of one of the ``FAMILIES``, in full double precision."""
     if family == "flow":
-        sigma = tuple(3 * i / (steps + 2 * i) for i in range(steps + 1))
-        return Schedule(tuple(1 - s for s in sigma), sigma, tuple(1000 * s for s in sigma), "flow")
+        return Schedule.flow(steps, shift=3.0)
     if family == "v at zero SNR":
         grid = schedule(steps, "v_prediction")
         return replace(grid, alpha=(*grid.alpha[:-1], 0.0), sigma=(*grid.sigma[:-1], 1.0))
@@ -99,9 +98,9 @@ def error(inverter: Inverter, d: Denoiser, z: Tensor, c: Condition) -> Tensor:
     return rms(inverter.sample(d, inverter.invert(d, z, c), c) - z) / rms(z)
 
 
-def assert_batch_equals_images_alone(inverter: Inverter) -> None:
+def assert_batch_equals_images_alone(inverter: Inverter, family: str = "epsilon") -> None:
     """Assert that an image's inversion and its cost do not depend on the images beside it."""
-    d, z, c = denoiser(), latents(), condition(guidance=2)
+    d, z, c = denoiser(10, family), latents(), condition(guidance=2)
     together = inverter.invert(d, z, c)
     for k in range(3):
         row = slice(k, k + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,8 +121,11 @@ class Denoiser:
         self.rows = 0
         self._timestep = torch.tensor(schedule.timestep, device=device)
 
-    def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
-        """Return the guided network output at latents ``z`` (B, C, H, W) and grid index ``i``."""
+    def __call__(self, z: Tensor, i: float, condition: Condition) -> Tensor:
+        """Return the guided network output at latents ``z`` (B, C, H, W) and grid index ``i``.
+
+        An index and a half is the middle of a step of a rectified flow.
+        """
         output = self.evaluate(z, i, condition.embedding)
         if condition.rows_per_sample == 1:
             return output
@@ -143,7 +147,7 @@ class Denoiser:
         """Return the latents at grid index i - 1 that DDIM makes of ``z`` at ``i``."""
         return self.schedule.transfer(z, self(z, i, condition), i, i - 1)
 
-    def evaluate(self, z: Tensor, i: int, embedding: Embedding) -> Tensor:
+    def evaluate(self, z: Tensor, i: float, embedding: Embedding) -> Tensor:
         """Return the network's output for every row of an embedding, from one call.
 
         The latents (B, C, H, W) are repeated to as many rows, whole batches at a time.
@@ -152,4 +156,10 @@ class Denoiser:
         rows = torch.cat([z] * repeats) if repeats > 1 else z
         self.calls += 1
         self.rows += len(rows)
-        return self.network(rows.to(self.dtype), self._timestep[i], embedding).to(z.dtype)
+        return self.network(rows.to(self.dtype), self._label(i), embedding).to(z.dtype)
+
+    def _label(self, i: float) -> Tensor:
+        """Return the label of an index; labels of a flow are linear in its noise scale."""
+        if isinstance(i, int):
+            return self._timestep[i]
+        return (self._timestep[math.floor(i)] + self._timestep[math.ceil(i)]) / 2

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from diffusers.schedulers import DDIMScheduler
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+
+LABELS = 1000
+"""Labels of a rectified flow for a noise scale from 0 to 1, in the models that are public."""
+
+Scale = Any  # a number, or a tensor
+Pairs = tuple[tuple[Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,25 @@ class Schedule:
             prediction=config.prediction_type,
         )
 
+    @classmethod
+    def flow(cls, steps: int, shift: float = 1.0) -> Schedule:
+        r"""Return the grid of a rectified flow, from :math:`\sigma = 0` to 1, both included.
+
+        .. math:: \sigma_i = \frac{\text{shift}\; i / N}{1 + (\text{shift} - 1)\, i / N}
+
+        Its labels are :math:`1000\, \sigma_i`.
+
+        Raises:
+            UserError: ``steps`` or ``shift`` is not possible.
+        """
+        if steps < 1:
+            raise UserError(f"steps={steps} is not possible: choose at least 1")
+        if not (math.isfinite(shift) and shift > 0):
+            raise UserError(f"shift={shift} is not possible: choose a number above 0")
+        sigma = tuple(shift * i / (steps + (shift - 1) * i) for i in range(steps + 1))
+        labels = tuple(LABELS * s for s in sigma)
+        return cls(tuple(1 - s for s in sigma), sigma, labels, "flow")
+
     @property
     def steps(self) -> int:
         """Return the number of sampling steps N."""
@@ -137,17 +162,8 @@ class Schedule:
         )
 
     def implied(self, i: int) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return ``((p, q), (r, t))`` of ``x_0 = p z + q m`` and ``eps = r z + t m``."""
-        a, s = self.alpha[i], self.sigma[i]
-        match self.prediction:
-            case "epsilon":
-                return (1 / a, -s / a), (0.0, 1.0)
-            case "v_prediction":
-                return (a, -s), (s, a)
-            case "sample":
-                return (0.0, 1.0), (1 / s, -a / s)
-            case "flow":
-                return (1.0, -s), (1.0, a)
+        """Return :func:`implied` at index i."""
+        return implied(self.prediction, self.alpha[i], self.sigma[i])
 
     def clean(self, z: Tensor, m: Tensor, i: int) -> Tensor:
         """Return the image latent ``x_0`` that output ``m`` at ``(z, i)`` implies, as ``z``."""
@@ -327,6 +343,22 @@ class Schedule:
     def extrapolate(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         r"""Continue the move :math:`z_{i-1} \to z_i` to index ``i + 1``, image and noise held."""
         return self.aim(z, self.aimed_at(before, z, i), i, i + 1)
+
+
+def implied(prediction: Prediction, alpha: Scale, sigma: Scale) -> Pairs:
+    """Return ``((p, q), (r, t))`` of ``x_0 = p z + q m`` and ``eps = r z + t m``.
+
+    The scales are numbers or tensors.
+    """
+    match prediction:
+        case "epsilon":
+            return (1 / alpha, -sigma / alpha), (0.0, 1.0)
+        case "v_prediction":
+            return (alpha, -sigma), (sigma, alpha)
+        case "sample":
+            return (0.0, 1.0), (1 / sigma, -alpha / sigma)
+        case "flow":
+            return (1.0, -sigma), (1.0, alpha)
 
 
 def _check_steps_can_be_undone(scheduler: DDIMScheduler) -> None:

@@ -12,12 +12,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from tiny_models import FAMILIES, tiny_model
 
+from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.inverters.bdia import BDIA
 from fpinv.inverters.belm import BELM
 from fpinv.inverters.direct import Direct
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.edit_friendly import EditFriendly
+from fpinv.inverters.fireflow import FireFlow
+from fpinv.inverters.rf_inversion import RFInversion
 from fpinv.run.build import build
 from fpinv.solvers import rms
 
@@ -32,11 +35,25 @@ def inverter(request):
         return build(compose("config", overrides=[f"inverter={request.param}"]), "inverter")
 
 
+@pytest.fixture
+def home(inverter):
+    """Return the toy family that an inverter is tried on: noise, or flow where it needs one."""
+    try:
+        inverter.invert(toy.denoiser(1), toy.latents(), toy.condition(guidance=2))
+    except UserError as error:
+        assert "rectified flow" in str(error) and "model=scenes_flow" in str(error)
+        return "flow"
+    return "epsilon"
+
+
 @pytest.mark.parametrize("guidance", [0, 1, 3])
 @pytest.mark.parametrize(
-    ("steps", "family"), [(1, "epsilon"), (1, "flow"), *product((10, 11), toy.FAMILIES)]
+    ("steps", "family"),
+    [*product((1, 11), ("epsilon", "flow")), *product((10,), toy.FAMILIES)],
 )
-def test_inverts_samples_and_counts(inverter, steps, guidance, family):
+def test_inverts_samples_and_counts(inverter, home, steps, guidance, family):
+    if home == "flow" != family:
+        return
     d, z = toy.denoiser(steps, family, 0.3), toy.latents()
     c = toy.condition(guidance=guidance)
     inversion = inverter.invert(d, z, c)
@@ -44,12 +61,16 @@ def test_inverts_samples_and_counts(inverter, steps, guidance, family):
     assert inversion.noise.shape == z.shape and inversion.noise.isfinite().all()
     back = inverter.sample(d, inversion, c)
     assert back.isfinite().all()
-    if guidance == 1 or inverter.inversion_guidance is None:
+    # RF-Inversion leaves the path of the image for that of a noise.
+    close = guidance == 1 or inverter.inversion_guidance is None
+    if close and not isinstance(inverter, RFInversion):
         assert (rms(back - z) / rms(z) < 0.5).all()
 
 
 @pytest.mark.parametrize("grid", mixture.GRIDS.values(), ids=mixture.GRIDS)
-def test_is_finite_on_full_grids_and_exact_where_it_claims_to_be(inverter, grid):
+def test_is_finite_on_full_grids_and_exact_where_it_claims_to_be(inverter, home, grid):
+    if home == "flow" != grid.prediction:
+        return
     d, z, c = mixture.denoiser(grid), mixture.latents(4), mixture.condition(4)
     inversion = inverter.invert(d, z, c)
     back = inverter.sample(d, inversion, c)
@@ -58,12 +79,12 @@ def test_is_finite_on_full_grids_and_exact_where_it_claims_to_be(inverter, grid)
         assert torch.allclose(back, z, atol=1e-10)
 
 
-def test_batch_equals_images_alone(inverter):
-    toy.assert_batch_equals_images_alone(inverter)
+def test_batch_equals_images_alone(inverter, home):
+    toy.assert_batch_equals_images_alone(inverter, home)
 
 
-def test_a_saved_inversion_samples_the_same(inverter, tmp_path):
-    d, c = toy.denoiser(), toy.condition(guidance=2)
+def test_a_saved_inversion_samples_the_same(inverter, home, tmp_path):
+    d, c = toy.denoiser(10, home), toy.condition(guidance=2)
     inversion = inverter.invert(d, toy.latents(), c)
     inversion.save(tmp_path / "inversion.safetensors", {})
     loaded, _ = Inversion.load(tmp_path / "inversion.safetensors")
@@ -71,8 +92,8 @@ def test_a_saved_inversion_samples_the_same(inverter, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
-def test_sampling_hands_the_hook_each_latent_of_each_index(inverter, steps):
-    d, c, indices = toy.denoiser(steps), toy.condition(guidance=3), []
+def test_sampling_hands_the_hook_each_latent_of_each_index(inverter, home, steps):
+    d, c, indices = toy.denoiser(steps, home), toy.condition(guidance=3), []
     inversion = inverter.invert(d, toy.latents(), c)
     plain = inverter.sample(d, inversion, c)
     hooked = inverter.sample(d, inversion, c, on_step=lambda z, i: indices.append(i) or z)
@@ -82,9 +103,12 @@ def test_sampling_hands_the_hook_each_latent_of_each_index(inverter, steps):
     assert torch.equal(hooked, plain)
 
 
-def test_sampling_goes_on_with_what_the_hook_returns(inverter):
-    """Two methods carry two latents of neighbouring indices, so that two indices are replaced."""
-    d, c = toy.denoiser(5), toy.condition(guidance=3)
+def test_sampling_goes_on_with_what_the_hook_returns(inverter, home):
+    """Two methods carry two latents of neighbouring indices, so that two indices are replaced.
+
+    FireFlow carries a velocity that all latents before have had a part in.
+    """
+    d, c = toy.denoiser(5, home), toy.condition(guidance=3)
     inversion = inverter.invert(d, toy.latents(), c)
     inversion = replace(inversion, source=torch.zeros(3, dtype=torch.bool))
     elsewhere = replace(inversion, noise=inversion.noise + 1)
@@ -94,7 +118,8 @@ def test_sampling_goes_on_with_what_the_hook_returns(inverter):
         return inverter.sample(d, inversion, c, on_step=hook)
 
     assert not torch.equal(sampled(inversion, ()), sampled(elsewhere, ()))
-    assert torch.equal(sampled(inversion, (2, 1)), sampled(elsewhere, (2, 1)))
+    if not isinstance(inverter, FireFlow):
+        assert torch.equal(sampled(inversion, (2, 1)), sampled(elsewhere, (2, 1)))
     assert torch.equal(sampled(inversion, (0,)), toy.latents(seed=0))
 
 
@@ -103,8 +128,10 @@ def model(request, tmp_path_factory):
     return tiny_model(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def test_works_on_pipelines(inverter, model, tmp_path):
+def test_works_on_pipelines(inverter, home, model, tmp_path):
     """In float32, with every part of an embedding; what was saved samples the same."""
+    if home == "flow" != model.denoiser(3).schedule.prediction:
+        return
     d, c = model.denoiser(3), model.condition(["a red circle", "two squares"], 2.0)
     z = torch.randn(2, *model.latent_shape)
     inversion = inverter.invert(d, z, c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -188,12 +189,12 @@ class EditingDenoiser(Denoiser):
         self._branches, self._stage, self._guidance = branches, stage, guidance
         self._top = top
 
-    def __call__(self, z: Tensor, i: int, condition: Condition) -> Tensor:
+    def __call__(self, z: Tensor, i: float, condition: Condition) -> Tensor:
         """Return the guided network output at ``z`` (R, C, H, W), the latents of all branches."""
         self._require_all(z)
         condition = self._guided(condition)
         null_rows = len(z) if condition.rows_per_sample == 2 else 0
-        self._stage.enter(self._top - i, z.shape[-2:], null_rows)
+        self._stage.enter(self._top - math.ceil(i), z.shape[-2:], null_rows)
         return super().__call__(z, i, condition)
 
     def _guided(self, condition: Condition) -> Condition:

@@ -46,9 +46,15 @@ class IFE(DDIMSampling):
 
     NFE: N. Stores: nothing beyond z_N.
 
+    On a rectified flow ``corrected`` is Uni-Inv (UniEdit-Flow), but for its first step: the
+    velocity is read at :math:`z_{i-1} + d\, v_{i-1}`, d the length of the step, and the step taken
+    with it.
+
     References:
         | An Iteration-Free Fixed-Point Estimator for Diffusion Inversion (Chen et al., 2025)
         | https://arxiv.org/abs/2512.08547
+        | UniEdit-Flow: Unleashing Inversion and Editing in the Era of Flow Models
+        | (Jiao et al., 2026), https://arxiv.org/abs/2504.13109
 
     Deviations: the derivation and the variants are ours, made from the paper's abstract; its
     exact update was not available.

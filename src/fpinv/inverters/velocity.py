@@ -1,0 +1,41 @@
+"""What methods that step along the velocity of a rectified flow share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fpinv.denoiser import Condition, Denoiser
+from fpinv.errors import UserError
+
+
+def require_flow(denoiser: Denoiser) -> None:
+    """Raise UserError where the network does not predict the velocity of a rectified flow."""
+    if (prediction := denoiser.schedule.prediction) != "flow":
+        raise UserError(
+            f"the inverter steps along the velocity of a rectified flow, and this model predicts "
+            f"'{prediction}': use one that is a flow, such as model=scenes_flow, or inverter=auto"
+        )
+
+
+def midpoint_velocity(
+    denoiser: Denoiser, z: Tensor, v: Tensor, i: int, j: int, condition: Condition
+) -> Tensor:
+    r"""Return the velocity in the middle of the step from index i to j, where ``v`` leads.
+
+    .. math:: v\Big(z + \tfrac{h}{2} v, \tfrac12 (\sigma_i + \sigma_j)\Big), \qquad
+              h = \sigma_j - \sigma_i
+
+    Arguments:
+        denoiser: The network.
+        z: The latents at index i, shape (B, C, H, W).
+        v: The velocity that leads to the middle, as ``z``.
+        i: Grid index of ``z``.
+        j: Grid index that the step leads to, i + 1 or i - 1.
+        condition: Prompts and guidance.
+    """
+    return denoiser(z + length(denoiser, i, j) / 2 * v, (i + j) / 2, condition)
+
+
+def length(denoiser: Denoiser, i: int, j: int) -> float:
+    """Return the length of the step from index i to j, negative on the way down."""
+    return denoiser.schedule.sigma[j] - denoiser.schedule.sigma[i]
