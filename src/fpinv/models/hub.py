@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 
 from fpinv.errors import UserError
 from fpinv.models.origin import has_variant
+from fpinv.models.single_file import ENDING, unpack
 from fpinv.models.weights import NETWORKS, first_line, local_folder, quiet
 
 HUB_TIMEOUT = 5.0
@@ -52,6 +53,8 @@ UNREACHABLE = (
 def find_weights(path: str, revision: str | None = None, variant: str | None = None) -> Path:
     """Return the folder with a model's weights: the path itself, or cached, or downloaded.
 
+    A checkpoint in one .safetensors file is unpacked into a folder.
+
     The cache comes before the hub, so that a run without a network starts at once and repeated
     runs use the same commit.
 
@@ -59,6 +62,8 @@ def find_weights(path: str, revision: str | None = None, variant: str | None = N
         UserError: there is no such folder, it is not complete, or the hub cannot be reached.
     """
     folder = local_folder(path)
+    if folder.suffix == ENDING and folder.is_file():
+        return unpack(folder).resolve()
     if folder.is_dir():
         if lacking := _lacking(folder, variant):
             raise UserError(
@@ -100,7 +105,7 @@ def short_name(path: str) -> str:
     if commit_of(folder):
         repository = folder.parents[1].name.removeprefix("models--").replace("--", "/")
         return NAMES.get(repository, repository.rpartition("/")[2])
-    return folder.name
+    return folder.stem if folder.is_file() else folder.name
 
 
 def _lacking(folder: Path, variant: str | None) -> str | None:

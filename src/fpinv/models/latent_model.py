@@ -70,9 +70,9 @@ class LatentModel(ABC):
     latents and embeddings that do get it through the denoiser, ``encode`` and ``decode``.
 
     Arguments:
-        path: Name on the Hugging Face hub, a folder in diffusers format, or the folder of an
-            installed package as ``pkg://package.module``. A copy in the local cache is taken
-            without asking the hub.
+        path: Name on the Hugging Face hub, a folder in diffusers format, a checkpoint in one
+            .safetensors file, or the folder of an installed package as
+            ``pkg://package.module``. A copy in the local cache is taken without asking the hub.
         revision: Branch, tag or commit on the hub.
         name: Short name for records; None is that of the model on the hub, or of the folder.
         image_size: Side of the images in pixels, or height and width; None is the side the
