@@ -7,7 +7,7 @@ one a task. Intervals of shares and of gains are percentiles of bootstrap draws,
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from fpinv.metrics.intervals import bootstrap, mean_ci95
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.tables import Column, devices, markdown, mean, setting
+from fpinv.reporting.tables import Column, devices, markdown, setting
 from fpinv.run.terminal import interval
 
 BASE, OURS = "ddim", "auto"
@@ -35,7 +35,7 @@ NOISE = (
 )
 GAP = Column("gap, dB", ("gap",), 3)
 PANELS = (
-    ("noise_correlation_plain", "correlation of neighbours, plain background", 1),
+    ("noise_correlation_plain", "correlation in plain background", 1),
     (INTERPOLATION, "midpoints that show the class, %", 100),
     (EDIT, "edits that succeed, %", 100),
     (TRUTH, "edit against the true picture, dB", 1),
@@ -85,8 +85,15 @@ class Seed:
 
     def mean(self, metric: str) -> float | None:
         """Return the mean of a metric in the job that has it; None if there is none."""
-        measured = [job for job in self.jobs.values() if job.summary.get(metric)]
-        return mean(measured[0], metric) if measured else None
+        return self._measured(metric).get("mean")
+
+    def half_width(self, metric: str) -> float | None:
+        """Return the half-width of the 95 % interval of :meth:`mean`."""
+        return self._measured(metric).get("ci95")
+
+    def _measured(self, metric: str) -> Mapping[str, float | None]:
+        entries = (job.summary.get(metric) for job in self.jobs.values())
+        return next(filter(None, entries), {})
 
 
 def seeds(jobs: Sequence[Job]) -> list[Seed]:
@@ -160,13 +167,19 @@ def table_of_gains(seed: Seed, others: Sequence[Seed]) -> str:
 def draw(axes: Axes, metric: str, factor: float, families: Sequence[Sequence[Seed]]) -> None:
     """Draw one panel: a measure against the gap, a line an inverter, its noised steps as words."""
     for k, family in enumerate(families):
-        points = [(seed.mean("gap"), seed.mean(metric), seed.noised) for seed in family]
-        known = [(x, factor * y, words) for x, y, words in points if None not in (x, y)]
-        xs, ys = [x for x, _, _ in known], [y for _, y, _ in known]
-        style = {"marker": "o" if len(known) > 1 else "x", "ms": 4, "color": f"C{k % 10}"}
-        axes.plot(xs, ys, label=family[0].inverter, **style)
-        for x, y, words in known if len(known) > 1 else ():
-            axes.annotate(str(words), (x, y), (2, 3), textcoords="offset points", fontsize=7)
+        known = [seed for seed in family if None not in (seed.mean("gap"), seed.mean(metric))]
+        xs = [seed.mean("gap") or 0.0 for seed in known]
+        ys = [factor * (seed.mean(metric) or 0.0) for seed in known]
+        halves = [factor * (seed.half_width(metric) or 0.0) for seed in known]
+        marker = "o" if len(family) > 1 else "x"
+        label, color = family[0].inverter, f"C{k % 10}"
+        axes.errorbar(
+            xs, ys, halves, elinewidth=0.4, color=color, marker=marker, ms=4, label=label
+        )
+        for x, y, seed in zip(xs, ys, known, strict=True):
+            if len(family) > 1:
+                words = str(seed.noised)
+                axes.annotate(words, (x, y), (3, 3), textcoords="offset points", fontsize=7)
     axes.set_xscale("symlog", linthresh=0.01)
 
 
@@ -179,15 +192,19 @@ def picture(members: Sequence[Seed]) -> Figure:
         for name in dict.fromkeys(seed.inverter for seed in climbs)
     ]
     figure = Figure(figsize=(9, 7), layout="constrained")
-    panels = figure.subplots(2, 2).flat
+    panels = figure.subplots(2, 2, sharex=True).flat
     for axes, (metric, title, factor) in zip(panels, PANELS, strict=True):
         draw(axes, metric, factor, families)
         for seed, style in zip(controls, (":", "--"), strict=False):
             if (level := seed.mean(metric)) is not None:
                 axes.axhline(factor * level, color="grey", linestyle=style, label=seed.label)
-        axes.set(xlabel="gap to the ceiling, dB", ylabel=title)
-    lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
-    figure.legend(lines.values(), lines, loc="outside right upper", fontsize=8)
+        axes.set_ylabel(title)
+    for axes in figure.axes[2:]:
+        axes.set_xlabel("gap to the ceiling, dB")
+    named = zip(*(axes.get_legend_handles_labels() for axes in figure.axes), strict=True)
+    handles, labels = (sum(parts, []) for parts in named)
+    shown = dict(zip(labels, handles, strict=True))
+    figure.legend(shown.values(), shown, loc="outside right upper", fontsize=8)
     return figure
 
 
