@@ -34,6 +34,7 @@ _HOMES = {
     "FixedPointIteration": "solvers",
     "FlowReading": "models.flow_reading",
     "FrechetMean": "seeds.centroids",
+    "Grain": "inverters.adjustment",
     "IFE": "inverters.ife",
     "Inversion": "inversion",
     "Inverter": "inversion",

@@ -4,7 +4,7 @@ import toy
 
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
-from fpinv.inverters.adjustment import PromptAware, Unadjusted
+from fpinv.inverters.adjustment import Grain, PromptAware, Unadjusted
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.solvers import rms
 
@@ -12,6 +12,25 @@ from fpinv.solvers import rms
 def test_unadjusted_is_the_identity():
     z = toy.latents()
     assert Unadjusted()(toy.denoiser(), z, toy.condition(), torch.randn_like(z)) is z
+
+
+def test_grain_is_noise_where_latents_are_plain():
+    z, noise = torch.zeros(2, 4, 16, 16), torch.randn(2, 4, 16, 16)
+    z[:, 2, :, 8:] = 0.29
+    z[0, 1, 4, 4] = 0.31
+    d = toy.denoiser()
+    change = Grain()(d, z, toy.condition(2), noise) - z
+    cross = torch.zeros(16, 16, dtype=torch.bool)
+    cross[3:6, 4], cross[4, 3:6] = True, True
+    assert (change[0][:, cross] == 0).all() and d.calls == 0
+    assert torch.allclose(change[0][:, ~cross], 0.022 * noise[0][:, ~cross], atol=1e-6)
+    assert torch.allclose(change[1], 0.022 * noise[1], atol=1e-6)
+    assert torch.equal(Grain(level=0.0)(d, z, toy.condition(2), noise), z)
+
+
+def test_grain_of_less_than_nothing_is_refused():
+    with pytest.raises(UserError, match="at least 0"):
+        Grain(level=-0.1)
 
 
 @pytest.mark.parametrize(("noise", "calls"), [("sdedit", 4), ("ddim", 8)])

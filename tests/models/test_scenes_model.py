@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 import fpinv.models.scenes
 from fpinv.datasets.scenes import Scenes
+from fpinv.inverters.adjustment import Grain, Unadjusted
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.ife import IFE
@@ -102,6 +103,20 @@ def test_iterations_close_the_gap_and_the_estimator_beats_ddim_at_its_cost(measu
     assert latent["ddim"] + 3 < latent["fpi3"] < latent["fpi5"]
     assert mean(measured["ife"], "nfe_calls") == mean(measured["ddim"], "nfe_calls") == 20
     assert abs(mean(measured["fpi5"], "gap")) < 0.2 * mean(measured["ddim"], "gap")
+
+
+def test_grain_makes_the_noise_of_plain_background_more_like_noise(model):
+    dataset, settings = Scenes(split="test", seed=1), Settings(8, 1.0, seed=0, batch_size=2)
+
+    def measure(adjustment):
+        task, examples = Reconstruction(adjustment=adjustment), [dataset[k] for k in range(2)]
+        return [r.metrics for r in task(model, FixedPoint(2), examples, settings)]
+
+    plain, grained = measure(Unadjusted()), measure(Grain())
+    correlation, variance = "noise_correlation_plain", "noise_variance_plain"
+    assert mean(grained, correlation) < 0.6 * mean(plain, correlation)
+    assert mean(plain, variance) + 0.1 < mean(grained, variance)
+    assert mean(grained, "gap") - mean(plain, "gap") < 0.2
 
 
 def test_the_ceiling_is_a_faithful_picture(measured):

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d, pad
+from torch.nn.functional import max_pool2d
+
+from fpinv.images.steepness import steepness
 
 PLAIN = 0.025
 """Difference of neighbouring pixels, of 1, below which they are plain: six of 255 levels."""
@@ -33,23 +35,13 @@ def regions(images: Tensor, objects: Sequence[Tensor | None], factor: int) -> di
     Deviations: the authors call a pixel plain, by the mean difference from its two neighbours
     below and to the right.
     """
-    busy = _cells(_steepest(images) >= PLAIN, factor)
+    busy = _cells(steepness(images) / 2 >= PLAIN, factor)  # of [-1, 1]
     masks = [
         busy[k] if mask is None else _cells(mask.to(busy.device)[None], factor)[0]
         for k, mask in enumerate(objects)
     ]
     covered = torch.stack(masks)
     return {"plain": ~busy & ~covered, "objects": covered}
-
-
-def _steepest(images: Tensor) -> Tensor:
-    """Return the largest difference of each pixel from a neighbour, on the scale [0, 1]."""
-    largest = images.new_zeros(images[:, 0].shape)
-    for axis in (-1, -2):
-        steps = images.diff(dim=axis).abs().amax(1) / 2
-        ahead, behind = ((0, 1), (1, 0)) if axis == -1 else ((0, 0, 0, 1), (0, 0, 1, 0))
-        largest = largest.maximum(pad(steps, ahead)).maximum(pad(steps, behind))
-    return largest
 
 
 def _cells(mask: Tensor, factor: int) -> Tensor:
