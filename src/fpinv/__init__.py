@@ -32,6 +32,7 @@ _HOMES = {
     "FireFlow": "inverters.fireflow",
     "FixedPoint": "inverters.fixed_point",
     "FixedPointIteration": "solvers",
+    "FlowEdit": "editing.flow_edit",
     "FlowReading": "models.flow_reading",
     "FrechetMean": "seeds.centroids",
     "Grain": "inverters.adjustment",

@@ -12,8 +12,8 @@ def require_flow(denoiser: Denoiser) -> None:
     """Raise UserError where the network does not predict the velocity of a rectified flow."""
     if (prediction := denoiser.schedule.prediction) != "flow":
         raise UserError(
-            f"the inverter steps along the velocity of a rectified flow, and this model predicts "
-            f"'{prediction}': use one that is a flow, such as model=scenes_flow, or inverter=auto"
+            "the method steps along the velocity of a rectified flow, and this model predicts "
+            f"'{prediction}': use one that is a flow, such as model=scenes_flow"
         )
 
 
