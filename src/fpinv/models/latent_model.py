@@ -20,6 +20,7 @@ from fpinv.models.hub import commit_of, find_weights, read_index, short_name
 from fpinv.models.lora import choose_lora, merge_lora
 from fpinv.models.origin import ModelOrigin, digest
 from fpinv.models.pipeline import Pipeline, Weights, load_pipeline
+from fpinv.models.quantization import Quantization, check_quantization
 from fpinv.models.weights import quiet
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
@@ -93,6 +94,8 @@ class LatentModel(ABC):
             single layers there, which needs the least memory and is the slowest.
         lora: A .safetensors file of a LoRA, which is merged into the weights; None for none.
         lora_scale: Factor of the LoRA's changes.
+        quantization: Weights of fewer bits, of the network and of T5 encoders: ``int8`` by
+            torchao, ``nf4`` by bitsandbytes (on GPUs); None for those that are stored.
 
     Attributes:
         name: Short name for records.
@@ -129,6 +132,7 @@ class LatentModel(ABC):
         offload: Offload = "none",
         lora: str | None = None,
         lora_scale: float = 1.0,
+        quantization: Quantization | None = None,
     ) -> None:
         self.name = short_name(path) if name is None else name
         self.device = resolve_device(device)
@@ -137,11 +141,11 @@ class LatentModel(ABC):
         self._check_family(path, read_index(folder))
         self.domain = read_index(folder).get("_domain")
         _check_offload(offload, self.device)
+        check_quantization(quantization, self.device, lora)
         switches = Switches(compile, attention_slicing, gradient_checkpointing, offload)
-        self._path, self._weights = (
-            path,
-            self._choose(Weights(folder, variant, self.dtype, lora=choose_lora(lora, lora_scale))),
-        )
+        changes = choose_lora(lora, lora_scale)
+        weights = Weights(folder, variant, self.dtype, lora=changes, quantization=quantization)
+        self._path, self._weights = path, self._choose(weights)
         self.pipeline = _load(self._weights, self.device, switches)
         # Users may give the pipeline another scheduler; the grid stays this one.
         self._scheduler = self.pipeline.scheduler

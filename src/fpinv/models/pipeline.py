@@ -14,9 +14,10 @@ from fpinv.models.hub import read_index
 from fpinv.models.lora import LoRA
 from fpinv.models.origin import has_variant
 from fpinv.models.parts import Config, optional_parts, read_parts
+from fpinv.models.quantization import Quantization, quantization_config
 from fpinv.models.rules import NOISE_LEVELS
 from fpinv.models.transformer_rules import FLOW_SCHEDULER
-from fpinv.models.weights import NETWORKS, TOKENIZERS, loading
+from fpinv.models.weights import DENOISERS, NETWORKS, TOKENIZERS, loading
 
 Pipeline: TypeAlias = Any  # diffusers registers a pipeline's networks at run time, undeclared
 Spacing = Literal["leading", "trailing"]
@@ -34,6 +35,7 @@ class Weights(NamedTuple):
         spacing: Spacing of the timesteps; None is the scheduler's own.
         t5: False leaves out the T5 encoder of Stable Diffusion 3, which can do without it.
         lora: Changes to be merged into the weights.
+        quantization: Kind of quantisation of the denoising network and of T5 encoders.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Weights(NamedTuple):
     spacing: Spacing | None = None
     t5: bool = True
     lora: LoRA | None = None
+    quantization: Quantization | None = None
 
 
 def load_pipeline(weights: Weights) -> Pipeline:
@@ -133,10 +136,15 @@ def _network(weights: Weights, name: str) -> torch.nn.Module:
         UserError: they cannot be read, or some are missing, which the libraries would replace by
             random ones.
     """
-    folder = weights.folder / name
+    folder, kind = weights.folder / name, _class(weights.folder, name)
+    quantized = {}
+    if weights.quantization and (name in DENOISERS or kind.__name__.startswith("T5")):
+        config = quantization_config(weights.quantization, kind, weights.dtype)
+        quantized = {"quantization_config": config}
     with loading(f"the {name} in {weights.folder}", REMEDY):
-        network, report = _class(weights.folder, name).from_pretrained(
+        network, report = kind.from_pretrained(
             folder,
+            **quantized,
             variant=weights.variant if has_variant(folder, weights.variant) else None,
             dtype=torch.float32 if name == "vae" else weights.dtype,
             output_loading_info=True,

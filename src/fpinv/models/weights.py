@@ -17,7 +17,8 @@ PACKAGE = "pkg://"
 SCENES = f"{PACKAGE}fpinv.models.scenes"  # the bundled model
 TOKENIZERS = {f"tokenizer{k}": f"text_encoder{k}" for k in ("", "_2", "_3")}
 """The text encoder that each tokenizer feeds."""
-NETWORKS = ("unet", "transformer", "vae", *TOKENIZERS.values())  # parts with weights
+DENOISERS = ("unet", "transformer")  # of which a pipeline has one
+NETWORKS = (*DENOISERS, "vae", *TOKENIZERS.values())  # parts with weights
 PARTS = (*NETWORKS, *TOKENIZERS, "scheduler")  # subfolders of a pipeline
 WEIGHTS = (".safetensors", ".bin")  # endings of their files; diffusers prefers the first
 PATIENCE = 10.0  # seconds that a network may stay silent
