@@ -37,15 +37,16 @@ class SweepsSweeperConf:
             which has the same values of all keys that ``path`` varies; it runs after ``path``.
             ``guidance: best:val`` stands for the guidance of the best job of the sweeps ``val``
             and ``val/...`` among those with the same values of all other keys that they vary.
-        criterion: The metric of their summaries by which the best job has the highest mean. A job
-            with fewer failed examples is better, and of equal ones the first.
+        criteria: The metrics of their summaries by which the best job has the highest mean; the
+            second one decides between equals, and so on. A job with fewer failed examples is
+            better whatever they are, and of equal ones the first.
     """
 
     _target_: str = "hydra_plugins.fpinv_sweeper.SweepsSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
     sweeps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    criterion: str | None = None
+    criteria: list[str] = field(default_factory=list)
 
 
 ConfigStore.instance().store(
@@ -88,10 +89,10 @@ class SweepsSweeper(BasicSweeper):
         max_batch_size: int | None,
         params: dict[str, str] | None = None,
         sweeps: Mapping[str, Mapping[str, Any]] | None = None,
-        criterion: str | None = None,
+        criteria: Sequence[str] = (),
     ) -> None:
         super().__init__(max_batch_size, params)
-        self.sweeps, self.criterion = sweeps or {}, criterion
+        self.sweeps, self.criteria = sweeps or {}, criteria
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all sweeps; stop at a user error, which the following jobs would meet, too."""
@@ -169,7 +170,7 @@ class SweepsSweeper(BasicSweeper):
         assert self.config is not None
         sweep = Path(self.config.hydra.sweep.dir)
         folders = [sweep / candidate.folder for candidate in job.candidates]
-        place = ranks().first(lambda: best(folders, self.criterion, finished))
+        place = ranks().first(lambda: best(folders, self.criteria, finished))
         values = job.candidates[place].values
         pairs = [(*override.partition("=")[::2], override) for override in job.overrides]
         return [

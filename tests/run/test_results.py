@@ -198,7 +198,7 @@ hydra:
   sweep:
     dir: chosen
   sweeper:
-    criterion: psnr
+    criteria: [psnr]
     sweeps:
       val/low:
         guidance: 1,2

@@ -207,7 +207,7 @@ def _sweep_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
             "start the sweep again with the same hydra.sweep.dir"
         ) from None
     task = [line for key, line in _settings(began_with["task"]) if key not in keys]
-    sweeper = (f"hydra.sweeper.{key}" for key in ("params", "sweeps", "criterion"))
+    sweeper = (f"hydra.sweeper.{key}" for key in ("params", "sweeps", "criteria"))
     names = ("hydra.sweep.subdir", *sweeper)
     hydra = [line for key, line in _settings(began_with["hydra"]) if key.startswith(names)]
     for line in (*task, *hydra):

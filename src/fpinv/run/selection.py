@@ -11,39 +11,37 @@ from fpinv.errors import UserError
 from fpinv.run.folder import is_interval, read_json
 
 
-def best(folders: Sequence[Path], criterion: str | None, finished: bool) -> int:
+def best(folders: Sequence[Path], criteria: Sequence[str], finished: bool) -> int:
     """Return the place of the best job among several.
 
-    It has the fewest failed examples and, among those, the highest mean of the criterion; of equal
-    ones it is the first. A failed example has no value, so that means alone would favour settings
-    which fail where the examples are hard.
+    It has the fewest failed examples and, among those, the highest mean of the first criterion,
+    then of the second, and so on; of equal ones it is the first. A failed example has no value, so
+    that means alone would favour settings which fail where the examples are hard.
 
     Arguments:
         folders: The folders of the jobs.
-        criterion: A metric of their summaries.
+        criteria: Metrics of their summaries.
         finished: False if jobs may have no results yet, which makes them the worst.
 
     Raises:
-        UserError: there is no criterion, or a job lacks it.
+        UserError: there is no criterion, or a job lacks one.
     """
-    if criterion is None:
-        raise UserError(
-            "hydra.sweeper.criterion is null: name the metric that best:<sweep> goes by"
-        )
-    ranks = [_rank(folder, criterion, finished) for folder in folders]
+    if not criteria:
+        raise UserError("hydra.sweeper.criteria is empty: name metrics that best:<sweep> goes by")
+    ranks = [_rank(folder, criteria, finished) for folder in folders]
     return ranks.index(max(ranks))
 
 
-def _rank(folder: Path, criterion: str, finished: bool) -> tuple[float, float]:
+def _rank(folder: Path, criteria: Sequence[str], finished: bool) -> tuple[float, ...]:
     """Return what is higher for a better job."""
     file = folder / "summary.json"
     summary: Mapping[str, Any] = read_json(file) if file.exists() else {}
-    value: Any = summary.get(criterion)
-    if is_interval(value):
-        return -summary["failed"], value["mean"]
+    missing = [name for name in criteria if not is_interval(summary.get(name))]
+    if not missing:
+        return -summary["failed"], *(summary[name]["mean"] for name in criteria)
     if finished:
         raise UserError(
-            f"{folder} has no {criterion}, by which settings are chosen: see why in its run.log, "
+            f"{folder} has no {missing[0]}, by which settings are chosen: see why in its run.log, "
             "and continue the sweep with resume=<its folder>"
         )
-    return -math.inf, -math.inf
+    return (-math.inf,)
