@@ -93,10 +93,10 @@ def _check_template(prompt: str) -> None:
         UserError: it is such a prompt.
     """
     try:
-        parts = list(Formatter().parse(prompt))
+        pieces = list(Formatter().parse(prompt))
     except ValueError:  # a brace alone
-        parts = []
-    places = [part[1:] for part in parts if part[1] is not None]
+        pieces = []
+    places = [piece[1:] for piece in pieces if piece[1] is not None]
     if not places or any(place != ("name", "", None) for place in places):
         raise UserError(
             f"dataset.prompt={prompt!r} must have {{name}} for the class's name, and nothing else "
@@ -113,7 +113,7 @@ def _check_depth(grouped: Mapping[str, list[Example]], folder: Path) -> None:
         UserError: the images of a class lie in several folders of its own.
     """
     for name, images in grouped.items():
-        inner = sorted({parts[1] for image in images if len(parts := _parts(image, folder)) > 2})
+        inner = sorted({path[1] for image in images if len(path := _parts(image, folder)) > 2})
         if len(inner) > 1:
             raise UserError(
                 f"{folder / name} has folders such as {inner[0]} and {inner[1]}, so it is no "

@@ -115,12 +115,12 @@ def _lacking(folder: Path, variant: str | None) -> str | None:
     """
     if not (folder / "model_index.json").is_file():
         return "model_index.json"
-    parts = [folder / name for name in NETWORKS if name in read_index(folder)]
-    if variant and not any(has_variant(part, variant) for part in parts):
+    networks = [folder / name for name in NETWORKS if name in read_index(folder)]
+    if variant and not any(has_variant(network, variant) for network in networks):
         return f"weights of model.variant={variant}"
-    for part in parts:
-        if not has_variant(part, variant) and not has_variant(part, None):
-            return f"the weights of its {part.name}"
+    for network in networks:
+        if not has_variant(network, variant) and not has_variant(network, None):
+            return f"the weights of its {network.name}"
     return None
 
 

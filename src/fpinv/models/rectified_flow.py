@@ -192,14 +192,14 @@ class Flux(LatentModel):
         """Return the velocity (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
         assert embedding.pooled is not None
         rows, size = len(z), (z.shape[-2] // 2, z.shape[-1] // 2)
-        told = None
+        guidance = None
         if self.embedded_guidance is not None:
-            told = torch.full((rows,), self.embedded_guidance, device=z.device)
+            guidance = torch.full((rows,), self.embedded_guidance, device=z.device)
         words, pictures = self._places(embedding.tokens.shape[1], *size)
         packed = self.network(
             hidden_states=pixel_unshuffle(z, 2).flatten(2).mT,
             timestep=(timestep / 1000).expand(rows),
-            guidance=told,
+            guidance=guidance,
             pooled_projections=embedding.pooled.to(self.dtype),
             encoder_hidden_states=embedding.tokens.to(self.dtype),
             txt_ids=words,

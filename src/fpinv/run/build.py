@@ -105,10 +105,12 @@ def _check_arguments(path: str, node: Mapping[str, Any]) -> None:
 def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Yield a target and the base classes that it passes further arguments on to."""
     classes = target.__mro__ if inspect.isclass(target) else ()
-    own: list[Callable[..., Any]] = [cls for cls in classes[:-1] if "__init__" in vars(cls)]
-    for part in own or [target]:
-        yield part
-        if not _passes_on(part):
+    constructors: list[Callable[..., Any]] = [
+        cls for cls in classes[:-1] if "__init__" in vars(cls)
+    ]
+    for constructor in constructors or [target]:
+        yield constructor
+        if not _passes_on(constructor):
             return
 
 

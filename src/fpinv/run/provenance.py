@@ -60,8 +60,8 @@ def made_with(folder: Path, rows: Sequence[Mapping[str, Any]], newest: int) -> d
     entries = parsed_lines(folder / PROVENANCE_FILE)
     numbers = {row["made_with"] for row in rows if "made_with" in row} & {*range(len(entries))}
     ordered = sorted(numbers, key=lambda number: (number == newest, number))
-    *others, last = [entry for number in ordered if (entry := entries[number])] or [{}]
-    return last | ({"also_made_with": others} if others else {})
+    *earlier, latest = [entry for number in ordered if (entry := entries[number])] or [{}]
+    return latest | ({"also_made_with": earlier} if earlier else {})
 
 
 def _entry(header: Mapping[str, Any]) -> dict[str, Any]:
