@@ -42,8 +42,8 @@ def test_what_cannot_be_had_is_refused_in_one_line(tmp_path, monkeypatch):
             StableDiffusion(folder, device="cpu", **settings)
 
     refused("quantization=int2 is unknown: use int8, nf4, or null", quantization="int2")
-    refused("cannot be merged into quantised weights", quantization="int8", lora="a.safetensors")
     monkeypatch.setattr(quantization, "find_spec", lambda name: True)
+    refused("cannot be merged into quantised weights", quantization="int8", lora="a.safetensors")
     refused("nf4 needs a GPU", quantization="nf4")
     monkeypatch.setattr(quantization, "find_spec", lambda name: None)
     refused("int8 needs the package torchao", quantization="int8")
