@@ -3,7 +3,6 @@
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from peft import LoraConfig
 from pipelines import tiny_sd3, tiny_sd15
 from safetensors.torch import load_file, save_file
 
@@ -11,6 +10,9 @@ from fpinv.errors import UserError
 from fpinv.models import lora
 from fpinv.models.rectified_flow import StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
+
+# It is no part of what the tests install: where it is, diffusers imports it at every start.
+peft = pytest.importorskip("peft")
 
 FAMILIES = {
     "sd15": (tiny_sd15, StableDiffusion, {"prompt": "a red star"}),
@@ -26,7 +28,9 @@ def family(request, tmp_path_factory):
     pipeline = DiffusionPipeline.from_pretrained(folder)
     name = "unet" if request.param == "sd15" else "transformer"
     network = getattr(pipeline, name)
-    network.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    network.add_adapter(
+        peft.LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    )
     network.save_lora_adapter(folder.parent)
     file = folder.parent / "pytorch_lora_weights.safetensors"
     save_file({f"{name}.{key}": value for key, value in load_file(file).items()}, file)
