@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -18,6 +19,8 @@ from omegaconf import OmegaConf
 
 import fpinv.models.scenes
 from fpinv.datasets.scenes import sample_scene
+from fpinv.metrics.classifiers.scene_network import SceneClassifier
+from fpinv.models.stable_diffusion import StableDiffusion
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "training" / "scenes"
 SHIPPED = Path(fpinv.models.scenes.__path__[0])
@@ -146,6 +149,46 @@ def test_training_captions_are_empty_bare_or_partial():
     assert texts() == texts()
 
 
+def test_training_of_the_reader_leaves_the_features_unchanged(tmp_path):
+    few = ["decoded=2", "rejects=0.5", "trunk=false"]
+    train("classifier", tmp_path, f"start={SHIPPED}", f"parts={SHIPPED}", *few)
+    before, after = (
+        SceneClassifier.from_pretrained(folder / "classifier")
+        for folder in (SHIPPED, tmp_path / "export")
+    )
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert torch.equal(before.features(x), after.features(x))
+    assert not torch.equal(before(x)[0], after(x)[0])
+
+
+def test_crossfades_of_a_batch_show_nothing():
+    script, attributes = import_module("train_classifier"), import_module("attributes")
+    flat = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 2, 2)
+    truth = attributes.labels([sample_scene(0, k, "val") for k in range(4)])
+    x, y = script.crossfaded(flat, truth, 3, torch.Generator().manual_seed(0))
+    assert torch.equal(x[:4], flat) and torch.equal(y[:4], truth)
+    assert y[4:].tolist() == [attributes.NOTHING] * 3 and len(x) == 7
+    assert all((fade - flat).abs().amax((1, 2, 3)).min() > 0.1 for fade in x[4:]), "of two"
+
+
+def test_pictures_without_a_scene_are_of_their_kind(tmp_path):
+    """Every kind is seeded, in range, and leaves no picture of a scene as it was."""
+    rejects, common = import_module("rejects"), import_module("common")
+    vae = common.autoencoder(str(SHIPPED), torch.device("cpu"))
+    PIL.Image.effect_noise((90, 70), 60).convert("RGB").save(tmp_path / "noise.jpg")
+    model = StableDiffusion(str(SHIPPED), device="cpu")
+    few = rejects.Material("val", 0, 64, 4, vae, model, str(tmp_path))
+    every = rejects.TRAINED | rejects.HELD_OUT
+    kinds = rejects.made(few, every)
+    assert len(kinds) == len(every)
+    for pictures in kinds.values():
+        assert pictures.shape == few.pictures.shape and pictures.abs().max() <= 1
+        assert (pictures - few.pictures).abs().mean((1, 2, 3)).min() > 0.01
+    again = rejects.made(rejects.Material("val", 0, 64, 4, vae), rejects.TRAINED)
+    assert "unfinished" not in again and torch.equal(again["melted"], kinds["melted"])
+    assert not torch.equal(rejects.noise(rejects.Material("test", 0, 64, 4, vae)), kinds["noise"])
+
+
 def test_training_of_the_decoder_leaves_the_latents_unchanged(tmp_path):
     train("vae", tmp_path, f"start={SHIPPED}", "decoder_only=true")
     after = StableDiffusionPipeline.from_pretrained(
@@ -165,7 +208,16 @@ def _vae(folder):
 def test_measurements_fill_the_card_and_the_page(trained, tmp_path):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- measured: begin -->old<!-- measured: end -->\nafter\n")
-    small = ["n=2", "retrieved=100", "judged=4", "pilot=2", "captions=3", "shown=2", "per_bin=2"]
+    small = [
+        "n=2",
+        "retrieved=100",
+        "judged=4",
+        "rejected=2",
+        "pilot=2",
+        "captions=3",
+        "shown=2",
+        "per_bin=2",
+    ]
     places = [f"pictures={tmp_path}", f"card={tmp_path}/card.json", f"page={page}"]
     weights = [f"weights={trained / 'export'}", "steps=2", "guidances=[1.0,3.0]", "device=cpu"]
     run("evaluate", "evaluate", *weights, *small, *places)

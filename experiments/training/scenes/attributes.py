@@ -13,6 +13,8 @@ from fpinv.metrics.classifiers.scene_attributes import NONE, OBJECT_FIELDS, SCEN
 
 FIELDS = [f"{name} {slot}" for slot in range(SLOTS) for name in OBJECT_FIELDS] + list(SCENE_FIELDS)
 ABSENT = -100
+NOTHING = [0, ABSENT, ABSENT, ABSENT] * SLOTS + [ABSENT] * len(SCENE_FIELDS)
+"""The labels of a picture that shows no scene: no object in any place, and nothing else asked."""
 
 
 def labels(scenes: Sequence[Scene]) -> Tensor:

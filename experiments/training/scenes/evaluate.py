@@ -6,6 +6,7 @@ Everything is measured on the test split, which no part has seen.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import common
 import hydra
 import model_card
 import numpy as np
+import rejects
 import torch
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.metrics.clip import ScenesCLIP
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.metrics.pixels import psnr, ssim
+from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.reporting.grid import Tile, grid
 
 Pictures = NDArray[np.uint8]
@@ -151,7 +154,7 @@ def lone(cfg: DictConfig, name: str, count: int) -> list[Scene]:
 def judge_card(
     judge: SceneClassifier, pipeline: StableDiffusionPipeline, cfg: DictConfig
 ) -> dict[str, Any]:
-    """Return the classifier's shares on real and reconstructed pictures and on rare shapes."""
+    """Return the classifier's shares on scenes, real and reconstructed, and on no scenes."""
     size = pipeline.vae.config.sample_size
     card: dict[str, Any] = {"bins": {}}
     for count, name in enumerate(COUNTS[:2], start=1):
@@ -164,7 +167,32 @@ def judge_card(
     for name in SHAPES:
         scenes = lone(cfg, name, cfg.judged // 4)
         card["bins"][name] = shape_share(judge, drawn(scenes, size), scenes)
+    return card | {"no scenes": nothing_card(judge, pipeline, cfg)}
+
+
+def nothing_card(
+    judge: SceneClassifier, pipeline: StableDiffusionPipeline, cfg: DictConfig
+) -> dict[str, Any]:
+    """Return the shares of pictures without a scene that pass for one object, by their kind."""
+    model = StableDiffusion(cfg.weights, device=str(pipeline.device))
+    size, photographs = pipeline.vae.config.sample_size, cfg.photographs
+    material = rejects.Material(
+        "test", cfg.seed, size, cfg.rejected, pipeline.vae, model, photographs
+    )
+    card = {}
+    for trained, kinds in ((True, rejects.TRAINED), (False, rejects.HELD_OUT)):
+        for name, pictures in rejects.made(material, kinds).items():
+            again = common.reconstructed(pipeline.vae, pictures)
+            versions = {"as they are": pictures, "reconstructed": again}
+            passing = {key: share(passes(judge, value)) for key, value in versions.items()}
+            card[name] = {"trained": trained, **passing}
     return card
+
+
+def passes(judge: SceneClassifier, pictures: Tensor) -> list[bool]:
+    """Return for each picture (B, 3, H, W) whether the classifier sees exactly one object."""
+    readings = [reading for batch in pictures.split(100) for reading in judge.read(batch)]
+    return [len(reading.objects) == 1 for reading in readings]
 
 
 def misread(scenes: Sequence[Scene], readings: Sequence[Reading]) -> list[dict[str, Any]]:
@@ -244,6 +272,34 @@ def draw(cfg: DictConfig, name: str, scenes: Sequence[Scene], pictures: Pictures
     sheet.save(f"{cfg.pictures}/{name}.jpg", quality=90)
 
 
+def whole_card(
+    judge: SceneClassifier, pipeline: StableDiffusionPipeline, cfg: DictConfig, seconds: float
+) -> dict[str, Any]:
+    """Return the measures of all parts, which took so long to load."""
+    card: dict[str, Any] = {
+        "split": "test",
+        "steps": cfg.steps,
+        "load_seconds": round(seconds, 2),
+    }
+    card["parameters"] = {
+        name: sum(p.numel() for p in network.parameters())
+        for name, network in {**pipeline.components, "classifier": judge}.items()
+        if isinstance(network, torch.nn.Module)
+    }
+    card["forward_ms_per_sample"] = round(forward_time(pipeline), 2)
+    size = pipeline.vae.config.sample_size
+    scenes = [sample_scene(cfg.seed, k, "test") for k in range(cfg.n)]
+    card["ceiling"] = ceiling(pipeline, drawn(scenes, size))
+    scenes = [sample_scene(cfg.seed, k, "test") for k in range(cfg.retrieved)]
+    images = common.to_tensor(drawn(scenes, size), pipeline.device)
+    card["retrieval_among_100"] = retrieval(
+        ScenesCLIP(cfg.weights), images, list(map(caption, scenes))
+    )
+    card["classifier"] = judge_card(judge, pipeline, cfg)
+    card["generated"] = generation_card(judge, pipeline, cfg)
+    return card
+
+
 @hydra.main(config_path="conf", config_name="evaluate", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     device = common.prepare(cfg)
@@ -251,26 +307,13 @@ def main(cfg: DictConfig) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(cfg.weights)
     pipeline.set_progress_bar_config(disable=True)
     pipeline = pipeline.to(device, torch.float32)
-    card: dict[str, Any] = {
-        "split": "test",
-        "steps": cfg.steps,
-        "load_seconds": round(time.perf_counter() - began, 2),
-    }
+    seconds = time.perf_counter() - began
     judge = SceneClassifier.from_pretrained(f"{cfg.weights}/classifier").to(device)
-    size = pipeline.vae.config.sample_size
-    card["parameters"] = {
-        name: sum(p.numel() for p in network.parameters())
-        for name, network in {**pipeline.components, "classifier": judge}.items()
-        if isinstance(network, torch.nn.Module)
-    }
-    card["forward_ms_per_sample"] = round(forward_time(pipeline), 2)
-    scenes = [sample_scene(cfg.seed, k, "test") for k in range(cfg.n)]
-    card["ceiling"] = ceiling(pipeline, drawn(scenes, size))
-    scenes = [sample_scene(cfg.seed, k, "test") for k in range(cfg.retrieved)]
-    images, texts = common.to_tensor(drawn(scenes, size), device), list(map(caption, scenes))
-    card["retrieval_among_100"] = retrieval(ScenesCLIP(cfg.weights), images, texts)
-    card["classifier"] = judge_card(judge, pipeline, cfg)
-    card["generated"] = generation_card(judge, pipeline, cfg)
+    if cfg.classifier_only:
+        card = json.loads(Path(cfg.card).read_text())
+        card["classifier"] = judge_card(judge, pipeline, cfg)
+    else:
+        card = whole_card(judge, pipeline, cfg, seconds)
     common.write_json(Path(cfg.card), card)
     page = Path(cfg.page)
     page.write_text(model_card.inserted(page.read_text(), card))

@@ -11,6 +11,11 @@ from fpinv.reporting.tables import markdown
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 ATTRIBUTES = ("shape", "colour", "texture", "size", "background", "relation", "bound", "all")
 
+NOTHING = (
+    "Percent of pictures that show no scene and pass for one object of some shape, as they are "
+    "and as the\nautoencoder brings them back (`experiments/training/scenes/rejects.py`):"
+)
+
 
 def percent(value: Mapping[str, float]) -> str:
     """Return a share as `97 (95-98)`."""
@@ -55,6 +60,20 @@ def bins(groups: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown(["", *BINS], rows)
 
 
+def no_scenes(kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the shares of pictures without a scene that pass for one object, a row a kind."""
+    rows = [
+        [
+            name,
+            "trained on" if kind["trained"] else "held out",
+            *(percent(kind[version]) for version in ("as they are", "reconstructed")),
+            str(kind["as they are"]["n"]),
+        ]
+        for name, kind in kinds.items()
+    ]
+    return markdown(["", "kind", "as they are", "reconstructed", "n"], rows, words=2)
+
+
 def misread(rows: list[Mapping[str, Any]]) -> str:
     """Return the table of the pictures that do not follow their captions."""
     lines = [[str(row["picture"]), row["caption"], ", ".join(row["wrong"])] for row in rows]
@@ -79,6 +98,8 @@ def tables(card: Mapping[str, Any]) -> str:
         attributes(card["classifier"]),
         "Shapes of single objects, by prevalence bin:",
         bins({"real": card["classifier"]}),
+        NOTHING,
+        no_scenes(card["classifier"]["no scenes"]),
         "### Generated pictures\n\nPercent right, read by the classifier: held-out captions, DDIM "
         f"with {card['steps']} steps.\nBest guidance: w = {best}.",
         attributes(groups),

@@ -1,7 +1,7 @@
 """Train the attribute classifier: `python experiments/training/scenes/train_classifier.py`.
 
 It will judge pictures that an autoencoder decoded, so it sees decoded, blurred and
-noisy ones, too.
+noisy ones, too; and pictures that show no scene (`rejects.py`), on which it must see no object.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from pathlib import Path
 import common
 import hydra
 import numpy as np
+import rejects
 import torch
-from attributes import accuracy, labels, reading_loss
+from attributes import NOTHING, accuracy, labels, reading_loss
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fpinv.metrics.classifiers.scene_network import SceneClassifier
+from fpinv.models.stable_diffusion import StableDiffusion
 
 
 def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
@@ -28,6 +30,19 @@ def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
     strength = 0.06 * torch.rand(len(x), 1, 1, 1, generator=chance)
     noise = strength * torch.randn(x.shape, generator=chance)
     return x + 1.6 * share * (blur - x) + noise.to(x.device)
+
+
+def crossfaded(
+    x: Tensor, truth: Tensor, count: int, chance: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return a batch with `count` crossfades of its pictures, which show no scene, at its end."""
+    rows = torch.randperm(len(x), generator=chance)
+    first, second = rows[:count], rows.roll(1)[:count]
+    weight = rejects.FAINTEST + (1 - 2 * rejects.FAINTEST) * torch.rand(
+        count, 1, 1, 1, generator=chance
+    )
+    fades = x[first].lerp(x[second], weight.to(x.device))
+    return torch.cat([x, fades]), torch.cat([truth, torch.tensor([NOTHING]).expand(count, -1)])
 
 
 def decoded(folder: str, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8]:
@@ -40,25 +55,52 @@ def decoded(folder: str, images: NDArray[np.uint8], device: torch.device) -> NDA
     return np.concatenate(batches)
 
 
+def scenes(cfg: DictConfig, device: torch.device) -> tuple[NDArray[np.uint8], Tensor]:
+    """Return the pictures of scenes, the first of them decoded as well, and their labels."""
+    images, truth = common.pictures(cfg.data), labels(common.scenes(cfg.data))
+    images = np.concatenate([images, decoded(cfg.parts, images[: cfg.decoded], device)])
+    return images, torch.cat([truth, truth[: cfg.decoded]])
+
+
+def no_scenes(
+    cfg: DictConfig, device: torch.device, split: str, count: int
+) -> dict[str, NDArray[np.uint8]]:
+    """Return `count` pictures of each kind that shows no scene, every second one decoded."""
+    vae = common.autoencoder(cfg.parts, device)
+    model = StableDiffusion(cfg.denoiser, device=str(device)) if cfg.denoiser else None
+    material = rejects.Material(split, cfg.data.seed, cfg.data.size, count, vae, model)
+    kinds = rejects.made(material, rejects.TRAINED) if count else {}
+    for pictures in kinds.values():
+        pictures[::2] = common.reconstructed(vae, pictures[::2])
+    return {name: common.to_bytes(pictures) for name, pictures in kinds.items()}
+
+
 @torch.no_grad()
+def logits_of(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return the logits (B, values) of every field."""
+    outputs = [model.eval()(batch) for batch in images.split(100)]
+    return [torch.cat(field) for field in zip(*outputs, strict=True)]
+
+
 def report(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, float]:
     """Return the accuracy of every field on held-out pictures."""
-    outputs = [model.eval()(batch) for batch in images.split(100)]
-    logits = [torch.cat(field) for field in zip(*outputs, strict=True)]
-    return {name: round(value, 3) for name, value in accuracy(logits, truth).items()}
+    measured = accuracy(logits_of(model, images), truth)
+    return {name: round(value, 3) for name, value in measured.items()}
 
 
 @hydra.main(config_path="conf", config_name="classifier", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     device = common.prepare(cfg)
-    images, scenes = common.pictures(cfg.data), common.scenes(cfg.data)
-    images = np.concatenate([images, decoded(cfg.parts, images[: cfg.decoded], device)])
-    truth = labels(scenes)
-    truth = torch.cat([truth, truth[: cfg.decoded]])
+    images, truth = scenes(cfg, device)
+    count = round(len(images) * cfg.rejects / (1 - cfg.rejects) / len(rejects.TRAINED))
+    nothing = no_scenes(cfg, device, "train", count)
+    images = np.concatenate([images, *nothing.values()])
+    truth = torch.cat([truth, torch.tensor([NOTHING]).expand(len(images) - len(truth), -1)])
     if cfg.start:
         model = SceneClassifier.from_pretrained(Path(cfg.start) / "classifier")
     else:
         model = SceneClassifier(side=cfg.data.size, **cfg.model)
+    model.trunk.requires_grad_(cfg.trunk)
     run = common.start(model.to(memory_format=torch.channels_last), cfg, device)
     held_out = OmegaConf.merge(cfg.data, {"split": "val", "count": cfg.held_out})
     held_out_truth = labels(common.scenes(held_out)).to(device)
@@ -67,20 +109,31 @@ def main(cfg: DictConfig) -> None:
         "rendered": common.to_tensor(pictures, device),
         "decoded": common.to_tensor(decoded(cfg.parts, pictures, device), device),
     }
+    held_out_nothing = {
+        name: common.to_tensor(pictures, device)
+        for name, pictures in no_scenes(cfg, device, "val", cfg.held_out // 4).items()
+    }
 
     network = torch.compile(run.model) if cfg.compile else run.model
 
     def loss(step: int) -> Tensor:
         picked = np.sort(common.batch_indices(step, len(images), cfg.batch, cfg.seed))
         chance = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
-        x = roughened(common.to_tensor(images[picked], device), chance)
+        x, y = common.to_tensor(images[picked], device), truth[picked]
+        x, y = crossfaded(x, y, round(cfg.crossfades * len(x)), chance)
+        x = roughened(x, chance)
         run.model.train()
+        # With its statistics held, too, the trunk gives the features that it gave before.
+        model.trunk.train(cfg.trunk)
         logits = network(x.contiguous(memory_format=torch.channels_last))
-        return reading_loss(logits, truth[picked].to(device))
+        return reading_loss(logits, y.to(device))
 
     def export(average: nn.Module) -> None:
         for name, pictures in held_out_pictures.items():
             print(name, report(average, pictures, held_out_truth), flush=True)
+        for name, pictures in held_out_nothing.items():
+            empty = logits_of(average, pictures)[0].argmax(-1) == 0
+            print(name, f"without an object: {empty.double().mean():.3f}", flush=True)
         common.as_half(average).save_pretrained(Path(cfg.export) / "classifier")
 
     common.train(run, loss, cfg, device, export)

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from drawn_seeds import normal
 from metric_images import scene_pictures
+from torch.nn import functional as F
 
 from fpinv.datasets.scenes import Change, Scenes, edit, sample_scene
 from fpinv.datasets.scenes.edit_cases import SceneEdits
@@ -56,14 +58,25 @@ def test_the_shipped_weights_know_every_shape():
     assert classifier.features(images).shape == (8, 192)
 
 
-def test_the_class_is_the_shape_of_the_first_object(monkeypatch):
+def test_what_shows_no_scene_has_no_class():
+    """Crossfades of two pictures of a shape, noise, and blurred pictures have no class."""
+    originals = [[category.images[k].open() for k in range(4)] for category in Scenes().categories]
+    pictures = torch.stack([square(image, 64) for images in originals for image in images])
+    pictures = pictures.unflatten(0, (18, 4))
+    mixed = torch.cat([pictures[:, 0].lerp(pictures[:, k], 0.5) for k in (1, 2, 3)])
+    noise = normal(54, 3, 64, 64).clamp(-1, 1)
+    blurred = F.avg_pool2d(pictures.flatten(0, 1), 21, 1, 10, count_include_pad=False)
+    for images in (mixed, noise, blurred):
+        assert (ShapeClassifier().classify(images) >= 0).double().mean() < 0.1
+
+
+def test_the_class_is_the_shape_of_the_only_object(monkeypatch):
     gear, star = (Thing(shape, "red", "plain", "large") for shape in ("gear", "star"))
     readings = [Reading(things, (), "white") for things in ((), (gear,), (star, gear))]
     classifier = ShapeClassifier()
     monkeypatch.setattr(SceneClassifier, "read", lambda self, images: readings)
     numbers = classifier.classify(torch.zeros(3, 3, 8, 8)).tolist()
-    assert numbers[0] == -1
-    assert [classifier.classes[k] for k in numbers[1:]] == ["gear", "star"]
+    assert numbers == [-1, list(classifier.classes).index("gear"), -1]
 
 
 def test_the_classes_are_those_of_the_data_set():

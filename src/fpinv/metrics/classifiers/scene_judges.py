@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fpinv.datasets.scenes.world import SHAPE_NAMES
+from fpinv.metrics.classifiers.scene_attributes import Thing
 from fpinv.metrics.classifiers.scene_network import BUNDLED, SceneClassifier, load_classifier
 
 
@@ -45,7 +46,11 @@ class ScenesReader(_SceneJudge):
 
 
 class ShapeClassifier(_SceneJudge):
-    """The shape of a scene's first object as its class.
+    """The shape of a scene's only object as its class.
+
+    A picture without an object has no class, nor has one with several. What shows no scene (noise,
+    a crossfade, a blur, a photograph) has no object for the bundled weights, which were trained on
+    such pictures, too; the model card says how often they err.
 
     See :class:`~fpinv.metrics.classifiers.classifier.Classifier` for the contract.
     """
@@ -54,14 +59,18 @@ class ShapeClassifier(_SceneJudge):
     classes: ClassVar[Sequence[str]] = SHAPE_NAMES
 
     def classify(self, images: Tensor) -> Tensor:
-        """Return the class (B,) of each image, or -1 for an image without an object."""
+        """Return the class (B,) of each image, or -1 unless it has exactly one object."""
         objects = [reading.objects for reading in self._network(images).read(images)]
-        numbers = [self.classes.index(things[0].shape) if things else -1 for things in objects]
-        return torch.tensor(numbers)
+        return torch.tensor([_only(things, self.classes) for things in objects])
 
     def features(self, images: Tensor) -> Tensor:
         """Return the 192 features (B, 192) of images (B, 3, H, W) in [-1, 1]."""
         return self._network(images).features(images)
+
+
+def _only(things: Sequence[Thing], classes: Sequence[str]) -> int:
+    """Return the class of the only object, or -1."""
+    return classes.index(things[0].shape) if len(things) == 1 else -1
 
 
 class ScenesFeatures(_SceneJudge):
