@@ -28,6 +28,7 @@ from torch import Tensor
 from fpinv.datasets.scenes import Scene, caption, render_array, sample_scene
 from fpinv.datasets.scenes.world import SHAPES
 from fpinv.metrics.classifiers.scene_attributes import Reading, agreement
+from fpinv.metrics.classifiers.scene_judges import DOUBT
 from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.metrics.clip import ScenesCLIP
 from fpinv.metrics.intervals import mean_ci95
@@ -179,20 +180,38 @@ def nothing_card(
     material = rejects.Material(
         "test", cfg.seed, size, cfg.rejected, pipeline.vae, model, photographs
     )
-    card = {}
+    card = real_card(judge, pipeline, material)
     for trained, kinds in ((True, rejects.TRAINED), (False, rejects.HELD_OUT)):
         for name, pictures in rejects.made(material, kinds).items():
-            again = common.reconstructed(pipeline.vae, pictures)
-            versions = {"as they are": pictures, "reconstructed": again}
-            passing = {key: share(passes(judge, value)) for key, value in versions.items()}
-            card[name] = {"trained": trained, **passing}
+            versions = {"as they are": pictures}
+            if name not in rejects.DECODED:
+                versions["reconstructed"] = common.reconstructed(pipeline.vae, pictures)
+            passing = {
+                key: share([shape is not None for shape in classes(judge, value)])
+                for key, value in versions.items()
+            }
+            card[name] = {"kind": "trained on" if trained else "held out", **passing}
     return card
 
 
-def passes(judge: SceneClassifier, pictures: Tensor) -> list[bool]:
-    """Return for each picture (B, 3, H, W) whether the classifier sees exactly one object."""
-    readings = [reading for batch in pictures.split(100) for reading in judge.read(batch)]
-    return [len(reading.objects) == 1 for reading in readings]
+def real_card(
+    judge: SceneClassifier, pipeline: StableDiffusionPipeline, material: rejects.Material
+) -> dict[str, Any]:
+    """Return the shares of scenes with one object, of all shapes evenly, that get their class."""
+    truth = [scene.objects[0].shape for scene in material.scenes]
+    again = common.reconstructed(pipeline.vae, material.pictures)
+    versions = {"as they are": material.pictures, "reconstructed": again}
+    right = {
+        key: share([a == b for a, b in zip(classes(judge, value), truth, strict=True)])
+        for key, value in versions.items()
+    }
+    return {"scenes of one object": {"kind": "right class", **right}}
+
+
+def classes(judge: SceneClassifier, pictures: Tensor) -> list[str | None]:
+    """Return the class of each picture (B, 3, H, W) as tasks see it: its only object's shape."""
+    readings = [reading for batch in pictures.split(100) for reading in judge.read(batch, DOUBT)]
+    return [r.objects[0].shape if len(r.objects) == 1 else None for r in readings]
 
 
 def misread(scenes: Sequence[Scene], readings: Sequence[Reading]) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 ATTRIBUTES = ("shape", "colour", "texture", "size", "background", "relation", "bound", "all")
 
 NOTHING = (
-    "Percent of pictures that show no scene and pass for one object of some shape, as they are "
-    "and as the\nautoencoder brings them back (`experiments/training/scenes/rejects.py`):"
+    "As a judge of classes: percent of scenes that get the right class, and of pictures that show "
+    "no scene\n(`experiments/training/scenes/rejects.py`) and get any, as they are and as the "
+    "autoencoder brings them back:"
 )
 
 
@@ -61,17 +62,18 @@ def bins(groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def no_scenes(kinds: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the shares of pictures without a scene that pass for one object, a row a kind."""
+    """Return the shares of pictures that get a class, a row a kind: of scenes the right one."""
     rows = [
         [
             name,
-            "trained on" if kind["trained"] else "held out",
-            *(percent(kind[version]) for version in ("as they are", "reconstructed")),
+            kind["kind"],
+            percent(kind["as they are"]),
+            percent(kind["reconstructed"]) if "reconstructed" in kind else "",
             str(kind["as they are"]["n"]),
         ]
         for name, kind in kinds.items()
     ]
-    return markdown(["", "kind", "as they are", "reconstructed", "n"], rows, words=2)
+    return markdown(["", "", "as they are", "reconstructed", "n"], rows, words=2)
 
 
 def misread(rows: list[Mapping[str, Any]]) -> str:

@@ -245,6 +245,9 @@ HELD_OUT: Mapping[str, Kind] = {
     kind.__name__: kind for kind in (latent_crossfade, noised, shuffled, photograph)
 }
 
+DECODED = ("unfinished", "latent crossfade", "noised")
+"""Kinds whose pictures come from the autoencoder already."""
+
 
 def made(material: Material, kinds: Mapping[str, Kind]) -> dict[str, Tensor]:
     """Return the pictures of each kind for which there is what it takes, by its name."""

@@ -74,7 +74,7 @@ def test_the_class_is_the_shape_of_the_only_object(monkeypatch):
     gear, star = (Thing(shape, "red", "plain", "large") for shape in ("gear", "star"))
     readings = [Reading(things, (), "white") for things in ((), (gear,), (star, gear))]
     classifier = ShapeClassifier()
-    monkeypatch.setattr(SceneClassifier, "read", lambda self, images: readings)
+    monkeypatch.setattr(SceneClassifier, "read", lambda self, images, doubt: readings)
     numbers = classifier.classify(torch.zeros(3, 3, 8, 8)).tolist()
     assert numbers == [-1, list(classifier.classes).index("gear"), -1]
 

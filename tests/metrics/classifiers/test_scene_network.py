@@ -47,6 +47,15 @@ def test_the_shipped_weights_read_held_out_scenes(network, count):
         assert np.mean([row[name] for row in rows]) >= 0.9, name
 
 
+def test_doubt_leaves_the_surest_pictures_with_objects():
+    network, x = SceneClassifier(width=8).eval(), torch.randn(6, 3, 64, 64)
+    with torch.no_grad():
+        empty = network(x)[0].softmax(-1)[:, 0]
+    doubt = empty.median().item()
+    for before, after, chance in zip(network.read(x), network.read(x, doubt), empty, strict=True):
+        assert after.objects == (() if chance > doubt else before.objects)
+
+
 def test_larger_pictures_are_read_as_well(network):
     scenes = [sample_scene(1, k, "test", objects=1) for k in range(32)]
     small, large = (network.read(scene_pictures(scenes, side)) for side in (64, 128))

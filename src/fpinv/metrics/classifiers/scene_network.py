@@ -139,9 +139,17 @@ class SceneClassifier(nn.Module):
         return self.states(images).mean(1)
 
     @torch.no_grad()
-    def read(self, images: Tensor) -> list[Reading]:
-        """Return the likeliest attributes of each picture."""
-        best = torch.stack([logits.argmax(-1) for logits in self(images)], dim=1)
+    def read(self, images: Tensor, doubt: float = 1.0) -> list[Reading]:
+        """Return the likeliest attributes of each picture.
+
+        Arguments:
+            images: The pictures.
+            doubt: Probability of nothing at all above which no object is read, even if one is
+                likelier.
+        """
+        fields = self(images)
+        best = torch.stack([logits.argmax(-1) for logits in fields], dim=1)
+        best[fields[0].softmax(-1)[:, 0] > doubt, 0] = 0
         return [Reading.decode(row) for row in best.tolist()]
 
 
