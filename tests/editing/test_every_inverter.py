@@ -12,9 +12,11 @@ from pipelines import tiny_sd15
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import plan_branches, sample_branches
+from fpinv.errors import UserError
 from fpinv.inverters.direct import Direct
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.edit_friendly import EditFriendly
+from fpinv.models.flow_reading import FlowReading
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.run.build import build
 from fpinv.sampling import sample
@@ -29,10 +31,24 @@ GUIDANCE = 3.5  # that at which edit_friendly brings its images back by default
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A model in float64: coupled samplers magnify how the rounding of batch sizes differs."""
-    folder = tiny_sd15(tmp_path_factory.mktemp("sd15"))
-    model = StableDiffusion(str(folder), name="tiny", device="cpu")
+    return doubled(StableDiffusion, tiny_sd15(tmp_path_factory.mktemp("sd15")))
+
+
+def doubled(kind, folder):
+    model = kind(str(folder), name="tiny", device="cpu")
     model.pipeline.unet.double()
     model.dtype = torch.float64
+    return model
+
+
+@pytest.fixture(scope="module")
+def home(model, inverter, tmp_path_factory):
+    """Return the model that an inverter is tried on: one of noise, or a flow if it needs one."""
+    try:
+        inverted(model, inverter)
+    except UserError as error:
+        assert "rectified flow" in str(error)
+        return doubled(FlowReading, tiny_sd15(tmp_path_factory.mktemp("flow")))
     return model
 
 
@@ -44,8 +60,8 @@ def inverter(request):
 
 
 @pytest.fixture(scope="module")
-def inversion(model, inverter):
-    return inverted(model, inverter)
+def inversion(home, inverter):
+    return inverted(home, inverter)
 
 
 def inverted(model, inverter):
@@ -70,10 +86,10 @@ def assert_close(result, expected):
     assert (result - expected).abs().max() <= 1e-8 * expected.abs().max()
 
 
-def test_identity_edit_equals_the_reconstruction(model, inverter, inversion):
-    reconstruction = alone(model, inverter, inversion)
+def test_identity_edit_equals_the_reconstruction(home, inverter, inversion):
+    reconstruction = alone(home, inverter, inversion)
     request = Edit(SOURCE, blend=("star",), reweight={"red": 1})
-    result = edited(model, inverter, inversion, SOURCE, request)
+    result = edited(home, inverter, inversion, SOURCE, request)
     assert_close(result.sources[0], reconstruction)
     if isinstance(inverter, Direct):  # whose targets miss what its source is corrected by
         assert (result.targets[0] - reconstruction).abs().max() > 1e-3
@@ -82,21 +98,21 @@ def test_identity_edit_equals_the_reconstruction(model, inverter, inversion):
         assert_close(target, reconstruction)
 
 
-def test_target_without_controllers_equals_plain_guided_sampling(model, inverter, inversion):
-    result = edited(model, inverter, inversion, Edit(TARGET, controllers=()))
-    assert_close(result.targets[0], alone(model, inverter, inversion, TARGET, source=False))
+def test_target_without_controllers_equals_plain_guided_sampling(home, inverter, inversion):
+    result = edited(home, inverter, inversion, Edit(TARGET, controllers=()))
+    assert_close(result.targets[0], alone(home, inverter, inversion, TARGET, source=False))
 
 
-def test_controllers_blend_and_guidance_change_the_targets(model, inverter, inversion):
+def test_controllers_blend_and_guidance_change_the_targets(home, inverter, inversion):
     held = Edit(TARGET, blend=("blue",))
-    free = edited(model, inverter, inversion, Edit(TARGET, controllers=())).targets[0]
-    result = edited(model, inverter, inversion, TARGET, held)
+    free = edited(home, inverter, inversion, Edit(TARGET, controllers=())).targets[0]
+    result = edited(home, inverter, inversion, TARGET, held)
     background = ~result.masks[1]
     assert (result.targets[0] - free).abs().max() > 1e-4
     assert torch.equal(result.targets[1][:, background], result.sources[0][:, background])
-    strong = edited(model, inverter, inversion, TARGET, guidance=9.0)
+    strong = edited(home, inverter, inversion, TARGET, guidance=9.0)
     assert (strong.targets[0] - result.targets[0]).abs().max() > 1e-3
-    assert_close(strong.sources[0], alone(model, inverter, inversion))
+    assert_close(strong.sources[0], alone(home, inverter, inversion))
 
 
 @pytest.mark.parametrize(

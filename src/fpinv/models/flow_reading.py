@@ -74,9 +74,8 @@ class FlowReading(StableDiffusion):
     def denoiser(self, steps: int) -> Denoiser:
         """Return a denoiser on a flow's grid of ``steps`` steps, its counts at zero."""
         # In float32 around a network in bf16: the velocity divides by small signal scales.
-        return Denoiser(
-            self._velocity, Schedule.flow(steps, self.shift), torch.float32, self.device
-        )
+        precise = torch.promote_types(self.dtype, torch.float32)
+        return Denoiser(self._velocity, Schedule.flow(steps, self.shift), precise, self.device)
 
     def _velocity(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
         """Return the velocity (R, C, H, W) at latents of the straight path and a flow's label."""
