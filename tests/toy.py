@@ -157,6 +157,7 @@ class ToyModel:
     domain = None
     image_size = (16, 16)
     latent_shape = SHAPE
+    multiple = 16 // SHAPE[1]
     device = torch.device("cpu")
     dtype = torch.float64
 

@@ -21,7 +21,7 @@ class Embedding(PerSample):
 
     Arguments:
         tokens: Token states, shape (B, L, D).
-        pooled: Pooled state, shape (B, P); Stable Diffusion XL only.
+        pooled: Pooled state, shape (B, P); None for Stable Diffusion 1 and 2, which have none.
     """
 
     tokens: Tensor

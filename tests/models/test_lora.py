@@ -84,7 +84,11 @@ def test_a_lora_that_does_not_fit_is_refused_in_one_line(family, tmp_path, monke
     refused(tmp_path / "gone.safetensors", "is no .safetensors file")
     foreign = tmp_path / "foreign.safetensors"
     save_file({"other.to_q.lora_A.weight": torch.ones(2, 32)}, foreign)
-    refused(foreign, "changes no part of the model|cannot be loaded")
+    refused(foreign, "which is not there|cannot be loaded")
+    weights = load_file(file)
+    part = next(iter(weights)).partition(".")[0]
+    save_file(weights | {f"{part}.nowhere.to_q.lora_A.weight": torch.ones(2, 32)}, foreign)
+    refused(foreign, "nowhere.to_q.lora_A.weight, which is not there")
     wide = tmp_path / "wide.safetensors"
     save_file(
         {k: torch.ones(v.shape[0], v.shape[1] + 1) for k, v in load_file(file).items()}, wide

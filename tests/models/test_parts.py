@@ -304,8 +304,8 @@ def test_every_argument_of_an_accepted_scheduler_has_a_rule():
 
 @pytest.mark.parametrize(("kind", "network"), [("sd3", "SD3"), ("flux", "Flux")])
 def test_every_argument_of_a_flow_s_scheduler_and_network_has_a_rule(kind, network):
-    known = transformer_rules.FLOW_SCHEDULER.keys() | rules.SPACING.keys()
-    assert _defaults("diffusers", "FlowMatchEulerDiscreteScheduler").keys() <= known
+    known = _defaults("diffusers", "FlowMatchEulerDiscreteScheduler").keys()
+    assert known == transformer_rules.FLOW_SCHEDULER.keys()
     table = getattr(transformer_rules, kind.upper())
     assert _defaults("diffusers", f"{network}Transformer2DModel").keys() == table.keys()
 

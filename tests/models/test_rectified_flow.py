@@ -9,6 +9,7 @@ from pipelines import IMAGE_SIZE, tiny_flux, tiny_sd3, tiny_sd15
 
 from fpinv.errors import UserError
 from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.metrics.regions import regions
 from fpinv.models import latent_model
 from fpinv.models.rectified_flow import Flux, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
@@ -116,6 +117,31 @@ def test_the_grid_of_flux_is_shifted_by_the_size(folders):
     assert small.schedule.sigma[2] < large.schedule.sigma[2]
     assert load("flux", folders["flux"]).origin.spacing == "flow, shift by size"
     assert load("sd3", folders["sd3"]).origin.spacing == "flow, shift 3"
+
+
+def test_settings_that_change_the_network_change_the_digest(folders):
+    flux = [load("flux", folders["flux"], embedded_guidance=told) for told in (1.0, 3.5)]
+    sd3 = [load("sd3", folders["sd3"], t5=t5) for t5 in (True, False)]
+    assert len({model.origin.digest for model in (*flux, *sd3)}) == 4
+
+
+@pytest.mark.parametrize("length", [0, 513])
+def test_the_t5_encoder_reads_so_many_tokens(folders, length):
+    with pytest.raises(UserError, match=f"max_sequence_length={length} is not possible"):
+        load("flux", folders["flux"], max_sequence_length=length)
+
+
+def test_a_picture_of_odd_size_is_measured_and_its_saved_inversion_fits(model):
+    pixels = torch.rand(1, 3, 52, 60) * 2 - 1
+    noise = model.encode(pixels)
+    masks = regions(pixels, [None], 4, noise.shape[-2:])
+    assert {mask.shape for mask in masks.values()} == {noise.shape[:1] + noise.shape[-2:]}
+    assert model.multiple == 8 and noise.shape[-2:] == (14, 16)
+
+
+def test_slices_of_attention_are_refused_where_they_would_do_nothing(folders):
+    with pytest.raises(UserError, match="attention_slicing does nothing on a FluxTransf"):
+        load("flux", folders["flux"], attention_slicing=True)
 
 
 def test_pictures_are_padded_to_whole_tokens(model):

@@ -49,10 +49,15 @@ def test_a_checkpoint_of_another_kind_or_a_damaged_one_is_refused_in_one_line(co
     save_file(refiner, tmp_path / "refiner.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(b"1234")
     for name, match in (
-        ("refiner", "of kind xl_refiner; only Stable"),
+        ("refiner", "of kind xl_refiner, which is not"),
         ("torn", "cannot be load"),
     ):
         with pytest.raises(UserError, match=match) as caught:
             StableDiffusion(str(tmp_path / f"{name}.safetensors"))
         assert "\n" not in str(caught.value)
+    whole = tmp_path / "whole.safetensors"
+    save_file(V1 | {"v_pred": torch.zeros(1)}, whole)
+    for match, settings in (("of kind v1, which", {}), ("is one file", {"variant": "fp16"})):
+        with pytest.raises(UserError, match=match):
+            StableDiffusion(str(whole), **settings)
     assert not list((tmp_path / "home").glob("fpinv/*/*"))

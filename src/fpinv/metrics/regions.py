@@ -6,15 +6,21 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import max_pool2d, pad
 
 from fpinv.images.steepness import steepness
 
 PLAIN = 0.025
-"""Difference of neighbouring pixels, of 1, below which they are plain: six of 255 levels."""
+"""Difference of neighbouring pixels, as a part of the range, from which on they are not plain: six
+of 255 levels."""
 
 
-def regions(images: Tensor, objects: Sequence[Tensor | None], factor: int) -> dict[str, Tensor]:
+def regions(
+    images: Tensor,
+    objects: Sequence[Tensor | None],
+    factor: int,
+    size: Sequence[int] | None = None,
+) -> dict[str, Tensor]:
     """Return the masks ``plain`` and ``objects`` of cells, shape (B, h, w) each, bool.
 
     A cell is the square of ``factor`` pixels on a side that a number of a latent stands for. It is
@@ -27,6 +33,8 @@ def regions(images: Tensor, objects: Sequence[Tensor | None], factor: int) -> di
         images: Images (B, 3, H, W) in [-1, 1].
         objects: The mask (H, W) of each image's objects, bool; None if unknown.
         factor: Pixels on a side of a cell.
+        size: Rows and columns (h, w) of the latents; cells beyond the picture, where it was
+            padded, are in no region. None is the size of the picture.
 
     References:
         | There and Back Again: On the relation between Noise and Image Inversions in Diffusion
@@ -35,13 +43,15 @@ def regions(images: Tensor, objects: Sequence[Tensor | None], factor: int) -> di
     Deviations: the authors call a pixel plain, by the mean difference from its two neighbours
     below and to the right.
     """
-    busy = _cells(steepness(images) / 2 >= PLAIN, factor)  # of [-1, 1]
+    busy = _cells(steepness(images) / 2 >= PLAIN, factor)  # halved, since pixels span 2
     masks = [
         busy[k] if mask is None else _cells(mask.to(busy.device)[None], factor)[0]
         for k, mask in enumerate(objects)
     ]
     covered = torch.stack(masks)
-    return {"plain": ~busy & ~covered, "objects": covered}
+    height, width = size or covered.shape[-2:]
+    beyond = (0, width - covered.shape[-1], 0, height - covered.shape[-2])
+    return {"plain": pad(~busy & ~covered, beyond), "objects": pad(covered, beyond)}
 
 
 def _cells(mask: Tensor, factor: int) -> Tensor:

@@ -19,8 +19,8 @@ from huggingface_hub.errors import (
 
 from fpinv.errors import UserError
 from fpinv.models.origin import has_variant
-from fpinv.models.single_file import ENDING, unpack
-from fpinv.models.weights import NETWORKS, first_line, local_folder, quiet
+from fpinv.models.single_file import unpack
+from fpinv.models.weights import NETWORKS, SAFE, first_line, local_folder, quiet
 
 HUB_TIMEOUT = 5.0
 
@@ -62,7 +62,11 @@ def find_weights(path: str, revision: str | None = None, variant: str | None = N
         UserError: there is no such folder, it is not complete, or the hub cannot be reached.
     """
     folder = local_folder(path)
-    if folder.suffix == ENDING and folder.is_file():
+    if folder.suffix == SAFE and folder.is_file():
+        if revision or variant:
+            raise UserError(
+                f"model.path={path} is one file: leave out model.revision and model.variant"
+            )
         return unpack(folder).resolve()
     if folder.is_dir():
         if lacking := _lacking(folder, variant):

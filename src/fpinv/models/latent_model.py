@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
@@ -18,7 +17,7 @@ from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.models.hub import commit_of, find_weights, read_index, short_name
 from fpinv.models.lora import choose_lora, merge_lora
-from fpinv.models.origin import ModelOrigin, digest
+from fpinv.models.origin import ModelOrigin, digest, with_settings
 from fpinv.models.pipeline import Pipeline, Weights, load_pipeline
 from fpinv.models.quantization import Quantization, check_quantization
 from fpinv.models.weights import quiet
@@ -41,8 +40,8 @@ OPTIONS = {
     "FluxPipeline": "flux",
 }
 """An option of ``model`` that loads each pipeline."""
-UNLIMITED = sys.maxsize - 1
-"""The largest side of a network that takes any."""
+UNLIMITED = 2**20
+"""The largest side, in pixels, of a network that takes any."""
 PIXELS = 512**2
 """Pixels that the VAE takes at a time on a GPU, where one small image would not fill it."""
 
@@ -108,6 +107,7 @@ class LatentModel(ABC):
             model_index.json; None for any kind.
         image_size: Height and width in pixels that pictures are brought to.
         latent_shape: Shape (C, H/f, W/f) of the latent of such a picture; f is the VAE's factor.
+        multiple: Number of pixels to multiples of which the sides of a picture are padded.
 
     Raises:
         UserError: the weights cannot be loaded, are of another family, or an argument does not
@@ -179,8 +179,8 @@ class LatentModel(ABC):
         """The side in pixels that the network was trained at."""
 
     @property
-    def _multiple(self) -> int:
-        """The number of pixels that sides of pictures are multiples of."""
+    def multiple(self) -> int:
+        """The number of pixels to multiples of which sides of pictures are padded."""
         return int(self.pipeline.vae_scale_factor)
 
     @property
@@ -205,22 +205,32 @@ class LatentModel(ABC):
     def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
         """Return the stock pipeline's embedding of a prompt, or of the null prompt, as one row."""
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that change what the network computes; their digest is another."""
+        kind = self._weights.quantization
+        return {} if kind is None else {"quantization": kind}
+
     @cached_property
     def origin(self) -> ModelOrigin:
-        """Path, commit, digest and scheduler of the weights; the digest reads all their files."""
+        """Path, commit, digest and scheduler of the weights; the digest reads all their files.
+
+        :attr:`settings` count in the digest, where there are any.
+        """
         folder, lora = self._weights.folder, self._weights.lora
-        plain = digest(folder, self._weights.variant)
+        weights = digest(folder, self._weights.variant)
+        changed = weights if lora is None else lora.digest(weights)
         return ModelOrigin(
             path=self._path,
             commit=commit_of(folder),
-            digest=plain if lora is None else lora.digest(plain),
+            digest=with_settings(changed, self.settings),
             scheduler=read_index(folder)["scheduler"][1],
             spacing=self.spacing,
         )
 
     def _size(self, image_size: int | Sequence[int] | None) -> tuple[int, int]:
         """Return the image size if the VAE can take it; the network's own size for None."""
-        default, allowed = self._side, range(self._multiple, self._largest + 1, self._multiple)
+        default, allowed = self._side, range(self.multiple, self._largest + 1, self.multiple)
         if image_size is None:
             return default, default
         match [image_size] * 2 if isinstance(image_size, int) else image_size:
@@ -229,7 +239,7 @@ class LatentModel(ABC):
         limit = "" if self._largest == UNLIMITED else f" up to {self._largest}"
         raise UserError(
             f"image_size={image_size} does not fit model {self.name}: use a multiple of "
-            f"{self._multiple}{limit}, or two as [height,width] (its own size is {default})"
+            f"{self.multiple}{limit}, or two as [height,width] (its own size is {default})"
         )
 
     def encode(self, images: Tensor) -> Tensor:
@@ -239,7 +249,7 @@ class LatentModel(ABC):
         VAE's factor. Sides that are no multiples of f (of 2 f for transformers) are padded, below
         and to the right, with the pixels of the edge.
         """
-        multiple, vae = self._multiple, self.pipeline.vae
+        multiple, vae = self.multiple, self.pipeline.vae
         padding = (0, -images.shape[-1] % multiple, 0, -images.shape[-2] % multiple)
         padded = pad(images.to(self.device, torch.float32), padding, mode="replicate")
         batches = padded.split(self._vae_batch(padded[0, 0].numel()))
@@ -353,6 +363,10 @@ def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipelin
             component.eval().requires_grad_(False)
     network = denoising_network(pipeline)
     if switches.attention_slicing:
+        if not hasattr(network, "set_attention_slice"):
+            raise UserError(
+                f"model.attention_slicing does nothing on a {type(network).__name__}: leave it out"
+            )
         pipeline.enable_attention_slicing()
     if switches.gradient_checkpointing:
         network.enable_gradient_checkpointing()

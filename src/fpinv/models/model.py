@@ -20,6 +20,7 @@ class Model(Protocol):
         domain: The only kind of pictures that it knows, such as scenes; None for any kind.
         image_size: Height and width in pixels that pictures are brought to.
         latent_shape: Shape (C, h, w) of the latent of such a picture.
+        multiple: Number of pixels to multiples of which the sides of a picture are padded.
         device: Device of the networks.
         dtype: Precision of the denoising network.
     """
@@ -29,13 +30,14 @@ class Model(Protocol):
     domain: str | None
     image_size: tuple[int, int]
     latent_shape: tuple[int, int, int]
+    multiple: int
     device: torch.device
     dtype: torch.dtype
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the latents z_0 of images (B, 3, H, W) in [-1, 1]: float32, scaled modes.
 
-        Images whose sides are no multiples of the VAE's factor are padded below and to the right.
+        Sides that are no multiples of ``multiple`` are padded, below and to the right.
         """
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import file_digest, sha256
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from fpinv.models.weights import PARTS, WEIGHTS
 
-SETTINGS = (".json", ".txt")
+SETTINGS = (".json", ".txt", ".model")
 """Endings of files of configurations and vocabularies."""
 SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -23,9 +24,11 @@ class ModelOrigin:
     Arguments:
         path: The folder, package or name on the hub, as the user wrote it.
         commit: The hub's commit; None for a folder outside the hub's cache.
-        digest: SHA-256 of the files that the model is loaded from (:func:`digest`).
+        digest: SHA-256 of the files that the model is loaded from (:func:`digest`), and of the
+            settings that change what its network computes.
         scheduler: Class of the scheduler that ships with the weights.
-        spacing: Spacing of the timesteps, of that scheduler or by ``model.spacing``.
+        spacing: Spacing of the timesteps, of that scheduler or by ``model.spacing``; the shift of
+            the grid of a rectified flow.
     """
 
     path: str
@@ -48,6 +51,12 @@ def digest(folder: Path, variant: str | None = None) -> str:
         content = _blob(file) or _digest_of_file(file, status.st_size, status.st_mtime_ns)
         whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
     return whole.hexdigest()
+
+
+def with_settings(digest: str, settings: Mapping[str, object]) -> str:
+    """Return the SHA-256 of a model's digest and settings; the digest itself without any."""
+    text = f"{digest} {json.dumps(settings, sort_keys=True)}"
+    return sha256(text.encode()).hexdigest() if settings else digest
 
 
 def _files(folder: Path, variant: str | None) -> Iterator[Path]:

@@ -37,7 +37,7 @@ def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
         raise UserError(f"{folder} holds a {kind}; only {' and '.join(KINDS)} can be inverted")
     parts = {k: part for k, part in KINDS[kind].items() if k in index or not part.optional}
     configs = {name: _read(folder, name, part, index.get(name)) for name, part in parts.items()}
-    if spacing is None:
+    if spacing is None and "unet" in parts:
         _check_spacing(folder / "scheduler" / "scheduler_config.json", configs["scheduler"])
     _check_fit(folder, configs)
     return configs

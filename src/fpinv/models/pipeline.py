@@ -65,7 +65,11 @@ def load_pipeline(weights: Weights) -> Pipeline:
         return DiffusionPipeline.from_pretrained(
             weights.folder,
             # Given ready-made, because the pipeline rewrites the one that ships.
-            scheduler=_scheduler(configs["scheduler"], weights.spacing),
+            scheduler=(
+                ddim_scheduler(configs["scheduler"], weights.spacing)
+                if "unet" in configs
+                else flow_scheduler(configs["scheduler"])
+            ),
             **({"safety_checker": None} if "unet" in configs else {}),
             **{name: None for name in optional if name not in configs},
             **tokenizers,
@@ -73,10 +77,12 @@ def load_pipeline(weights: Weights) -> Pipeline:
         )
 
 
-def _scheduler(shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
-    """Return the scheduler of a rectified flow as it ships, any other one on DDIM's grid."""
-    if "shift" not in shipped:
-        return ddim_scheduler(shipped, spacing)
+def flow_scheduler(shipped: Config) -> FlowMatchEulerDiscreteScheduler:
+    """Return the scheduler of a rectified flow as it ships.
+
+    Arguments:
+        shipped: Configuration of the shipped scheduler, complete.
+    """
     return FlowMatchEulerDiscreteScheduler(
         **{key: shipped[key] for key in FLOW_SCHEDULER if key in shipped}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import lru_cache
 from typing import Any
 
@@ -19,13 +20,70 @@ from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
 from fpinv.schedule import Schedule
 
+LONGEST = 512
+"""Tokens that the T5 encoders were trained to read."""
 
-class StableDiffusion3(LatentModel):
-    """Stable Diffusion 3 and 3.5, on the grid of the scheduler that ships with the weights.
+
+class RectifiedFlow(LatentModel):
+    """A rectified flow, on the grid of the scheduler that ships with the weights.
 
     Arguments:
         path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
-        max_sequence_length: Tokens that the T5 encoder reads; the CLIP encoders read 77.
+        max_sequence_length: Tokens that the T5 encoder reads, at most 512.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str | None = None,
+        *,
+        max_sequence_length: int = 512,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
+        if not 1 <= max_sequence_length <= LONGEST:
+            raise UserError(
+                f"model.max_sequence_length={max_sequence_length} is not possible: choose 1 to "
+                f"{LONGEST}"
+            )
+        self._longest = max_sequence_length
+        super().__init__(path, name, **settings)
+
+    @property
+    def spacing(self) -> str:
+        """The shift of the grid."""
+        config = self._scheduler.config
+        by_size = "by size" if config.use_dynamic_shifting else f"{config.shift:g}"
+        return f"flow, shift {by_size}"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that change what the network computes."""
+        return {**super().settings, "max_sequence_length": self._longest}
+
+    def denoiser(self, steps: int) -> Denoiser:
+        """Return a denoiser on the stock pipeline's grid of ``steps`` steps, its counts at zero.
+
+        Raises:
+            UserError: ``steps`` is not possible.
+        """
+        height, width = (side // self.multiple for side in self.image_size)
+        schedule = flow_grid(self._scheduler, steps, height * width, self._sigmas(steps))
+        return Denoiser(self._network, schedule, self.dtype, self.device)
+
+    def _sigmas(self, steps: int) -> np.ndarray[Any, Any] | None:
+        """Return the noise scales (N,) before the shift; None for the scheduler's own."""
+        return None
+
+    @abstractmethod
+    def _network(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
+        """Return the velocity (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
+
+
+class StableDiffusion3(RectifiedFlow):
+    """Stable Diffusion 3 and 3.5.
+
+    Arguments:
+        path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
         t5: False leaves the T5 encoder out, which saves 4.7 billion parameters; the model then
             reads prompts by its CLIP encoders alone.
 
@@ -45,49 +103,35 @@ class StableDiffusion3(LatentModel):
         t5: bool = True,
         **settings: Any,  # noqa: ANN401
     ) -> None:
-        self._longest, self._t5 = max_sequence_length, t5
-        super().__init__(path, name, **settings)
+        self._t5 = t5
+        super().__init__(path, name, max_sequence_length=max_sequence_length, **settings)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that change what the network computes."""
+        return {**super().settings, "t5": self._t5}
 
     def _choose(self, weights: Weights) -> Weights:
         return weights._replace(t5=self._t5)
-
-    @property
-    def spacing(self) -> str:
-        """The shift of the grid."""
-        return spacing_of(self._scheduler)
 
     @property
     def _side(self) -> int:
         return side_of(self.network.config.sample_size) * int(self.pipeline.vae_scale_factor)
 
     @property
-    def _multiple(self) -> int:
+    def multiple(self) -> int:
         return int(self.pipeline.vae_scale_factor * self.network.config.patch_size)
 
     @property
     def _largest(self) -> int:
         # the network crops its table of places, which has no place for more
-        return self._multiple * int(self.network.config.pos_embed_max_size)
+        return self.multiple * int(self.network.config.pos_embed_max_size)
 
     @property
     def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
         if self.pipeline.text_encoder_3 is None:
             return self.pipeline.tokenizer, self.pipeline.tokenizer.model_max_length
         return self.pipeline.tokenizer_3, self._longest
-
-    def denoiser(self, steps: int) -> Denoiser:
-        """Return a denoiser on the scheduler's grid of ``steps`` steps, its counts at zero.
-
-        Raises:
-            UserError: ``steps`` is not possible.
-        """
-        schedule = flow_grid(self._scheduler, steps, self._tokens(), sigmas=None)
-        return Denoiser(self._network, schedule, self.dtype, self.device)
-
-    def _tokens(self) -> int:
-        """Return the number of tokens of a picture of the model's size."""
-        height, width = (side // self._multiple for side in self.image_size)
-        return height * width
 
     def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
         states = self.pipeline.encode_prompt(
@@ -113,8 +157,8 @@ class StableDiffusion3(LatentModel):
         )[0]
 
 
-class Flux(LatentModel):
-    """FLUX.1, on the grid of the scheduler that ships with the weights.
+class Flux(RectifiedFlow):
+    """FLUX.1.
 
     The pipeline's latents are tokens of 2 x 2 numbers a channel; those of this class stay
     (B, C, H/f, W/f). Where the scheduler shifts its grid by the size of the picture, the size is
@@ -127,7 +171,6 @@ class Flux(LatentModel):
         path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
         embedded_guidance: Guidance scale that the network is told; None for a network that
             takes none (FLUX.1-schnell).
-        max_sequence_length: Tokens that the T5 encoder reads.
 
     References:
         | FLUX.1 (Black Forest Labs, 2024), https://github.com/black-forest-labs/flux
@@ -141,10 +184,8 @@ class Flux(LatentModel):
         name: str | None = None,
         *,
         embedded_guidance: float | None = 3.5,
-        max_sequence_length: int = 512,
         **settings: Any,  # noqa: ANN401
     ) -> None:
-        self._longest = max_sequence_length
         super().__init__(path, name, **settings)
         self.embedded_guidance = embedded_guidance
         takes = self.network.config.guidance_embeds
@@ -155,32 +196,24 @@ class Flux(LatentModel):
         self._places = lru_cache(maxsize=4)(self._make_places)
 
     @property
-    def spacing(self) -> str:
-        """The shift of the grid."""
-        return spacing_of(self._scheduler)
+    def settings(self) -> dict[str, object]:
+        """The settings that change what the network computes."""
+        return {**super().settings, "embedded_guidance": self.embedded_guidance}
 
     @property
     def _side(self) -> int:
         return int(self.pipeline.default_sample_size * self.pipeline.vae_scale_factor)
 
     @property
-    def _multiple(self) -> int:
+    def multiple(self) -> int:
         return 2 * int(self.pipeline.vae_scale_factor)
 
     @property
     def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
         return self.pipeline.tokenizer_2, self._longest
 
-    def denoiser(self, steps: int) -> Denoiser:
-        """Return a denoiser on the pipeline's grid of ``steps`` steps, its counts at zero.
-
-        Raises:
-            UserError: ``steps`` is not possible.
-        """
-        height, width = (side // self._multiple for side in self.image_size)
-        sigmas = np.linspace(1.0, 1 / max(steps, 1), steps)
-        schedule = flow_grid(self._scheduler, steps, height * width, sigmas)
-        return Denoiser(self._network, schedule, self.dtype, self.device)
+    def _sigmas(self, steps: int) -> np.ndarray[Any, Any]:
+        return np.linspace(1.0, 1 / max(steps, 1), steps)
 
     def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
         tokens, pooled, _ = self.pipeline.encode_prompt(
@@ -198,7 +231,7 @@ class Flux(LatentModel):
         words, pictures = self._places(embedding.tokens.shape[1], *size)
         packed = self.network(
             hidden_states=pixel_unshuffle(z, 2).flatten(2).mT,
-            timestep=(timestep / 1000).expand(rows),
+            timestep=(timestep.to(self.dtype) / 1000).expand(rows),  # rounded before, as there
             guidance=guidance,
             pooled_projections=embedding.pooled.to(self.dtype),
             encoder_hidden_states=embedding.tokens.to(self.dtype),
@@ -251,10 +284,3 @@ def _dynamic_shift(config: Any, tokens: int) -> float:  # noqa: ANN401
     low, high = config.base_image_seq_len, config.max_image_seq_len
     slope = (config.max_shift - config.base_shift) / (high - low)
     return float(config.base_shift + slope * (tokens - low))
-
-
-def spacing_of(scheduler: Any) -> str:  # noqa: ANN401
-    """Return the shift of a flow's grid in words, for records."""
-    if scheduler.config.use_dynamic_shifting:
-        return "flow, shift by size"
-    return f"flow, shift {scheduler.config.shift:g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +19,8 @@ from diffusers.loaders.single_file_utils import (
 from fpinv.errors import UserError
 from fpinv.models.weights import loading
 
-ENDING = ".safetensors"
 KINDS: Mapping[str, str] = {
     "v1": "StableDiffusionPipeline",
-    "v2": "StableDiffusionPipeline",
     "xl_base": "StableDiffusionXLPipeline",
     "sd3": "StableDiffusion3Pipeline",
     "sd35_medium": "StableDiffusion3Pipeline",
@@ -29,7 +28,10 @@ KINDS: Mapping[str, str] = {
     "flux-dev": "FluxPipeline",
     "flux-schnell": "FluxPipeline",
 }
-"""The pipeline of each kind of checkpoint, by diffusers' name for the kind."""
+"""The pipeline of each kind of checkpoint, by diffusers' name for the kind. Those of 2.0 and 2.1
+are left out: they are of one kind and differ in what the network predicts."""
+V_PREDICTION = "v_pred"
+"""A key of checkpoints whose network predicts v where others of the kind predict the noise."""
 REMEDY = "give the whole checkpoint, and connect once, as its configuration comes from the hub"
 
 
@@ -52,17 +54,19 @@ def unpack(file: Path) -> Path:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=cache) as partial:
                 pipeline.save_pretrained(Path(partial, "whole"))
-                os.replace(Path(partial, "whole"), folder)
+                with suppress(OSError):  # another process that shares the run was first
+                    os.replace(Path(partial, "whole"), folder)
     return folder
 
 
 def _pipeline_class(file: Path) -> type[diffusers.DiffusionPipeline]:
     """Return the class of the pipeline that a checkpoint holds."""
-    kind = infer_diffusers_model_type(load_single_file_checkpoint(str(file)))
-    if kind not in KINDS:
+    checkpoint = load_single_file_checkpoint(str(file))
+    kind = infer_diffusers_model_type(checkpoint)
+    if kind not in KINDS or V_PREDICTION in checkpoint:
         raise UserError(
-            f"model.path={file} is a checkpoint of kind {kind}; only "
-            f"{', '.join(dict.fromkeys(KINDS.values()))} can be inverted"
+            f"model.path={file} is a checkpoint of kind {kind}, which is not read from one file "
+            f"({', '.join(KINDS)} are): convert it to a folder in diffusers format"
         )
     located: type[diffusers.DiffusionPipeline] = getattr(diffusers, KINDS[kind])
     return located

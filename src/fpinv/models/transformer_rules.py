@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fpinv.models.rules import (
     ABSENT,
+    ANY,
     CLIP_TOKENIZER,
     NUMBER,
     SCALE,
@@ -33,6 +34,9 @@ FLOW_SCHEDULER: Rules = {
     "invert_sigmas": ABSENT,
     "shift_terminal": only(None),
     "stochastic_sampling": ABSENT,
+    "use_karras_sigmas": ABSENT,
+    "use_exponential_sigmas": ABSENT,
+    "use_beta_sigmas": ABSENT,
 }
 
 _SIZES = anything(
@@ -53,7 +57,7 @@ FLUX: Rules = {
     **_SIZES,
     "patch_size": only(1),  # the pipeline packs 2 x 2 latents into a token by itself
     "in_channels": WHOLE,
-    "out_channels": anything("out_channels")["out_channels"],  # null: as many
+    "out_channels": ANY,  # null: as many
     "guidance_embeds": only(False, True),
     **anything("num_single_layers axes_dims_rope"),
 }

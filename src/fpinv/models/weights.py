@@ -20,7 +20,8 @@ TOKENIZERS = {f"tokenizer{k}": f"text_encoder{k}" for k in ("", "_2", "_3")}
 DENOISERS = ("unet", "transformer")  # of which a pipeline has one
 NETWORKS = (*DENOISERS, "vae", *TOKENIZERS.values())  # parts with weights
 PARTS = (*NETWORKS, *TOKENIZERS, "scheduler")  # subfolders of a pipeline
-WEIGHTS = (".safetensors", ".bin")  # endings of their files; diffusers prefers the first
+SAFE = ".safetensors"
+WEIGHTS = (SAFE, ".bin")  # endings of their files; diffusers prefers the first
 PATIENCE = 10.0  # seconds that a network may stay silent
 
 

@@ -114,6 +114,13 @@ def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
             return
 
 
+def defaults_of(target: str) -> dict[str, Any]:
+    """Return the defaults of the arguments of a target."""
+    constructors = _constructors(_locate("", target))
+    parameters = [inspect.signature(c).parameters.values() for c in constructors]
+    return {p.name: p.default for group in parameters[::-1] for p in group}
+
+
 def _passes_on(target: Callable[..., Any]) -> bool:
     parameters = inspect.signature(target).parameters.values()
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from fpinv.errors import UserError
-from fpinv.run.build import check, is_own, resolved, targets
+from fpinv.images.viewing import MOST_PIXELS
+from fpinv.run.build import check, defaults_of, is_own, resolved, targets
 from fpinv.run.folder import STATUS_FILE, read_json, write
-from fpinv.run.layout import SWEEP_FILE, origin_of, quoted
+from fpinv.run.layout import SWEEP_FILE, quoted
 from fpinv.run.messages import explain
+from fpinv.tasks.task import Settings
 
 CONFIG_FILE = "config.yaml"
 SIGNATURE = "# SHA-256 of all above, by which a continued run notices a change: "
@@ -40,6 +41,9 @@ NEUTRAL = (
 """Keys that leave the results as they are, but for the last digits of floats."""
 EXTENDING = ("limit", "images", "inversions")
 """Keys that say how much of the results a run makes and keeps."""
+DEFAULTS: Mapping[str, Any] = {"max_pixels": MOST_PIXELS, "negative_guidance": False}
+"""Defaults of keys that are no settings of a task, with which runs of before them were made."""
+NO_DEFAULT = object()
 COPIES = {"device": "model.device"}
 """Keys of a resolved configuration that follow another one."""
 
@@ -119,14 +123,22 @@ def is_done(config: DictConfig, folder: Path) -> bool:
 def _is_same(config: DictConfig, before: DictConfig, *changeable: str) -> bool:
     """Return whether two configurations agree but for keys that may change.
 
-    Keys that the earlier one lacks were added by a newer version. They are at their defaults,
-    which leave results as they were, unless an override names them.
+    Keys that the earlier one lacks were added by a newer version. At their defaults they leave
+    results as they were.
     """
     now, then = (_flat(_without(c, *changeable)) for c in (config, before))
-    keys = [key for key in origin_of(HydraConfig.get()).overrides if "." in key or key in now]
-    named = tuple(f"{key}." for key in keys)  # without those that name the option of a group
-    added = {key for key in now.keys() - then.keys() if not f"{key}.".startswith(named)}
+    added = {key for key in now.keys() - then.keys() if now[key] == _default(config, key)}
     return {key: value for key, value in now.items() if key not in added} == then
+
+
+def _default(config: DictConfig, key: str) -> object:
+    """Return the default of an argument or of a run's setting; :data:`NO_DEFAULT` for no such."""
+    parent, _, name = key.rpartition(".")
+    if not parent:
+        defaults = {field.name: field.default for field in fields(Settings)}
+        return (DEFAULTS | defaults).get(name, NO_DEFAULT)
+    target = OmegaConf.select(config, f"{parent}._target_", default=None)
+    return NO_DEFAULT if target is None else defaults_of(str(target)).get(name, NO_DEFAULT)
 
 
 def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -114,7 +114,8 @@ def saved_inversion(
             raise UserError(
                 f"{file} was made with {key} {configuration.get(key)!r}, not {value!r}"
             )
-    size = [-(-side // vae_factor(model)) for side in images.shape[-2:]]
+    multiple = model.multiple
+    size = [-(-s // multiple) * multiple // vae_factor(model) for s in images.shape[-2:]]
     if (saved := list(inversion.noise.shape[-2:])) != size:
         raise UserError(
             f"{file} was made with latents of {saved}, not {size}: use the model.image_size and "

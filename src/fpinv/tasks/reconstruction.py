@@ -255,9 +255,10 @@ class _ReconstructionRun:
 
     def _noise_columns(self, batch: Batch, noise: Tensor) -> dict[str, Column]:
         """Return how much z_N is like noise; None where a region is too small to tell."""
+        factor = vae_factor(self.model)
         objects = [example.open_objects() for example in batch.examples]
         masks = [None if mask is None else self.frame.mask(mask) for mask in objects]
-        quality = noise_quality(noise, regions(batch.images, masks, vae_factor(self.model)))
+        quality = noise_quality(noise, regions(batch.images, masks, factor, noise.shape[-2:]))
         return {name: finite(values.tolist()) for name, values in quality.items()}
 
 
