@@ -92,6 +92,9 @@ def tables(card: Mapping[str, Any]) -> str:
         for name, value in row.items()
         if isinstance(value, Mapping) and "all" in value
     }
+    # Cards of weights that were not trained on pictures without a scene have none of these.
+    nothing = card["classifier"].get("no scenes")
+    judged = [NOTHING, no_scenes(nothing)] if nothing else []
     sections = [
         parts(card),
         "### Classifier\n\nPercent right on real scenes, and on scenes that the autoencoder "
@@ -100,8 +103,7 @@ def tables(card: Mapping[str, Any]) -> str:
         attributes(card["classifier"]),
         "Shapes of single objects, by prevalence bin:",
         bins({"real": card["classifier"]}),
-        NOTHING,
-        no_scenes(card["classifier"]["no scenes"]),
+        *judged,
         "### Generated pictures\n\nPercent right, read by the classifier: held-out captions, DDIM "
         f"with {card['steps']} steps.\nBest guidance: w = {best}.",
         attributes(groups),

@@ -135,8 +135,8 @@ def _default(config: DictConfig, key: str) -> object:
     """Return the default of an argument or of a run's setting; :data:`NO_DEFAULT` for no such."""
     parent, _, name = key.rpartition(".")
     if not parent:
-        defaults = {field.name: field.default for field in fields(Settings)}
-        return (DEFAULTS | defaults).get(name, NO_DEFAULT)
+        settings = {field.name: field.default for field in fields(Settings)}
+        return {**DEFAULTS, **settings}.get(name, NO_DEFAULT)
     target = OmegaConf.select(config, f"{parent}._target_", default=None)
     return NO_DEFAULT if target is None else defaults_of(str(target)).get(name, NO_DEFAULT)
 

@@ -1,5 +1,7 @@
 """The bundled classifier as a reader of edits, a classifier of shapes and a distance."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,8 @@ from fpinv.metrics.classifiers.scene_attributes import Reading, Thing
 from fpinv.metrics.classifiers.scene_judges import ScenesFeatures, ScenesReader, ShapeClassifier
 from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.metrics.edit_accuracy import accuracy
+
+NEXT = Path(__file__).parents[3] / "experiments" / "training" / "scenes" / "next" / "classifier"
 
 
 def test_reader_tells_perfect_edits_from_originals():
@@ -58,8 +62,9 @@ def test_the_shipped_weights_know_every_shape():
     assert classifier.features(images).shape == (8, 192)
 
 
-def test_what_shows_no_scene_has_no_class():
+def test_what_shows_no_scene_has_no_class_by_weights_that_were_trained_on_such():
     """Crossfades of two pictures of a shape, noise, and blurred pictures have no class."""
+    judge = ShapeClassifier(str(NEXT))
     originals = [[category.images[k].open() for k in range(4)] for category in Scenes().categories]
     pictures = torch.stack([square(image, 64) for images in originals for image in images])
     pictures = pictures.unflatten(0, (18, 4))
@@ -67,7 +72,7 @@ def test_what_shows_no_scene_has_no_class():
     noise = normal(54, 3, 64, 64).clamp(-1, 1)
     blurred = F.avg_pool2d(pictures.flatten(0, 1), 21, 1, 10, count_include_pad=False)
     for images in (mixed, noise, blurred):
-        assert (ShapeClassifier().classify(images) >= 0).double().mean() < 0.1
+        assert (judge.classify(images) >= 0).double().mean() < 0.1
 
 
 def test_the_class_is_the_shape_of_the_only_object(monkeypatch):
