@@ -96,7 +96,7 @@ class Guided:
 
     @property
     def starts_anywhere(self) -> bool:
-        """Whether the walk may begin at any index: the way back needs nothing of steps below."""
+        """Return whether the walk may begin at any index, as the way back needs no step below."""
         return False
 
     def top(self, steps: int) -> int:

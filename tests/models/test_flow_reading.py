@@ -1,8 +1,10 @@
 """The bundled model read as a rectified flow: the same differential equation, by other steps."""
 
+import json
+
 import pytest
 import torch
-from pipelines import tiny_sd21
+from pipelines import tiny_sd15, tiny_sd21
 
 from fpinv.datasets.scenes import Scenes
 from fpinv.denoiser import Denoiser
@@ -101,3 +103,12 @@ def test_real_images_come_back_from_pure_noise(model):
 def test_refuses_what_does_not_fit_a_flow(wrong, message):
     with pytest.raises(UserError, match=message):
         FlowReading(SCENES, device="cpu", **wrong).denoiser(4)
+
+
+def test_refuses_a_network_that_predicts_noise_where_there_is_no_signal(tmp_path):
+    folder = tiny_sd15(tmp_path / "sd15")
+    file = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(file.read_text()) | {"rescale_betas_zero_snr": True}
+    file.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="has no reading as a flow"):
+        FlowReading(str(folder), device="cpu")

@@ -1,4 +1,4 @@
-"""How steep pictures and latents are, which tells plain areas from all others."""
+"""The steepness of pictures and latents, which tells plain areas from all others."""
 
 from __future__ import annotations
 

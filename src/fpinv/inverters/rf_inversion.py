@@ -46,6 +46,9 @@ class RFInversion(Guided):
         start: Part of the steps down before that pull, in [0, 1].
         stop: Part of the steps down after which it has ended, in [0, 1].
         seed: Seed of the noise.
+
+    Raises:
+        UserError: a number is outside its range, or ``start`` is after ``stop``.
     """
 
     gamma: float = 0.5
@@ -59,6 +62,11 @@ class RFInversion(Guided):
         for name in ("gamma", "eta", "start", "stop"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise UserError(f"{name}={value} is not possible: choose 0 to 1")
+        if self.start > self.stop:
+            raise UserError(
+                f"start={self.start} is after stop={self.stop}, so that nothing pulls to the "
+                "image: use eta=0 for that, or a larger stop"
+            )
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:

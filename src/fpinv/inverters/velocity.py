@@ -1,4 +1,4 @@
-"""What methods that step along the velocity of a rectified flow share."""
+"""Steps along the velocity of a rectified flow, for the methods that are made for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""How much the z_N of an inversion is like noise: neighbours, variance, kurtosis, normality.
+r"""Likeness of the z_N of an inversion to noise: neighbours, variance, kurtosis, normality.
 
 A sampler starts from independent numbers of mean 0 and variance 1, and an inversion's z_N may be
 something else. The numbers z (C, h, w) of an image are measured on a mask of cells of the latent

@@ -12,6 +12,9 @@ from fpinv.errors import UserError
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.schedule import LABELS, Schedule, implied
 
+NO_SIGNAL = 1e-7
+"""Power of the signal below which a noise level counts as one without signal."""
+
 
 class FlowReading(StableDiffusion):
     r"""Stable Diffusion, its network read as the velocity of a rectified flow.
@@ -63,6 +66,11 @@ class FlowReading(StableDiffusion):
         super().__init__(path, name, **settings)
         self.shift = shift
         bars = self._scheduler.alphas_cumprod.double()
+        if self._scheduler.config.prediction_type == "epsilon" and bars[-1] < NO_SIGNAL:
+            raise UserError(
+                f"model {self.name} predicts the noise where there is no signal, which says "
+                "nothing of the image: it has no reading as a flow"
+            )
         # Computed once, where the network is, so that no step waits for the host.
         self._angles = torch.atan2((1 - bars).sqrt(), bars.sqrt()).to(self.device)
 
