@@ -119,7 +119,7 @@ def require_cross_attention(pipeline: Any) -> None:  # noqa: ANN401 - diffusers'
     if getattr(pipeline, "unet", None) is None:
         raise UserError(
             f"edits act on cross-attention, which the network of a {type(pipeline).__name__} does "
-            "not have: use a model with a UNet, such as model=sdxl"
+            "not have: use task=flow_editing, or a model with a UNet, such as model=sdxl"
         )
 
 
