@@ -396,9 +396,13 @@ def test_a_torn_line_of_the_provenance_leaves_the_others_their_numbers(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_cluster_s_signals_end_a_run_like_ctrl_c(tmp_path: Path, number: signal.Signals):
     folder = tmp_path / "run"
-    process = alone(
-        tmp_path, "task.stop_at=3", f"task.signal={int(number)}", f"hydra.run.dir={folder}"
-    )
+    before = signal.signal(number, signal.SIG_DFL)  # of these tests, nohup may ignore it
+    try:
+        process = alone(
+            tmp_path, "task.stop_at=3", f"task.signal={int(number)}", f"hydra.run.dir={folder}"
+        )
+    finally:
+        signal.signal(number, before)
     assert process.returncode == 130 and summary(folder)["n"] == 3
     assert process.stderr == LOADING + (
         f"interrupted: 3 of 8 examples are kept; to go on: python run.py resume={folder}\n"
