@@ -244,3 +244,20 @@ def test_the_gate_measures_plain_and_full_captions(trained, tmp_path, capsys):
     assert len(card) == capsys.readouterr().out.count("\n| plain") + 2 == 5
     gate = import_module("gate")
     assert gate.plain(sample_scene(0, 7, "test", 1, ["arrow"])) == "a photo of an arrow"
+
+
+def test_finished_samples_have_the_labels_of_their_captions(tmp_path):
+    script, attributes = import_module("train_classifier"), import_module("attributes")
+    few = [f"start={SHIPPED}", f"parts={SHIPPED}", "finished=4"]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(FOLDER / "conf"), version_base="1.3"):
+        cfg = compose("classifier", overrides=few)
+    images, labels = script.finished(cfg, torch.device("cpu"))
+    again, _ = script.finished(cfg, torch.device("cpu"))
+    assert images.shape[1:] == (64, 64, 3) and 2 <= len(images) == len(labels) <= 4
+    assert np.array_equal(images, again)
+    reading = SceneClassifier.from_pretrained(SHIPPED / "classifier").read(
+        torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
+    )
+    shapes = [attributes.OBJECT_FIELDS["shape"][row[0]] for row in labels.tolist()]
+    assert [item.objects[0].shape for item in reading] == shapes

@@ -19,8 +19,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fpinv.datasets.scenes import Scene, caption, sample_scene
+from fpinv.metrics.classifiers.scene_attributes import Reading, agreement
 from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.sampling import sample
+
+FIRST = 4_000_000
+"""Number of the first scene that is sampled, far from those that are rendered."""
+GUIDANCE = 3.0
+"""Guidance of the samples: at it the bundled model follows most captions."""
 
 
 def roughened(x: Tensor, chance: torch.Generator) -> Tensor:
@@ -62,6 +70,38 @@ def scenes(cfg: DictConfig, device: torch.device) -> tuple[NDArray[np.uint8], Te
     return images, torch.cat([truth, truth[: cfg.decoded]])
 
 
+@torch.no_grad()
+def finished(cfg: DictConfig, device: torch.device) -> tuple[NDArray[np.uint8], Tensor]:
+    """Return samples of the denoiser under full captions, and the labels of those captions.
+
+    A judge of samples must know how shapes look that are softer than rendered ones. Samples whose
+    shapes the classifier in ``start`` does not read as the caption says are left out, because the
+    denoiser, too, errs.
+    """
+    model = StableDiffusion(cfg.denoiser, device=str(device))
+    reader = SceneClassifier.from_pretrained(Path(cfg.start) / "classifier").to(device)
+    drawn = [sample_scene(cfg.data.seed, FIRST + k, "train", 1) for k in range(cfg.finished)]
+    batches = []
+    for k in range(0, len(drawn), 50):
+        batch = drawn[k : k + 50]
+        condition = model.condition([caption(scene) for scene in batch], GUIDANCE)
+        chance = torch.Generator().manual_seed(cfg.seed * 1_000_003 + k)
+        noise = torch.randn(len(batch), *model.latent_shape, generator=chance).to(device)
+        batches.append(model.decode(sample(model.denoiser(rejects.STEPS), noise, condition)))
+    pictures = torch.cat(batches)
+    readings = reader.read(pictures)
+    right = [
+        k for k, scene in enumerate(drawn) if agreement(readings[k], truth_of(scene))["shape"]
+    ]
+    print(f"finished samples with the right shape: {len(right)} of {len(drawn)}", flush=True)
+    return common.to_bytes(pictures[right]), labels([drawn[k] for k in right])
+
+
+def truth_of(scene: Scene) -> Reading:
+    """Return what a classifier should read of a scene."""
+    return Reading.of(scene.attributes())
+
+
 def no_scenes(
     cfg: DictConfig, device: torch.device, split: str, count: int
 ) -> dict[str, NDArray[np.uint8]]:
@@ -92,6 +132,9 @@ def report(model: nn.Module, images: Tensor, truth: Tensor) -> dict[str, float]:
 def main(cfg: DictConfig) -> None:
     device = common.prepare(cfg)
     images, truth = scenes(cfg, device)
+    if cfg.finished:
+        samples, captioned = finished(cfg, device)
+        images, truth = np.concatenate([images, samples]), torch.cat([truth, captioned])
     count = round(len(images) * cfg.rejects / (1 - cfg.rejects) / len(rejects.TRAINED))
     nothing = no_scenes(cfg, device, "train", count)
     images = np.concatenate([images, *nothing.values()])
