@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from pipelines import tiny_sd3, tiny_sd15
+from pipelines import tiny_sd3, tiny_sd15, tiny_sdxl
 from safetensors.torch import load_file, save_file
 
 from fpinv.errors import UserError
@@ -16,6 +16,7 @@ peft = pytest.importorskip("peft")
 
 FAMILIES = {
     "sd15": (tiny_sd15, StableDiffusion, {"prompt": "a red star"}),
+    "sdxl": (tiny_sdxl, StableDiffusion, {"prompt": "a red star"}),
     "sd3": (tiny_sd3, StableDiffusion3, {"prompt": "a red star", "max_sequence_length": 256}),
 }
 
@@ -26,7 +27,7 @@ def family(request, tmp_path_factory):
     build, load, options = FAMILIES[request.param]
     folder = build(tmp_path_factory.mktemp("lora") / request.param)
     pipeline = DiffusionPipeline.from_pretrained(folder)
-    name = "unet" if request.param == "sd15" else "transformer"
+    name = "transformer" if request.param == "sd3" else "unet"
     network = getattr(pipeline, name)
     network.add_adapter(
         peft.LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,10 @@ from typing import Any, NamedTuple
 
 from fpinv.errors import UserError
 from fpinv.models.weights import SAFE, loading
+
+REMEDY = "choose one that was made for this model"
+CHANGE = re.compile(r"\.(?:lora|alpha|dora)")
+"""The beginning of what a key says after the name of the module that it changes."""
 
 
 class LoRA(NamedTuple):
@@ -56,24 +62,40 @@ def merge_lora(pipeline: Any, lora: LoRA) -> None:  # noqa: ANN401 - diffusers' 
     Raises:
         UserError: the file cannot be read, or does not fit the pipeline.
     """
-    remedy = "choose one that was made for this model"
-    with loading(f"the LoRA {lora.file}", remedy):
-        changes = pipeline.lora_state_dict(lora.file.parent, weight_name=lora.file.name)
-        keys = changes[0] if isinstance(changes, tuple) else changes
-        for key in keys:
-            part, _, place = key.partition(".")
-            if part not in pipeline._lora_loadable_modules or not _has(pipeline, part, place):
-                raise UserError(
-                    f"the LoRA {lora.file} changes {key}, which is not there: {remedy}"
-                )
+    with loading(f"the LoRA {lora.file}", REMEDY), _places_checked(pipeline, lora.file):
         pipeline.load_lora_weights(lora.file.parent, weight_name=lora.file.name)
         if not pipeline.get_list_adapters():
-            raise UserError(f"the LoRA {lora.file} changes no part of the model: {remedy}")
+            raise UserError(f"the LoRA {lora.file} changes no part of the model: {REMEDY}")
         pipeline.fuse_lora(components=list(pipeline.get_list_adapters()), lora_scale=lora.scale)
         pipeline.unload_lora_weights()
 
 
-def _has(pipeline: Any, part: str, place: str) -> bool:  # noqa: ANN401
-    """Return whether a part of a pipeline has the module that a key of changes is for."""
-    module = re.split(r"\.(?:lora|alpha|dora)", place)[0]
-    return module in dict(getattr(pipeline, part).named_modules())
+@contextmanager
+def _places_checked(pipeline: Any, file: Path) -> Iterator[None]:  # noqa: ANN401
+    """Have a pipeline refuse changes that it has no place for, which it would leave out.
+
+    The check sees what the pipeline itself reads, since it alone knows how to translate the keys
+    of other trainers.
+
+    Raises:
+        UserError: (within the context) a change has no place.
+    """
+    read = pipeline.lora_state_dict
+    names = {
+        part: {name for name, _ in getattr(pipeline, part).named_modules()}
+        for part in pipeline._lora_loadable_modules
+    }
+
+    def read_and_check(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        changes = read(*arguments, **options)
+        for key in changes[0] if isinstance(changes, tuple) else changes:
+            part, _, place = key.partition(".")
+            if CHANGE.split(place)[0] not in names.get(part, ()):
+                raise UserError(f"the LoRA {file} changes {key}, which is not there: {REMEDY}")
+        return changes
+
+    pipeline.lora_state_dict = read_and_check
+    try:
+        yield
+    finally:
+        del pipeline.lora_state_dict
