@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion
-from fpinv.inverters.velocity import length, midpoint_velocity, require_flow
-from fpinv.sampling import Guided, Step, spent
+from fpinv.inverters.velocity import ExplicitWalk, Way, length, midpoint_velocity
+from fpinv.sampling import Step
 
 
 @dataclass(frozen=True)
-class FireFlow(Guided):
+class FireFlow(ExplicitWalk):
     r"""FireFlow: the midpoint rule, led to its midpoint by the velocity of the step before.
 
     From :math:`z` at noise scale :math:`\sigma`, by a step h of either sign:
@@ -35,29 +33,13 @@ class FireFlow(Guided):
         UserError: the model is no rectified flow.
     """
 
-    @property
-    def starts_anywhere(self) -> bool:
-        """True: a walk makes its first velocity itself."""
-        return True
-
-    @torch.no_grad()
-    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walk the grid upwards from ``z0`` (B, C, H, W), one evaluation a step and one more."""
-        require_flow(denoiser)
-        condition, z, steps = self.inverting(condition), z0, denoiser.schedule.steps
-        v = denoiser(z, 0, condition)
-        for i in range(steps):
-            v = midpoint_velocity(denoiser, z, v, i, i + 1, condition)
-            z = z + length(denoiser, i, i + 1) * v
-        return Inversion(z, **spent(condition, steps + 1))
-
-    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
-        """Return the same step, downwards; it remembers the velocity of the one before."""
-        last: list[Tensor] = []
+    def walk(self, denoiser: Denoiser, condition: Condition, way: Way) -> Step:
+        """Return the step of a walk; it remembers the velocity of the one before."""
+        velocities: list[Tensor] = []
 
         def step(z: Tensor, i: int) -> Tensor:
-            v = last.pop() if last else denoiser(z, i, condition)
-            last.append(midpoint_velocity(denoiser, z, v, i, i - 1, condition))
-            return z + length(denoiser, i, i - 1) * last[0]
+            v = velocities.pop() if velocities else denoiser(z, i, condition)
+            velocities.append(midpoint_velocity(denoiser, z, v, i, i + way, condition))
+            return z + length(denoiser, i, i + way) * velocities[0]
 
         return step

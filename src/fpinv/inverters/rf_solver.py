@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.inversion import Inversion
-from fpinv.inverters.velocity import length, midpoint_velocity, require_flow
-from fpinv.sampling import Guided, Step, spent
+from fpinv.inverters.velocity import ExplicitWalk, Way, length, midpoint_velocity
+from fpinv.sampling import Step
 
 
 @dataclass(frozen=True)
-class RFSolver(Guided):
+class RFSolver(ExplicitWalk):
     r"""RF-Solver: a Taylor step of second order, up and down the grid alike.
 
     From :math:`z` at noise scale :math:`\sigma`, by a step h of either sign:
@@ -36,25 +34,12 @@ class RFSolver(Guided):
         UserError: the model is no rectified flow.
     """
 
-    @property
-    def starts_anywhere(self) -> bool:
-        """True: a step needs its own latent alone."""
-        return True
+    def walk(self, denoiser: Denoiser, condition: Condition, way: Way) -> Step:
+        """Return the step of a walk."""
 
-    @torch.no_grad()
-    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
-        """Walk the grid upwards from ``z0`` (B, C, H, W), two evaluations a step."""
-        require_flow(denoiser)
-        condition, z, steps = self.inverting(condition), z0, denoiser.schedule.steps
-        for i in range(steps):
-            z = _step(denoiser, z, i, i + 1, condition)
-        return Inversion(z, **spent(condition, 2 * steps))
+        def step(z: Tensor, i: int) -> Tensor:
+            v = denoiser(z, i, condition)
+            middle = midpoint_velocity(denoiser, z, v, i, i + way, condition)
+            return z + length(denoiser, i, i + way) * middle
 
-    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
-        """Return the same step, downwards."""
-        return lambda z, i: _step(denoiser, z, i, i - 1, condition)
-
-
-def _step(denoiser: Denoiser, z: Tensor, i: int, j: int, condition: Condition) -> Tensor:
-    v = denoiser(z, i, condition)
-    return z + length(denoiser, i, j) * midpoint_velocity(denoiser, z, v, i, j, condition)
+        return step

@@ -2,10 +2,50 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import Literal
+
+import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
+from fpinv.inversion import Inversion
+from fpinv.sampling import Guided, Step, spent
+
+Way = Literal[1, -1]
+"""The way of a walk on the grid: 1 is up, to the noise."""
+
+
+class ExplicitWalk(Guided):
+    """A method for rectified flow whose steps up and down the grid follow one explicit rule.
+
+    Raises:
+        UserError: the model is no rectified flow.
+    """
+
+    @abstractmethod
+    def walk(self, denoiser: Denoiser, condition: Condition, way: Way) -> Step:
+        """Return the step of a walk that begins, from the latents at index i to i + ``way``."""
+
+    @property
+    def starts_anywhere(self) -> bool:
+        """True: a walk needs its own latents alone."""
+        return True
+
+    @torch.no_grad()
+    def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
+        """Walk the grid upwards from ``z0`` (B, C, H, W)."""
+        require_flow(denoiser)
+        condition, z, before = self.inverting(condition), z0, denoiser.calls
+        step = self.walk(denoiser, condition, 1)
+        for i in range(denoiser.schedule.steps):
+            z = step(z, i)
+        return Inversion(z, **spent(condition, denoiser.calls - before))
+
+    def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
+        """Return the same step, downwards."""
+        return self.walk(denoiser, condition, -1)
 
 
 def require_flow(denoiser: Denoiser) -> None:
