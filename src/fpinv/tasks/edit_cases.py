@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion
 from fpinv.tasks.loading import decoding
+from fpinv.tasks.record import Record
+from fpinv.tasks.stages import alike, each, run_stages
 
 Key = tuple[str, str]
 """The name of an image and the prompt that it is inverted under: one inversion for each."""
@@ -79,6 +82,27 @@ def require_edit(example: Example) -> Example:
     if example.case is None:
         raise UserError("the data set has no edits: use one that has, e.g. dataset=scene_edits")
     return example
+
+
+def run_cases(
+    examples: Iterable[Example],
+    batch_size: int,
+    open: Callable[[Example], Case],
+    edit: Callable[[Sequence[Case]], Sequence[Record | UserError]],
+) -> Iterator[Record]:
+    """Yield the record of each example, in order; a case that fails has its error there.
+
+    Arguments:
+        examples: The examples.
+        batch_size: Number of cases that are edited together; they have pictures of one size.
+        open: Reads the pictures of an example.
+        edit: Edits and measures some cases.
+
+    Raises:
+        UserError: an example has no edit, as in a data set of another kind.
+    """
+    stages = each(open), alike(attrgetter("size"), edit)
+    return run_stages(map(require_edit, examples), batch_size, *stages)
 
 
 @dataclass(frozen=True)

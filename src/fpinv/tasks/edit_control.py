@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -15,11 +14,10 @@ from fpinv.errors import UserError
 from fpinv.images import Frame, to_pil
 from fpinv.inversion import Inverter
 from fpinv.models.model import Model
-from fpinv.tasks.edit_cases import Case, EditedImages, require_edit
+from fpinv.tasks.edit_cases import Case, EditedImages, run_cases
 from fpinv.tasks.edit_measures import QUALITY, EditMeasures, record
 from fpinv.tasks.loading import by_example, decode_like
 from fpinv.tasks.record import Record
-from fpinv.tasks.stages import alike, each, run_stages
 from fpinv.tasks.task import Settings, option
 
 Picture = Literal["perfect", "decoded", "unedited"]
@@ -57,11 +55,8 @@ class EditControl(EditMeasures):
             UserError: an example has no edit, as in a data set of another kind.
         """
         frame = Frame(model.image_size, settings.crop)
-        stages = (
-            each(partial(self._open, frame)),
-            alike(attrgetter("size"), partial(self._measure, model)),
-        )
-        return run_stages(map(require_edit, examples), settings.batch_size, *stages)
+        open, measure = partial(self._open, frame), partial(self._measure, model)
+        return run_cases(examples, settings.batch_size, open, measure)
 
     def _open(self, frame: Frame, example: Example) -> Case:
         case = Case.open(example, frame)

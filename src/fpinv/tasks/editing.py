@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import ClassVar
 
 import torch
@@ -19,7 +18,7 @@ from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
-from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source, require_edit
+from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source, run_cases
 from fpinv.tasks.edit_measures import QUALITY, EditMeasures, cost, pictures, record
 from fpinv.tasks.inverting import adjust, invert
 from fpinv.tasks.loading import (
@@ -31,7 +30,6 @@ from fpinv.tasks.loading import (
     vae_factor,
 )
 from fpinv.tasks.record import Record
-from fpinv.tasks.stages import alike, each, run_stages
 from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
@@ -83,9 +81,7 @@ class Editing(EditMeasures):
         """
         require_cross_attention(model.pipeline)
         run = _EditingRun(self, model, inverter, settings)
-        examples = map(require_edit, examples)
-        stages = each(run.open), alike(attrgetter("size"), run.edit)
-        return run_stages(examples, settings.batch_size, *stages)
+        return run_cases(examples, settings.batch_size, run.open, run.edit)
 
 
 @dataclass

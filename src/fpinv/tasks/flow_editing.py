@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 from typing import ClassVar
 
 import torch
@@ -18,11 +17,10 @@ from fpinv.images import Frame, to_pil
 from fpinv.inversion import Inverter
 from fpinv.models.model import Model
 from fpinv.seeding import normal
-from fpinv.tasks.edit_cases import Case, EditedImages, require_edit
+from fpinv.tasks.edit_cases import Case, EditedImages, run_cases
 from fpinv.tasks.edit_measures import QUALITY, EditMeasures, record
 from fpinv.tasks.loading import by_example, decode_like, diverged
 from fpinv.tasks.record import Record
-from fpinv.tasks.stages import alike, each, run_stages
 from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
@@ -51,11 +49,8 @@ class FlowEditing(EditMeasures):
             UserError: an example has no edit, or the model is no rectified flow.
         """
         frame = Frame(model.image_size, settings.crop)
-        stages = (
-            each(partial(Case.open, frame=frame)),
-            alike(attrgetter("size"), partial(self._edit, model, settings)),
-        )
-        return run_stages(map(require_edit, examples), settings.batch_size, *stages)
+        open, edit = partial(Case.open, frame=frame), partial(self._edit, model, settings)
+        return run_cases(examples, settings.batch_size, open, edit)
 
     def _edit(
         self, model: Model, settings: Settings, cases: Sequence[Case]
