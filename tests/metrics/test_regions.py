@@ -53,7 +53,7 @@ def test_regions_of_scenes_are_apart_and_large():
 
 
 def test_without_masks_the_background_of_scenes_is_found():
-    """What is plain without a mask is background or the inside of a plain object, and no edge."""
+    """Without a mask, plain cells are background or lie inside a plain object, and on no edge."""
     images, masks = scenes()
     known, unknown = regions(images, masks, FACTOR), regions(images, [None] * 24, FACTOR)
     assert (unknown["plain"] | ~known["plain"]).all()

@@ -67,7 +67,7 @@ class Seed:
 
     @property
     def is_control(self) -> bool:
-        """Whether it inverts no image."""
+        """Return whether it inverts no image."""
         return self.noised == self.steps or self.inverter == "known"
 
     @property

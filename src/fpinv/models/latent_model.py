@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -33,7 +33,7 @@ DTYPES = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
-OPTIONS = {
+OPTIONS: Mapping[object, str] = {
     "StableDiffusionPipeline": "sd15",
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd3",
@@ -138,8 +138,9 @@ class LatentModel(ABC):
         self.device = resolve_device(device)
         self.dtype = _set_precision(precision)
         folder = find_weights(path, revision, variant)
-        self._check_family(path, read_index(folder))
-        self.domain = read_index(folder).get("_domain")
+        index = read_index(folder)
+        self._check_family(path, index.get("_class_name"))
+        self.domain = index.get("_domain")
         _check_offload(offload, self.device)
         check_quantization(quantization, self.device, lora)
         switches = Switches(compile, attention_slicing, gradient_checkpointing, offload)
@@ -158,8 +159,8 @@ class LatentModel(ABC):
         """Return the weights to load, with the choices that only this family has."""
         return weights
 
-    def _check_family(self, path: str, index: dict[str, Any]) -> None:
-        kind = index.get("_class_name")
+    def _check_family(self, path: str, kind: object) -> None:
+        """Refuse a folder of another family, whose pipeline is ``kind``."""
         if kind in OPTIONS and kind not in self.pipelines:
             raise UserError(f"model.path={path} holds a {kind}: use model={OPTIONS[kind]} with it")
 

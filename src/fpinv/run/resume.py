@@ -108,16 +108,16 @@ def has_same_config(config: DictConfig, folder: Path) -> bool:
     if not (folder / CONFIG_FILE).exists():
         return False
     before = load_config(folder).config
-    same = _is_same(config, before, *NEUTRAL, *EXTENDING)
-    return same and not _is_less(config.limit, before.limit)
+    agrees = _is_same(config, before, *NEUTRAL, *EXTENDING)
+    return agrees and not _is_less(config.limit, before.limit)
 
 
 def is_done(config: DictConfig, folder: Path) -> bool:
     """Return whether the run in ``folder`` has all examples that a configuration asks for."""
     if not (folder / CONFIG_FILE).exists() or not (folder / STATUS_FILE).exists():
         return False
-    same = _is_same(config, load_config(folder).config, *NEUTRAL)
-    return same and read_json(folder / STATUS_FILE).get("exit_code") == 0
+    agrees = _is_same(config, load_config(folder).config, *NEUTRAL)
+    return agrees and read_json(folder / STATUS_FILE).get("exit_code") == 0
 
 
 def _is_same(config: DictConfig, before: DictConfig, *changeable: str) -> bool:
