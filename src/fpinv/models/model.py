@@ -16,23 +16,27 @@ class Model(Protocol):
 
     Attributes:
         name: Short name for records.
-        origin: The origin of the weights, for records.
         domain: The only kind of pictures that it knows, such as scenes; None for any kind.
         image_size: Height and width in pixels that pictures are brought to.
         latent_shape: Shape (C, h, w) of the latent of such a picture.
-        multiple: Number of pixels to multiples of which the sides of a picture are padded.
         device: Device of the networks.
         dtype: Precision of the denoising network.
     """
 
     name: str
-    origin: ModelOrigin
     domain: str | None
     image_size: tuple[int, int]
     latent_shape: tuple[int, int, int]
-    multiple: int
     device: torch.device
     dtype: torch.dtype
+
+    @property
+    def origin(self) -> ModelOrigin:
+        """The origin of the weights, for records."""
+
+    @property
+    def multiple(self) -> int:
+        """Number of pixels to multiples of which the sides of a picture are padded."""
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the latents z_0 of images (B, 3, H, W) in [-1, 1]: float32, scaled modes.

@@ -6,7 +6,7 @@ import inspect
 import logging
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
@@ -36,6 +36,15 @@ def build(config: DictConfig, key: str) -> Any:  # noqa: ANN401
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from error
         raise
+
+
+def described(value: Any) -> Any:  # noqa: ANN401
+    """Return the node of which :func:`build` makes an object of dataclasses again."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return list(value) if isinstance(value, tuple) else value
+    target = f"{type(value).__module__}.{type(value).__qualname__}"
+    arguments = {f.name: described(getattr(value, f.name)) for f in fields(value) if f.init}
+    return {"_target_": target} | arguments
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

@@ -106,14 +106,7 @@ def saved_inversion(
     """
     file = inversion_file(Path(folder), name)
     inversion, stored = Inversion.load(file, model.device)
-    origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
-    # Files of before these entries were added lack them.
-    configuration = {"noised_steps": 0, **origin, **stored}
-    for key, value in {"model": model.name, **origin, **requirements}.items():
-        if configuration.get(key) != value:
-            raise UserError(
-                f"{file} was made with {key} {configuration.get(key)!r}, not {value!r}"
-            )
+    require_same_entries(file, stored, model, requirements)
     multiple = model.multiple
     size = [-(-s // multiple) * multiple // vae_factor(model) for s in images.shape[-2:]]
     if (saved := list(inversion.noise.shape[-2:])) != size:
@@ -124,6 +117,30 @@ def saved_inversion(
     if inverter is not None:
         _require_same_way_back(file, inversion, stored, inverter)
     return inversion
+
+
+def require_same_entries(
+    file: Path, stored: Mapping[str, Any], model: Model, requirements: Mapping[str, object]
+) -> None:
+    """Refuse a saved inversion of another model or with other entries.
+
+    Arguments:
+        file: The file.
+        stored: The configuration in it.
+        model: The model.
+        requirements: Further entries that the configuration must have.
+
+    Raises:
+        UserError: an entry differs; the message names it.
+    """
+    origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
+    # Files of before these entries were added lack them.
+    configuration = {"noised_steps": 0, **origin, **stored}
+    for key, value in {"model": model.name, **origin, **requirements}.items():
+        if configuration.get(key) != value:
+            raise UserError(
+                f"{file} was made with {key} {configuration.get(key)!r}, not {value!r}"
+            )
 
 
 def _require_same_way_back(

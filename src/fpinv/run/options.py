@@ -1,0 +1,43 @@
+"""Options of conf/ by name, for programs that compose no command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import fpinv
+from fpinv.errors import UserError
+from fpinv.run.build import build
+from fpinv.run.messages import nearest
+
+CONF = Path(fpinv.__file__).parent / "conf"
+"""The folder of the configuration groups."""
+
+
+def names(group: str) -> list[str]:
+    """Return the names of the options of a group."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def option(group: str, name: str, **settings: Any) -> Any:  # noqa: ANN401
+    """Return the object of an option, such as ``option("inverter", "fpi", iterations=3)``.
+
+    Arguments:
+        group: A configuration group of one object.
+        name: The option.
+        settings: Values of keys of the option, in place of its own.
+
+    Raises:
+        UserError: there is no such option, or it has no such key or cannot take the value.
+    """
+    if name not in (known := names(group)):
+        raise UserError(f"there is no {group} '{name}'{nearest(name, known)}")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[f"{group}={name}"])
+    OmegaConf.set_struct(config, False)
+    for key, value in settings.items():
+        OmegaConf.update(config, f"{group}.{key}", value)
+    return build(config, group)
