@@ -1,0 +1,35 @@
+"""The Python of README and docs/library.md, run as it stands on a tiny Stable Diffusion."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_models import tiny_model
+
+ROOT = Path(__file__).parents[1]
+
+
+def snippets(page: str) -> list[str]:
+    """Return the code blocks of a page that use the library, the tutorial's class aside."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return [block for block in blocks if "@dataclass" not in block]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
+    tiny_model("sd15", tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat.jpg", "sofa.jpg"):
+        Image.new("RGB", (40, 30), "tan").save(name)
+    blocks = snippets(page)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        small = block.replace('"sd15"', '"tiny"').replace("50", "4")
+        exec(compile(small, page, "exec"), names)
+    for picture in ("again.png", "dog.png"):
+        with Image.open(picture) as image:
+            assert image.size == names["model"].image_size
+    assert Path("cat.safetensors").exists()
