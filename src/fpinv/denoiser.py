@@ -49,6 +49,8 @@ class Condition(PerSample):
         null: Embedding of the null prompt, B rows; needed unless guidance is 1.
         guidance: Guidance scale w; a tensor (B,) gives each sample its own, two rows each, the
             prompt's being the answer where it is 1.
+        images: Numbers of the images, (B,), int64, for inverters that draw noise for each
+            (:func:`fpinv.seeding.drawn`); None: they draw one for all.
 
     References:
         | Classifier-Free Diffusion Guidance (Ho and Salimans, 2022)
@@ -58,6 +60,7 @@ class Condition(PerSample):
     prompt: Embedding
     null: Embedding | None = None
     guidance: float | Tensor = 1.0
+    images: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.null is None and (isinstance(self.guidance, Tensor) or self.guidance != 1):

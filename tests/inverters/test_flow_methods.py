@@ -1,6 +1,7 @@
 """RF-Solver, FireFlow and RF-Inversion: what they equal, cost and converge to."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from fpinv.inverters.fireflow import FireFlow
 from fpinv.inverters.rf_inversion import RFInversion
 from fpinv.inverters.rf_solver import RFSolver
 from fpinv.schedule import Schedule
+from fpinv.seeding import numbers
 from fpinv.solvers import rms
 
 
@@ -45,6 +47,17 @@ def test_rf_inversion_pulled_to_the_full_ends_at_its_noise_and_its_image():
     other = RFInversion(1.0, 1.0, stop=1.0, seed=1).invert(d, z, c)
     assert rms(other.noise - inversion.noise).min() > 0.5
     assert torch.allclose(RFInversion(1.0, 1.0, stop=1.0).sample(d, inversion, c), z)
+
+
+def test_rf_inversion_pulls_each_image_to_a_noise_of_its_own():
+    """Whatever images stand beside it; without their numbers all have the same noise."""
+    d, z, c = flow(), toy.latents()[:1].expand(3, -1, -1, -1), toy.condition()
+    named = replace(c, images=numbers(["a", "b", "a"], "cpu"))
+    pulled = RFInversion(gamma=1.0)
+    noise, alone = pulled.invert(d, z, named).noise, pulled.invert(d, z[1:2], named[slice(1, 2)])
+    assert torch.equal(noise[0], noise[2]) and torch.equal(noise[1:2], alone.noise)
+    assert rms(noise[:1] - noise[1:2]) > 0.5
+    assert torch.equal(*pulled.invert(d, z, c).noise[:2])
 
 
 def test_rf_inversion_pulls_for_a_part_of_the_steps():

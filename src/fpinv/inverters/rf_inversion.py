@@ -12,7 +12,7 @@ from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.inverters.velocity import length, require_flow
 from fpinv.sampling import Guided, Step, spent
-from fpinv.seeding import generator
+from fpinv.seeding import drawn
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class RFInversion(Guided):
         | Semantic Image Inversion and Editing using Rectified Stochastic Differential Equations
         | (Rout et al., 2025), https://arxiv.org/abs/2410.10792
 
-    Deviations: the noise :math:`y_1` is one draw for all images, so that results do not depend on
-    the batch.
+    Deviations: the noise :math:`y_1` is seeded by the image (``Condition.images``), so that it
+    does not depend on the batch.
 
     Arguments:
         gamma: Strength :math:`\gamma` of the pull to the noise, in [0, 1].
@@ -77,7 +77,7 @@ class RFInversion(Guided):
         """
         require_flow(denoiser)
         condition, z, steps = self.inverting(condition), z0, denoiser.schedule.steps
-        draw = torch.randn(z0.shape[1:], generator=generator(self.seed, "rf_inversion")).to(z0)
+        draw = drawn(z0, self.seed, condition.images, "rf_inversion")
         for i in range(steps):
             u, to_noise = denoiser(z, i, condition), (draw - z) / denoiser.schedule.alpha[i]
             z = z + length(denoiser, i, i + 1) * torch.lerp(u, to_noise, self.gamma)

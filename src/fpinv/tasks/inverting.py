@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment
 from fpinv.inverters.noised import invert_noised
-from fpinv.seeding import normal
+from fpinv.seeding import normal, numbers
 from fpinv.tasks.task import Settings
 
 
@@ -40,4 +41,5 @@ def invert(
     Its first steps are replaced by noise, as many as ``settings.noised_steps`` says.
     """
     noise = normal(z0.shape[1:], settings.seed, ids, "noised_steps", z0.device)
+    condition = replace(condition, images=numbers(ids, z0.device))
     return invert_noised(inverter, denoiser, z0, condition, noise, settings.noised_steps)
