@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Anderson": "solvers",
+    "AttentionSharing": "editing.recipe",
     "Auto": "inverters.auto",
     "Averaged": "solvers",
     "BDIA": "inverters.bdia",
@@ -47,6 +48,7 @@ _HOMES = {
     "NormPrior": "seeds.prior",
     "NullText": "inverters.null_text",
     "Plain": "solvers",
+    "PlainEdit": "editing.recipe",
     "PromptAware": "inverters.adjustment",
     "PromptToPrompt": "editing.recipe",
     "RFInversion": "inverters.rf_inversion",

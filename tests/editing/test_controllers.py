@@ -14,7 +14,9 @@ from fpinv.editing.controllers import (
     Replace,
     Reweight,
     SelfReplace,
+    Share,
 )
+from fpinv.editing.projections import Block
 from fpinv.editing.tokens import align, tokenise
 from fpinv.errors import UserError
 
@@ -101,6 +103,17 @@ def test_self_replace_and_local_blend_act_within_their_intervals():
     assert torch.equal(blends[0].target, TARGET.indicator(["blue"]))
 
 
+def test_shares_add_up_within_their_intervals():
+    values, keys = Share(0.4), Share(0.2, ("key",), (1, 2))
+    during, after = (planned(values, keys, moment=Moment(k, 10)) for k in (1, 3))
+    assert (during.shared, after.shared) == ((values, keys), (values,))
+    assert torch.equal(during.source_weights, NOTHING.source_weights)
+    assert all(values.covers(Block(k, (), False), "value") for k in range(3))
+    covered = [keys.covers(Block(k, (), False), "key") for k in range(4)]
+    assert covered == [False, True, True, False]
+    assert not keys.covers(Block(1, (), False), "value")
+
+
 def test_controllers_are_frozen_and_leave_their_arguments_unchanged():
     before = Plan.untouched(77)
     for controller in (
@@ -108,6 +121,7 @@ def test_controllers_are_frozen_and_leave_their_arguments_unchanged():
         Refine(),
         Reweight({"star": 3}),
         SelfReplace(),
+        Share(),
         LocalBlend(("a",)),
     ):
         controller(NOTHING, SOURCE, TARGET, EARLY)
@@ -124,6 +138,7 @@ def test_invalid_interval_raises_user_error(interval):
     for make in (
         Replace,
         SelfReplace,
+        Share,
         lambda p: Refine(words={"star": p}),
         lambda p: Reweight({}, p),
     ):
@@ -136,6 +151,9 @@ def test_invalid_interval_raises_user_error(interval):
     [
         (lambda: Reweight({"star": float("nan")}), "weight of 'star' is nan"),
         (lambda: Reweight({"star": "strong"}), "weight of 'star' is strong"),
+        (lambda: Share(parts=()), "cannot be shared: choose of query, key, value"),
+        (lambda: Share(parts=("values",)), "parts=['values'] cannot be shared"),
+        (lambda: Share(blocks=(0, -1)), "blocks=[0, -1] is not possible"),
         (lambda: LocalBlend(()), "needs a list of words"),
         (lambda: LocalBlend("star"), "needs a list of words, not 'star'"),
         (lambda: LocalBlend(("star",), threshold=3), "blend threshold=3 is not possible"),

@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from pipelines import TextPipeline, tokenizer
 
-from fpinv.editing.controllers import LocalBlend, Refine, Replace, Reweight, SelfReplace
-from fpinv.editing.recipe import PromptToPrompt
+from fpinv.editing.controllers import LocalBlend, Refine, Replace, Reweight, SelfReplace, Share
+from fpinv.editing.recipe import AttentionSharing, PlainEdit, PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.editing.tokens import tokenise
 from fpinv.errors import UserError
@@ -15,6 +15,10 @@ from fpinv.run.preflight import read_settings
 
 CONF = Path(__file__).parents[2] / "conf"
 PIPELINE = TextPipeline(tokenizer())
+
+
+VITAL = [0, 1, 17, 18, 25, 28, 53, 54, 56]
+VALUES = AttentionSharing(0.2, ["value"])
 
 
 def controllers(edit, source="a red star", recipe=None):
@@ -49,6 +53,19 @@ def test_recipe_sets_the_kind_and_emphasises_the_blended_words_of_the_target():
     assert Reweight({"moon": 2}, 1) in controllers(edit, recipe=throughout)
 
 
+def test_recipes_without_words_have_no_controller_or_one():
+    edit, keys = Edit("a blue star", kind="refine"), AttentionSharing(0.4, ["key"], [3], True)
+    assert controllers(edit, recipe=PlainEdit()) == ()
+    assert controllers(edit, recipe=VALUES) == (Share(0.2, ("value",)),)
+    assert controllers(edit, recipe=keys) == (Share(0.4, ("key",), (3,), True),)
+    mine = (SelfReplace(1),)
+    for recipe in (PlainEdit(), keys):
+        assert controllers(Edit("a blue star", controllers=mine), recipe=recipe) is mine
+        for wish in ({"blend": ("star",)}, {"reweight": {"star": 2}}):
+            with pytest.raises(UserError, match="cannot single out words, such as 'star'"):
+                controllers(Edit("a blue star", **wish), recipe=recipe)
+
+
 def test_controllers_of_an_edit_replace_those_of_the_recipe():
     assert controllers(Edit("a blue star", controllers=())) == ()
     mine = (SelfReplace(1),)
@@ -65,6 +82,8 @@ def test_controllers_of_an_edit_replace_those_of_the_recipe():
         (lambda: PromptToPrompt(blend_start=2), "blend start=2"),
         (lambda: PromptToPrompt(kind="swap"), "edit kind 'swap' is unknown"),
         (lambda: PromptToPrompt(emphasis=float("inf")), "the weight of 'word' is inf"),
+        (lambda: AttentionSharing(2), "steps=2 is no part of the sampling"),
+        (lambda: AttentionSharing(parts=["v"]), "cannot be shared"),
         (lambda: PromptToPrompt(reweight_steps=2), "steps=2 is no part of the sampling"),
     ],
 )
@@ -87,16 +106,23 @@ def composed(*overrides):
         ("pnp", 7.5, None, 1.0, PromptToPrompt(0.4, 0.6, 0.3, 0.2, "refine", emphasis=2)),
         ("null_text", 7.5, None, 1.0, PromptToPrompt(0.8, 0.5, 0.3, 0.2, emphasis=2)),
         ("edict", 3.0, None, None, PromptToPrompt(0.0, 0.0, 0.5, 0.2)),
+        ("plain", 1.0, 3.0, None, PlainEdit()),
+        ("sharing", 1.0, 3.0, None, VALUES),
+        ("rf_edit", 1.0, None, None, AttentionSharing(0.2, ["value"], [*range(39, 57)], True)),
+        ("fireflow", 1.0, None, None, AttentionSharing(0.125, ["value"], [*range(19, 57)], True)),
+        ("stable_flow", 1.0, None, 1.0, AttentionSharing(1.0, ["key", "value"], VITAL)),
     ],
 )
 def test_numbers_of_a_paper_reach_the_run(name, guidance, targets, inversion, recipe):
-    inverters = {"null_text": "null_text", "pnp": "direct", "edict": "edict"}
-    config = composed(f"task/recipe={name}", f"inverter={inverters.get(name, 'fpi')}")
+    inverters = {"null_text": "null_text", "pnp": "direct"}
+    chosen = [f"inverter={inverters[name]}"] if name in inverters else []
+    config = composed(f"task/recipe={name}", *chosen)
     task, inverter = build(config, "task"), build(config, "inverter")
     assert (read_settings(config).guidance, task.guidance) == (guidance, targets)
     assert (inverter.inversion_guidance, task.recipe) == (inversion, recipe)
     assert task.adjustment == (PromptAware(rounds=1, depth=2) if name == "fpi" else Unadjusted())
-    assert task.blend == (name != "edict") and getattr(inverter, "strength", 0.8) == 0.8
+    assert task.blend == (isinstance(recipe, PromptToPrompt) and name != "edict")
+    assert getattr(inverter, "strength", 0.8) == 0.8
 
 
 def test_command_line_wins_over_the_numbers_of_a_paper():

@@ -7,7 +7,16 @@ from torch.nn.functional import scaled_dot_product_attention as attend
 
 from fpinv.editing.attention import Layer, probabilities
 from fpinv.editing.branches import Branches, TargetBranch
-from fpinv.editing.controllers import LocalBlend, Moment, Refine, Replace, Reweight, SelfReplace
+from fpinv.editing.controllers import (
+    LocalBlend,
+    Moment,
+    Refine,
+    Replace,
+    Reweight,
+    SelfReplace,
+    Share,
+)
+from fpinv.editing.projections import Block
 from fpinv.editing.stage import Stage
 from fpinv.editing.tokens import align, tokenise
 from fpinv.errors import UserError
@@ -75,6 +84,31 @@ def test_coarse_self_attention_is_the_source_attention():
     assert torch.equal(output[[0, 1, 3]], plain[[0, 1, 3]])
     s.enter(4, (16, 16), 0)
     assert not s.attends(SELF)
+
+
+@pytest.mark.parametrize("null_rows", [0, 5])
+def test_projections_of_the_source_take_their_place_in_the_targets_that_share(null_rows):
+    """In the rows of the null prompt as in the others, from the picture's first token on."""
+    words, blocks = 3, [Block(0, (), False), Block(1, (), True), Block(2, (), True)]
+    whole = Share(0.5, ("key", "value"), (0, 1), prompt_tokens=True)
+    s = stage(("a blue star", 0, [Share(0.2)]), ("two dogs", 1, [whole]), ("a green star", 0, []))
+    s.enter(1, (16, 16), null_rows, words)
+    x = torch.randn(5 + null_rows, words + 16, 8)
+    before, first = x.clone(), {0: 0, 1: words, 2: words}
+    for block in blocks:
+        for part in ("query", "key", "value"):
+            expected = before.clone()
+            for half in {0, null_rows}:
+                if part == "value":
+                    expected[half + 2, first[block.number] :] = x[half, first[block.number] :]
+                if part != "query" and block.number < 2:
+                    expected[half + 3] = x[half + 1]
+            assert torch.equal(s.exchange(block, part, x), expected)
+    assert torch.equal(x, before)
+    s.enter(2, (16, 16), null_rows, words)
+    assert torch.equal(s.exchange(blocks[1], "value", x)[2], x[2])
+    s.enter(5, (16, 16), null_rows, words)
+    assert s.exchange(blocks[1], "value", x) is x
 
 
 def test_no_layer_is_computed_outside_all_intervals():

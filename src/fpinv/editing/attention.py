@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,17 +110,9 @@ def probabilities(query: Tensor, key: Tensor) -> Tensor:
     return (scores / query.shape[-1] ** 0.5).softmax(-1)
 
 
-def require_cross_attention(pipeline: Any) -> None:  # noqa: ANN401 - diffusers' pipelines
-    """Refuse a pipeline whose network joins the tokens of prompt and picture in one attention.
-
-    Raises:
-        UserError: the network is no UNet.
-    """
-    if getattr(pipeline, "unet", None) is None:
-        raise UserError(
-            f"edits act on cross-attention, which the network of a {type(pipeline).__name__} does "
-            "not have: use task=flow_editing, or a model with a UNet, such as model=sdxl"
-        )
+def has_cross_attention(network: Any) -> bool:  # noqa: ANN401 - diffusers' networks
+    """Return whether a network attends to the prompt and to the picture apart, as UNets do."""
+    return hasattr(network, "down_blocks")
 
 
 def find_layers(unet: UNet) -> dict[str, Layer]:
@@ -158,7 +150,8 @@ def coarse_level(layers: Mapping[str, Layer], cross: bool) -> int:
     There the grid's side is at most a quarter of the latent's; where no layer is as coarse as
     that, the level is that of the coarsest.
     """
-    return min(COARSE, max(layer.level for layer in layers.values() if layer.cross == cross))
+    levels = (layer.level for layer in layers.values() if layer.cross == cross)
+    return min(COARSE, max(levels, default=COARSE))
 
 
 @contextmanager
@@ -169,13 +162,19 @@ def controlled(unet: UNet, control: Control) -> Iterator[None]:
     replaced: dict[str, Processor] = {
         name: _ControlledProcessor(layer, before[name], control) for name, layer in layers.items()
     }
-    # Compilation would bake one step's control into the network.
-    compiled = unet._compiled_call_impl is not None
-    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     # set_attn_processor empties the dictionary that it is given, hence the copies.
     try:
         unet.set_attn_processor(before | replaced)
-        with eager:
+        with uncompiled(unet):
             yield
     finally:
         unet.set_attn_processor(dict(before))
+
+
+def uncompiled(network: Any) -> AbstractContextManager[object]:  # noqa: ANN401 - as above
+    """Return a context in which a network runs uncompiled.
+
+    Compilation would bake one step's control into it.
+    """
+    compiled = network._compiled_call_impl is not None
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fpinv.batch import PerSample
-from fpinv.editing.controllers import Controller, Moment, Plan
+from fpinv.editing.controllers import Controller, Moment, Plan, Share
 from fpinv.editing.tokens import Tokens
 
 
@@ -76,6 +76,7 @@ class Plans(PerSample):
             (T, 2, L).
         threshold: Share of a map's maximum from which on a pixel belongs to the words, (T,).
         blended: Marks the targets whose latents are blended now, (T,).
+        shared: Marks the targets that take what a share says, (T,), for each share.
     """
 
     source_weights: Tensor
@@ -84,6 +85,7 @@ class Plans(PerSample):
     words: Tensor
     threshold: Tensor
     blended: Tensor
+    shared: Mapping[Share, Tensor]
 
     @classmethod
     def stack(cls, plans: Sequence[Plan]) -> Plans:
@@ -97,6 +99,11 @@ class Plans(PerSample):
             torch.stack([torch.stack([b.source, b.target]) if b else nowhere for b in blends]),
             torch.tensor([b.threshold if b else 0.0 for b in blends]),
             torch.tensor([b is not None and b.active for b in blends]),
+            {
+                share: torch.tensor([share in plan.shared for plan in plans])
+                for plan in plans
+                for share in plan.shared
+            },
         )
 
     @property

@@ -1,12 +1,14 @@
-r"""Prompt-to-prompt's changes to a target's attention, as values that compose.
+r"""Changes to a target's attention, as values that compose.
 
-Let :math:`P_s` and :math:`P_t` be the cross-attention probabilities (pixels x tokens) of the
-source and of a target. Every controller of the paper is linear in them:
+Those of prompt-to-prompt act on cross-attention. Let :math:`P_s` and :math:`P_t` be its
+probabilities (pixels x tokens) in the source and in a target. All are linear in them:
 
 .. math:: P_t' = P_s S + P_t \operatorname{diag}(d)
 
 so a controller is a function from one :class:`Plan` (S, d, and the changes to self-attention and
 to the latents) to the next, and controllers compose by being applied in turn. They have no state.
+:class:`Share` acts on attention to the picture and needs no words, so that it does where prompt
+and picture are joined in one attention, too.
 
 References:
     | Prompt-to-Prompt Image Editing with Cross Attention Control (Hertz et al., 2022)
@@ -18,11 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from fpinv.editing.projections import Block, Part
 from fpinv.editing.request import Kind
 from fpinv.editing.tokens import Tokens, align
 from fpinv.errors import UserError
@@ -92,12 +95,14 @@ class Plan:
         target_weights: d, shape (L,): weights of the target's own cross-attention.
         self_attention: True if the coarse self-attention is the source's.
         blend: Limit to where the latents may differ from the source's; None for no limit.
+        shared: What the target's attention to the picture takes from the source's.
     """
 
     source_weights: Tensor
     target_weights: Tensor
     self_attention: bool = False
     blend: Blend | None = None
+    shared: tuple[Share, ...] = ()
 
     @classmethod
     def untouched(cls, length: int) -> Plan:
@@ -236,6 +241,58 @@ class SelfReplace:
 
     def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
         return replace(plan, self_attention=moment.within(self.steps))
+
+
+@dataclass(frozen=True)
+class Share:
+    """The source's values, or keys or queries, in the target's attention to the picture.
+
+    They are those of the source branch in the same network call, in the rows of the prompt and,
+    under guidance, in those of the null prompt. In a UNet this is self-attention, in a transformer
+    joint attention, of which the tokens of the picture are taken.
+
+    References:
+        | Values in the last blocks, first steps: Taming Rectified Flow for Inversion and Editing
+        | (Wang et al., 2025), https://arxiv.org/abs/2411.04746
+        | Keys and values in some blocks, all steps: Stable Flow: Vital Layers for Training-Free
+        | Image Editing (Avrahami et al., 2025), https://arxiv.org/abs/2411.14430
+
+    Deviations: the first stores the values of the inversion instead of sampling the source again,
+    which is the same where the inversion is exact.
+
+    Arguments:
+        steps: Part of the sampling in which they are taken.
+        parts: Which of ``query``, ``key`` and ``value``.
+        blocks: Numbers of the blocks (:func:`~fpinv.editing.projections.find_blocks`); None for
+            all.
+        prompt_tokens: True to take those of the prompt's tokens as well, in blocks that project
+            both together (FLUX's single blocks).
+
+    Raises:
+        UserError: ``steps`` is no part of the sampling, or a part or a block is impossible.
+    """
+
+    steps: Interval = 0.2
+    parts: tuple[Part, ...] = ("value",)
+    blocks: tuple[int, ...] | None = None
+    prompt_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        _bounds(self.steps)
+        if not self.parts or set(self.parts) - set(get_args(Part)):
+            names = ", ".join(get_args(Part))
+            raise UserError(f"parts={list(self.parts)} cannot be shared: choose of {names}")
+        if self.blocks is not None and any(number < 0 for number in self.blocks):
+            raise UserError(f"blocks={list(self.blocks)} is not possible: they count from 0")
+
+    def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
+        if not moment.within(self.steps):
+            return plan
+        return replace(plan, shared=(*plan.shared, self))
+
+    def covers(self, block: Block, part: Part) -> bool:
+        """Return whether a projection is one of those that are taken."""
+        return part in self.parts and (self.blocks is None or block.number in self.blocks)
 
 
 @dataclass(frozen=True)

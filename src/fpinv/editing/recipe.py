@@ -1,9 +1,10 @@
-"""The recipe of prompt-to-prompt: which controllers an edit is made with."""
+"""Recipes: which controllers an edit is made with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fpinv.editing.controllers import (
     Controller,
@@ -13,9 +14,23 @@ from fpinv.editing.controllers import (
     Replace,
     Reweight,
     SelfReplace,
+    Share,
 )
+from fpinv.editing.projections import Part
 from fpinv.editing.request import Edit, Kind
 from fpinv.editing.tokens import Tokens, edit_kind
+from fpinv.errors import UserError
+
+
+class Recipe(Protocol):
+    """The choice of controllers for the edits that bring none along."""
+
+    def controllers(self, edit: Edit, source: Tokens, target: Tokens) -> tuple[Controller, ...]:
+        """Return the controllers that an edit brings along, or else those of the recipe.
+
+        Raises:
+            UserError: the edit asks for what the recipe does not do.
+        """
 
 
 @dataclass(frozen=True)
@@ -78,3 +93,69 @@ class PromptToPrompt:
 
     def _blend(self, words: tuple[str, ...]) -> LocalBlend:
         return LocalBlend(words, self.blend_threshold, self.blend_start)
+
+
+@dataclass(frozen=True)
+class PlainEdit:
+    """No controller: the target prompt is sampled from the inversion, and that is the edit.
+
+    It needs no cross-attention. With ``inverter=rf_inversion`` it is the edit of RF-Inversion,
+    with ``inverter=edict`` that of EDICT.
+    """
+
+    def controllers(self, edit: Edit, source: Tokens, target: Tokens) -> tuple[Controller, ...]:
+        """Return the controllers that an edit brings along, or else none.
+
+        Raises:
+            UserError: the edit names words to blend or to reweight.
+        """
+        return _without_words(edit)
+
+
+@dataclass(frozen=True)
+class AttentionSharing:
+    """The source's values, or keys or queries, in the target's attention to the picture.
+
+    It needs no cross-attention. :class:`~fpinv.editing.controllers.Share` says what is taken.
+
+    Arguments:
+        steps: See :class:`~fpinv.editing.controllers.Share`, as for all others.
+        parts: As there.
+        blocks: As there.
+        prompt_tokens: As there.
+
+    Raises:
+        UserError: as there.
+    """
+
+    steps: Interval = 0.2
+    parts: Sequence[Part] = ("value",)
+    blocks: Sequence[int] | None = None
+    prompt_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        self._share()
+
+    def controllers(self, edit: Edit, source: Tokens, target: Tokens) -> tuple[Controller, ...]:
+        """Return the controllers that an edit brings along, or else the one of the recipe.
+
+        Raises:
+            UserError: the edit names words to blend or to reweight.
+        """
+        return _without_words(edit, self._share())
+
+    def _share(self) -> Share:
+        blocks = None if self.blocks is None else tuple(self.blocks)
+        return Share(self.steps, tuple(self.parts), blocks, self.prompt_tokens)
+
+
+def _without_words(edit: Edit, *controllers: Controller) -> tuple[Controller, ...]:
+    """Return an edit's own controllers or else these, which know nothing of words."""
+    if edit.controllers is not None:
+        return edit.controllers
+    if words := [*edit.blend, *edit.reweight]:
+        raise UserError(
+            f"the recipe cannot single out words, such as '{words[0]}', to blend or to reweight "
+            "them: use task.blend=false and no weights, or the recipe of prompt-to-prompt"
+        )
+    return controllers

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.editing.attention import UNet, controlled, find_layers, require_cross_attention
+from fpinv.editing.attention import controlled, find_layers, has_cross_attention
 from fpinv.editing.branches import Branches, TargetBranch
-from fpinv.editing.controllers import Moment
-from fpinv.editing.recipe import PromptToPrompt
+from fpinv.editing.controllers import Controller, Moment, Share
+from fpinv.editing.projections import exchanged, find_blocks
+from fpinv.editing.recipe import PromptToPrompt, Recipe
 from fpinv.editing.request import Edit
 from fpinv.editing.stage import Stage
-from fpinv.editing.tokens import TokenizingPipeline, tokenise
+from fpinv.editing.tokens import TokenizingPipeline, Tokens, tokenise
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
 from fpinv.models.model import Model
 from fpinv.sampling import Guided
 
 
-class _Pipeline(TokenizingPipeline, Protocol):
-    unet: UNet
-
-
 class Editable(Model, Protocol):
-    """A model with a tokenizer and a UNet within reach, such as Stable Diffusion."""
+    """A model with its tokenizer and its network within reach, such as Stable Diffusion."""
 
-    pipeline: _Pipeline
+    pipeline: TokenizingPipeline
+
+    @property
+    def network(self) -> Any:  # noqa: ANN401 - diffusers declares no attributes
+        """The denoising network: a UNet or a transformer of diffusers."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def edit(
     steps: int,
     guidance: float = 1.0,
     target_guidance: float | None = None,
-    recipe: PromptToPrompt | None = None,
+    recipe: Recipe | None = None,
 ) -> Edited:
     """Edit the image of one inversion in any number of ways, in one batch.
 
@@ -92,7 +94,8 @@ def edit(
         guidance: Guidance scale of the source branch, which must be that of the inversion. An
             inverter that brings images back at a guidance of its own keeps that.
         target_guidance: Guidance scale of the targets; None for ``guidance``.
-        recipe: The controllers of an edit that brings none along; None for the defaults.
+        recipe: The controllers of an edit that brings none along; None for those of
+            prompt-to-prompt.
 
     Raises:
         UserError: prompts, words, numbers or the inversion do not fit.
@@ -106,7 +109,7 @@ def plan_branches(
     model: Editable,
     sources: Sequence[str],
     edits: Sequence[Sequence[str | Edit]],
-    recipe: PromptToPrompt,
+    recipe: Recipe,
 ) -> Branches:
     """Return the batch of some source prompts, each with its edits.
 
@@ -116,13 +119,14 @@ def plan_branches(
     """
     if not hasattr(model, "pipeline"):
         raise UserError(f"model {model.name} has no attention that could be edited")
-    prompts = tuple(tokenise(model.pipeline, prompt) for prompt in sources)
+    prompts = tuple(_read(model, prompt) for prompt in sources)
     targets = []
     for source, requests in enumerate(edits):
         for request in requests:
             request = Edit(request) if isinstance(request, str) else request
-            tokens = tokenise(model.pipeline, request.prompt)
+            tokens = _read(model, request.prompt)
             controllers = recipe.controllers(request, prompts[source], tokens)
+            _require_fit(model, controllers)
             targets.append(TargetBranch(tokens, source, controllers))
     if not targets:
         raise UserError("there is no target prompt: say what the edited image should show")
@@ -130,6 +134,30 @@ def plan_branches(
     # A plan names the words that do not fit: better now than in the middle of the sampling.
     branches.plans(Moment(0, 1))
     return branches
+
+
+def _read(model: Editable, prompt: str) -> Tokens:
+    """Return a prompt, with its words where the network attends to them apart."""
+    if has_cross_attention(model.network):
+        return tokenise(model.pipeline, prompt)
+    return Tokens.unread(prompt)
+
+
+def _require_fit(model: Editable, controllers: Sequence[Controller]) -> None:
+    """Raise UserError if the network has not the attention that controllers act on."""
+    shares = [c for c in controllers if isinstance(c, Share)]
+    if len(shares) < len(controllers) and not has_cross_attention(model.network):
+        raise UserError(
+            "prompt-to-prompt edits act on cross-attention, which the network of a "
+            f"{type(model.pipeline).__name__} does not have: use task/recipe=plain or sharing, "
+            "task=flow_editing, or a model with a UNet, such as model=sdxl"
+        )
+    last = max((number for share in shares for number in share.blocks or ()), default=0)
+    if last and last >= (count := len(find_blocks(model.network))):
+        raise UserError(
+            f"there is no block {last} in the network of model {model.name}, which has {count}: "
+            f"choose blocks from 0 to {count - 1}"
+        )
 
 
 @torch.no_grad()
@@ -151,13 +179,16 @@ def sample_branches(
             inverter samples in a way that cannot be edited.
     """
     _check(model, inversion, branches, guidance, target_guidance)
-    unet, plain = model.pipeline.unet, model.denoiser(steps)
+    network, plain = model.network, model.denoiser(steps)
     # A method may sample from below the noise, and its steps are all that there are.
     top = inverter.top(steps) if isinstance(inverter, Guided) else steps
-    stage = Stage(branches, find_layers(unet), top, plain.device)
+    layers = find_layers(network) if has_cross_attention(network) else {}
+    blocks = find_blocks(network)
+    stage = Stage(branches, layers, top, plain.device, blocks)
     denoiser = EditingDenoiser(plain, branches, stage, target_guidance, top)
     condition = model.condition(branches.prompts, guidance)
-    with controlled(unet, stage):
+    attention = controlled(network, stage) if layers else nullcontext()
+    with attention, exchanged(network, blocks, stage):
         spread = _spread(inversion, branches)
         z = inverter.sample(denoiser, spread, condition, on_step=denoiser.blend)
     stage.check(inverter)
@@ -194,7 +225,8 @@ class EditingDenoiser(Denoiser):
         self._require_all(z)
         condition = self._guided(condition)
         null_rows = len(z) if condition.rows_per_sample == 2 else 0
-        self._stage.enter(self._top - math.ceil(i), z.shape[-2:], null_rows)
+        prompt_tokens = condition.prompt.tokens.shape[1]
+        self._stage.enter(self._top - math.ceil(i), z.shape[-2:], null_rows, prompt_tokens)
         return super().__call__(z, i, condition)
 
     def _guided(self, condition: Condition) -> Condition:
@@ -235,7 +267,6 @@ def _check(
     target_guidance: float | None,
 ) -> None:
     """Raise UserError if the model, the inversion or the guidance does not fit."""
-    require_cross_attention(model.pipeline)
     if len(inversion) != len(branches.sources):
         raise UserError(
             f"there are {len(inversion)} inverted images for {len(branches.sources)} source "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from fpinv.batch import combine
 from fpinv.editing.attention import Layer, coarse_level, probabilities
 from fpinv.editing.branches import Branches
 from fpinv.editing.controllers import Moment
+from fpinv.editing.projections import Block, Part
 from fpinv.errors import UserError
 
 Size = tuple[int, ...]
@@ -33,9 +34,10 @@ class Stage:
 
     Arguments:
         branches: The batch.
-        layers: The attention layers by name.
+        layers: The attention layers of a UNet by name; none for a transformer.
         steps: Number of steps of the sampling, N or less.
         device: Where the network lives.
+        blocks: The blocks in which pictures attend to themselves.
     """
 
     def __init__(
@@ -44,13 +46,14 @@ class Stage:
         layers: Mapping[str, Layer],
         steps: int,
         device: torch.device | str,
+        blocks: Sequence[Block] = (),
     ) -> None:
         self._branches, self._steps, self._device = branches, steps, device
-        self._layers = set(layers.values())
+        self._places: set[Layer | int] = {*layers.values(), *(block.number for block in blocks)}
         self._coarse = {cross: coarse_level(layers, cross) for cross in (True, False)}
         self._origins = torch.tensor(branches.origins, device=device)
         self._targets = torch.arange(len(branches.sources), len(branches), device=device)
-        self._reached: set[Layer] = set()
+        self._reached: set[Layer | int] = set()
         self._blends = 0
         self._maps: Tensor | None = None
         self._number = -1
@@ -67,16 +70,18 @@ class Stage:
         self._borrows, self._blending = bool(plans.self_attention.any()), bool(plans.blended.any())
         self._plans = combine([plans], lambda x, axis: x[0].to(self._device))
 
-    def enter(self, number: int, size: Size, null_rows: int) -> None:
+    def enter(self, number: int, size: Size, null_rows: int, prompt_tokens: int = 0) -> None:
         """Announce a network call.
 
         Arguments:
             number: Steps taken before it.
             size: Height and width of the latents.
-            null_rows: Rows of the null prompt, which come first and are left alone.
+            null_rows: Rows of the null prompt, which come first and share alone.
+            prompt_tokens: Tokens of a prompt, which come first in a block that joins both.
         """
         self._set(number)
-        self._size = size
+        self._size, self._prompt_tokens = size, prompt_tokens
+        self._halves = (0, null_rows) if null_rows else (0,)
         self._rows = (self._origins + null_rows, self._targets + null_rows)
 
     def attends(self, layer: Layer) -> bool:
@@ -104,6 +109,24 @@ class Stage:
         query, key = query.clone(), key.clone()
         query[targets], key[targets] = query[origins], key[origins]
         return attend(query, key, value)
+
+    def exchange(self, block: Block, part: Part, states: Tensor) -> Tensor:
+        """Return projections (R, P, width) in which some targets have their source's."""
+        self._reached.add(block.number)
+        for share, takes in self._plans.shared.items():
+            if share.covers(block, part):
+                first = self._prompt_tokens if block.joined and not share.prompt_tokens else 0
+                states = self._taken(states, takes, first)
+        return states
+
+    def _taken(self, states: Tensor, takes: Tensor, first: int) -> Tensor:
+        """Return states whose tokens from ``first`` on are the source's in the targets marked."""
+        states = states.clone()
+        for half in self._halves:
+            targets, origins = self._targets + half, self._origins + half
+            rows = torch.where(takes[:, None, None], states[origins], states[targets])
+            states[targets, first:] = rows[:, first:]
+        return states
 
     def _mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Return cross-attention under the plans' S and d."""
@@ -157,9 +180,9 @@ class Stage:
             UserError: attention layers were never reached, or the inverter called no hook, so
                 that the edit would silently have been another one.
         """
-        if self._layers - self._reached:
+        if self._places - self._reached:
             raise UserError(
-                f"{len(self._layers - self._reached)} kinds of attention layer were never "
+                f"{len(self._places - self._reached)} kinds of attention layer were never "
                 "reached, so nothing was edited: the network runs in a way that fpinv cannot "
                 "control"
             )

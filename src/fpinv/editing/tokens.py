@@ -70,6 +70,17 @@ class Tokens:
     spans: tuple[Span, ...]
     length: int
 
+    @classmethod
+    def unread(cls, prompt: str) -> Tokens:
+        """Return a prompt without its words, for networks in which none can be told apart.
+
+        Raises:
+            UserError: the prompt is empty.
+        """
+        if not prompt.strip():
+            raise _empty(prompt)
+        return cls(prompt, (), (), 0)
+
     @property
     def end(self) -> int:
         """Position of the end mark, which the padding follows."""
@@ -156,9 +167,13 @@ def _tokenise(read: _Reader, prompt: str) -> Tokens:
     # A character that the tokenizer drops has no token, and would count as a word to be paired.
     spelt = [(word, span) for word, span in _words(read, prompt) if span[0] < span[1]]
     if not spelt:
-        raise UserError(f"the prompt '{prompt}' is empty: say what the image should show")
+        raise _empty(prompt)
     words, spans = zip(*spelt, strict=True)
     return Tokens(prompt, words, spans, longest)
+
+
+def _empty(prompt: str) -> UserError:
+    return UserError(f"the prompt '{prompt}' is empty: say what the image should show")
 
 
 def _words(read: _Reader, prompt: str) -> Iterator[tuple[str, Span]]:

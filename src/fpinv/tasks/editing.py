@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from fpinv.datasets.example import Example
-from fpinv.editing.attention import require_cross_attention
-from fpinv.editing.recipe import PromptToPrompt
+from fpinv.editing.recipe import PromptToPrompt, Recipe
 from fpinv.editing.request import Edit
 from fpinv.editing.sampling import Editable, plan_branches, sample_branches
 from fpinv.errors import UserError
@@ -64,7 +63,7 @@ class Editing(EditMeasures):
 
     adjustment: Adjustment = field(default_factory=Unadjusted)
     guidance: float | None = None
-    recipe: PromptToPrompt = field(default_factory=PromptToPrompt)
+    recipe: Recipe = field(default_factory=PromptToPrompt)
     blend: bool = True
     inversions: str | None = None
 
@@ -77,9 +76,11 @@ class Editing(EditMeasures):
         """Yield one record an example, in order; that of an impossible edit holds its error.
 
         Raises:
-            UserError: an example has no edit, as in a data set of another kind.
+            UserError: an example has no edit, as in a data set of another kind, or the recipe
+                does not fit the network.
         """
-        require_cross_attention(model.pipeline)
+        # A recipe that does not fit the network is noticed before anything is computed.
+        plan_branches(model, ["a picture"], [["a picture"]], self.recipe)
         run = _EditingRun(self, model, inverter, settings)
         return run_cases(examples, settings.batch_size, run.open, run.edit)
 
