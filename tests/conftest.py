@@ -1,6 +1,5 @@
 """Settings shared by all tests: one thread, no network, no W&B account."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from toy_commands import Command
 from toy_conf import write_toy_conf
 
 from fpinv.run import main as command_line
+from fpinv.run.console import hydra_main
 
 torch.set_num_threads(1)
 
@@ -28,12 +28,7 @@ CONF = str(Path(__file__).parents[1] / "conf")
 @pytest.fixture(scope="session")
 def main() -> Callable[[], None]:
     """Return the ``hydra.main`` function of run.py."""
-    file = Path(__file__).parents[1] / "run.py"
-    spec = importlib.util.spec_from_file_location("fpinv_run", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fpinv_run"] = module
-    spec.loader.exec_module(module)
-    return module.main
+    return hydra_main(Path(CONF))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 import fpinv.run.build  # noqa: F401 - registers the resolver by_scale
+from fpinv.run.photo_arguments import photo_arguments
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -34,7 +35,8 @@ def commands(page: Path) -> list[list[str]]:
     complete = [
         line for line in words if not re.search(r"[<]|\.\.\.|^--|searchpath", " ".join(line))
     ]
-    return [[FIRST.match(word)[0] for word in line if "=" in word] for line in complete]
+    overrides = [photo_arguments([word for word in line if "=" in word]) for line in complete]
+    return [[w if w.startswith("dataset.") else FIRST.match(w)[0] for w in o] for o in overrides]
 
 
 def dotted(node: DictConfig, prefix: str = "") -> list[str]:

@@ -106,13 +106,19 @@ def _from_texts(texts: dict[str, Path], images: ImageFiles) -> dict[str, str]:
 
 
 def _from_names(images: ImageFiles) -> dict[str, str]:
-    captions = {
-        path: re.sub(r"[\s_-]+", " ", nfc(Path(path).stem)).strip() for path in images.examples
-    }
-    for path, caption in captions.items():
-        if not caption:
-            raise UserError(f"{path}: its name says nothing; give dataset.captions=<file>")
-    return captions
+    return {path: caption_of(path) for path in images.examples}
+
+
+def caption_of(path: str) -> str:
+    """Return the caption that the name of an image says.
+
+    Raises:
+        UserError: it says nothing.
+    """
+    caption = re.sub(r"[\s_-]+", " ", nfc(Path(path).stem)).strip()
+    if not caption:
+        raise UserError(f"{path}: its name says nothing; give dataset.captions=<file>")
+    return caption
 
 
 def _complete(

@@ -38,7 +38,7 @@ class ImageFiles:
         self.folder = folder
         self.examples = {
             path: Example(id, "", folder / path)
-            for path, id in zip(paths, _slugs(paths), strict=True)
+            for path, id in zip(paths, slugs(paths), strict=True)
         }
         self._by_form = {nfc(path): path for path in paths}
         names = Counter(nfc(Path(path).name) for path in paths)
@@ -85,7 +85,7 @@ def _find(folder: Path) -> list[str]:
     return sorted(images)
 
 
-def _slugs(images: list[str]) -> list[str]:
+def slugs(images: list[str]) -> list[str]:
     """Return names for images by their paths, unique and fit for file names."""
     names = [
         re.sub(r"[^\w.-]+", "_", str(Path(image).with_suffix("")), flags=re.ASCII)

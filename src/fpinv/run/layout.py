@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -108,13 +107,6 @@ def _listed(sweep: Path) -> list[str]:
     if not isinstance(names, list):
         raise UserError(f"{sweep / JOBS_FILE}: it lists no jobs: remove it")
     return [str(name) for name in names]
-
-
-def quoted(path: Path) -> str:
-    """Return a path, quoted for Hydra's grammar of overrides where it has to be."""
-    text = str(path)
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return text if re.fullmatch(r"[\w./+-]+", text) else f"'{escaped}'"
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from fpinv.errors import UserError, accept_any_text
 from fpinv.run.job import FAILED, INTERRUPTED, MISUSED
 from fpinv.run.layout import JOBS_FILE
 from fpinv.run.messages import MENDABLE, explain, explain_and_log
+from fpinv.run.photo_arguments import photo_arguments
 from fpinv.run.processes import ranks, scratch_overrides
 from fpinv.run.resume import resume_arguments
 from fpinv.run.signals import interruptible
@@ -126,7 +127,7 @@ def _hydra_arguments() -> Iterator[None]:
     """
     arguments = sys.argv[1:]
     with scratch_overrides() as scratch:
-        sys.argv[1:] = [*resume_arguments(arguments), *scratch]
+        sys.argv[1:] = [*resume_arguments(photo_arguments(arguments)), *scratch]
         try:
             yield
         finally:

@@ -19,7 +19,8 @@ from fpinv.errors import UserError
 from fpinv.images.viewing import MOST_PIXELS
 from fpinv.run.build import check, defaults_of, is_own, resolved, targets
 from fpinv.run.folder import STATUS_FILE, read_json, write
-from fpinv.run.layout import SWEEP_FILE, quoted
+from fpinv.run.grammar import quoted
+from fpinv.run.layout import SWEEP_FILE
 from fpinv.run.messages import explain
 from fpinv.tasks.task import Settings
 

@@ -67,7 +67,7 @@ def _row(place: str, row: Mapping[str, Any], image_keys: tuple[str, ...]) -> Row
 
 def _edit(place: str, row: Mapping[str, Any], target: str) -> Edit:
     try:
-        blend, reweight = _words(row.get("blend")), _factors(row.get("reweight"))
+        blend, reweight = words(row.get("blend")), factors(row.get("reweight"))
         return Edit(target, row.get("kind") or None, blend, reweight)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
@@ -77,15 +77,21 @@ def _edit(place: str, row: Mapping[str, Any], target: str) -> Edit:
         ) from None
 
 
-def _words(text: str | Sequence[str] | None) -> tuple[str, ...]:
-    words = text.split(";") if isinstance(text, str) else text or ()
-    return tuple(word.strip() for word in words if word.strip())
+def words(text: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the words of a text with semicolons between them, or of a list."""
+    parts = text.split(";") if isinstance(text, str) else text or ()
+    return tuple(part.strip() for part in parts if part.strip())
 
 
-def _factors(text: str | Mapping[str, float] | None) -> dict[str, float]:
+def factors(text: str | Mapping[str, float] | None) -> dict[str, float]:
+    """Return the factor of each word, of ``word: factor`` with semicolons between or of a mapping.
+
+    Raises:
+        ValueError: a factor is no number.
+    """
     if isinstance(text, Mapping):
         return {word: float(factor) for word, factor in text.items()}
-    pairs = (item.rpartition(":") for item in _words(text))
+    pairs = (item.rpartition(":") for item in words(text))
     return {word.strip(): float(factor) for word, _, factor in pairs}
 
 

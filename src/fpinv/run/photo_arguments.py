@@ -1,0 +1,66 @@
+"""Short keys for images on the command line: ``image=cat.jpg prompt="a cat" edit="a dog"``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from fpinv.errors import UserError
+from fpinv.run.grammar import literal
+
+KEYS = ("image", "prompt", "edit", "kind", "blend", "reweight", "mask")
+"""The short keys: those of ``dataset=photos``."""
+
+
+def photo_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with short keys in the words of the configuration.
+
+    ``image=cat.jpg`` chooses ``dataset=photos``, all its images, and with ``edit=`` the task
+    ``editing``, unless the command says otherwise. The values are texts, so that commas, quotes
+    and braces stand for themselves; a list is one in Hydra's grammar.
+
+    Raises:
+        UserError: there is no image, or a list is not one.
+    """
+    keys = [_key(argument) for argument in arguments]
+    if not any(key in KEYS for key in keys):
+        return list(arguments)
+    if "image" not in keys:
+        short = next(key for key in keys if key in KEYS)
+        raise UserError(f"{short}=... is for images on the command line: add image=<file>")
+    chosen = {"dataset": "photos", "limit": "null"}
+    chosen |= {"task": "editing"} if "edit" in keys else {}
+    choices = [f"{key}={value}" for key, value in chosen.items() if key not in keys]
+    return [*map(_in_full, arguments), *choices]
+
+
+def _key(argument: str) -> str:
+    return argument.partition("=")[0] if "=" in argument else ""
+
+
+def _in_full(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    return f"dataset.{key}={_value(key, value)}" if _key(argument) in KEYS else argument
+
+
+def _value(key: str, value: str) -> str:
+    """Return a value for Hydra that stands for a text, or for a list of texts."""
+    if "${" in value:
+        raise UserError(f"{key}={value}: '${{' begins an interpolation: leave it out")
+    if value == "null" or re.fullmatch("(?s)(['\"]).*\\1", value):
+        return value
+    if not value.startswith("["):
+        return literal(value)
+    try:
+        parsed = OverridesParser.create().parse_override(f"{key}={value}").value()
+    except HydraException:
+        parsed = None
+    if not isinstance(parsed, list):
+        raise UserError(
+            f"{key}={value} is no list: quote what has commas, quotes or braces, as in "
+            f'{key}=\'["a cat, asleep","a dog"]\''
+        )
+    return "[" + ",".join(literal(str(item)) for item in parsed) + "]"

@@ -1,0 +1,82 @@
+"""Short keys for images: what a shell passes on is what a prompt says."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fpinv import UserError
+from fpinv.run.grammar import literal
+from fpinv.run.photo_arguments import photo_arguments
+
+
+def values(*arguments: str) -> dict[str, object]:
+    """Return the values, as Hydra reads them, by the keys of the configuration."""
+    parser = OverridesParser.create()
+    overrides = parser.parse_overrides(photo_arguments(arguments))
+    return {override.key_or_group: override.value() for override in overrides}
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs", "Cc"])))
+def test_literal_stands_for_any_text(text):
+    assert OverridesParser.create().parse_override(f"key={literal(text)}").value() == text
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a cat on a sofa",
+        "a cat, asleep, on a sofa",
+        'it\'s a "cat"',
+        "{a: b} (c) = d",
+        "ein Kätzchen 猫 🐱",
+        "back\\slash\\",
+        "50% off: a=b",
+        "'",
+        "",
+    ],
+)
+def test_prompt_is_taken_as_it_is_typed(prompt):
+    read = values("image=cat.jpg", f"prompt={prompt}")
+    assert read["dataset.prompt"] == prompt
+    assert (read["dataset"], read["dataset.image"], read["limit"]) == ("photos", "cat.jpg", None)
+
+
+@pytest.mark.parametrize("quote", "'\"")
+def test_value_in_quotes_stays_in_the_grammar_of_overrides(quote):
+    read = values("image=cat.jpg", f"prompt={quote}a cat, asleep{quote}")
+    assert read["dataset.prompt"] == "a cat, asleep"
+
+
+def test_list_of_edits_is_a_list():
+    read = values("image=[a.jpg,b c.jpg]", "edit=[a dog on a sofa, 'a cat, awake', 7]")
+    assert read["dataset.edit"] == ["a dog on a sofa", "a cat, awake", "7"]
+    assert read["dataset.image"] == ["a.jpg", "b c.jpg"]
+    assert read["task"] == "editing"
+
+
+def test_choices_of_the_command_stay():
+    arguments = ["task=reconstruction", "image=a.jpg", "edit=a dog", "limit=2", "dataset=mine"]
+    read = values(*arguments)
+    assert (read["task"], read["limit"], read["dataset"]) == ("reconstruction", 2, "mine")
+
+
+def test_other_commands_stay():
+    arguments = ["-m", "inverter=fpi,ddim", "dataset.root=photos", "--help"]
+    assert photo_arguments(arguments) == arguments
+
+
+def test_key_without_an_image_is_refused():
+    with pytest.raises(UserError, match="add image=<file>"):
+        photo_arguments(["prompt=a cat"])
+
+
+@pytest.mark.parametrize("edit", ["[a dog, it's", "[a {dog]", "[a]b"])
+def test_list_that_is_none_is_refused_with_the_line_to_type(edit):
+    with pytest.raises(UserError, match='edit=\'\\["a cat, asleep","a dog"\\]\''):
+        photo_arguments(["image=a.jpg", f"edit={edit}"])
+
+
+def test_interpolation_is_refused():
+    with pytest.raises(UserError, match="interpolation"):
+        photo_arguments(["image=a.jpg", "prompt=${now:%Y}"])
