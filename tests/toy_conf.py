@@ -51,7 +51,8 @@ def write_toy_conf(folder: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
     shutil.copy(ROOT / "conf" / "config.yaml", folder)
-    shutil.copytree(ROOT / "conf" / "scale", folder / "scale", dirs_exist_ok=True)
+    for group in ("scale", "sampler"):
+        shutil.copytree(ROOT / "conf" / group, folder / group, dirs_exist_ok=True)
     return folder
 
 

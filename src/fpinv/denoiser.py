@@ -146,6 +146,15 @@ class Denoiser:
         """Return what the implicit step to ``i`` holds of the output at ``z``, as ``z``."""
         return self.schedule.held(z, self(z, i, condition), i)
 
+    def step(
+        self, z: Tensor, i: int, condition: Condition, above: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the sampler's latents at grid index i - 1, and the image latent seen at ``i``.
+
+        That of the step before is ``above``; see :meth:`fpinv.schedule.Schedule.step`.
+        """
+        return self.schedule.step(z, self(z, i, condition), i, above)
+
     def ddim_step(self, z: Tensor, i: int, condition: Condition) -> Tensor:
         """Return the latents at grid index i - 1 that DDIM makes of ``z`` at ``i``."""
         return self.schedule.transfer(z, self(z, i, condition), i, i - 1)

@@ -1,15 +1,16 @@
-"""The plain DDIM sampler, and what inverters whose z_N it understands share."""
+"""The plain sampler, and what inverters whose z_N it understands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypedDict, TypeVar
+from typing import ClassVar, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
+from fpinv.errors import UserError
 from fpinv.inversion import Inversion, OnStep
 
 Latents = TypeVar("Latents", Tensor, tuple[Tensor, ...])
@@ -57,9 +58,12 @@ def sample(
     stop: int = 0,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    r"""Sample from grid index ``start`` (N if None) to ``stop`` by deterministic DDIM (eta 0).
+    r"""Sample from grid index ``start`` (N if None) to ``stop`` by the grid's sampler.
 
     .. math:: z_{i-1} = A_i z_i + B_i m(z_i, t_i)
+
+    is a step of deterministic DDIM (eta 0), and on a grid of DPM-Solver++ the first step. Each
+    further one looks back at the step before: :meth:`fpinv.schedule.Schedule.step`.
 
     Arguments:
         denoiser: The network.
@@ -70,11 +74,19 @@ def sample(
         on_step: Replaces each latent that the sampler comes to; None to replace none.
     """
     top = denoiser.schedule.steps if start is None else start
-    return walk_down(_ddim(denoiser, condition), noise, top, stop, on_step=on_step)
+    return walk_down(plain_step(denoiser, condition), noise, top, stop, on_step=on_step)
 
 
-def _ddim(denoiser: Denoiser, condition: Condition) -> Step:
-    return lambda z, i: denoiser.ddim_step(z, i, condition)
+def plain_step(denoiser: Denoiser, condition: Condition) -> Step:
+    """Return the step ``(z_i, i) -> z_{i-1}`` of one walk of the plain sampler."""
+    above: Tensor | None = None
+
+    def step(z: Tensor, i: int) -> Tensor:
+        nonlocal above
+        z, above = denoiser.step(z, i, condition, above)
+        return z
+
+    return step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +96,23 @@ class Guided:
     Arguments:
         inversion_guidance: Guidance of the inversion; None for that of the sampling, which a
             fixed point needs in order to reconstruct.
+
+    Attributes:
+        multistep: Whether the inverter knows samplers that look back at the step before.
     """
+
+    multistep: ClassVar[bool] = False
 
     inversion_guidance: float | None = None
 
-    def inverting(self, condition: Condition) -> Condition:
-        """Return the condition that the inversion runs under."""
+    def inverting(self, condition: Condition, denoiser: Denoiser) -> Condition:
+        """Return the condition that the inversion runs under.
+
+        Raises:
+            UserError: the inverter does not know the sampler of the grid.
+        """
+        if denoiser.schedule.lookback:
+            require_multistep(self)
         if self.inversion_guidance is None:
             return condition
         return replace(condition, guidance=self.inversion_guidance)
@@ -104,8 +127,8 @@ class Guided:
         return steps
 
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
-        """Return the step ``(z_i, i) -> z_{i-1}`` of the sampling: that of plain DDIM."""
-        return _ddim(denoiser, condition)
+        """Return the step ``(z_i, i) -> z_{i-1}`` of the sampling: that of the plain sampler."""
+        return plain_step(denoiser, condition)
 
     @torch.no_grad()
     def sample(
@@ -130,6 +153,15 @@ class DDIMSampling(Guided):
     def starts_anywhere(self) -> bool:
         """See :class:`Guided`."""
         return True
+
+
+def require_multistep(inverter: object) -> None:
+    """Raise UserError for an inverter that does not know samplers that look back."""
+    if not getattr(inverter, "multistep", False):
+        raise UserError(
+            f"{type(inverter).__name__} inverts the steps of DDIM, and those of DPM-Solver++ look "
+            "back at the step before: use sampler=ddim"
+        )
 
 
 class Cost(TypedDict):

@@ -14,7 +14,8 @@ flow          z - sigma m            z + alpha m
 ============  =====================  =========================
 
 Everything else follows: a DDIM step moves that pair to another index. To undo the step is to solve
-an equation; :meth:`Schedule.form` says in which form, and why.
+an equation; :meth:`Schedule.form` says in which form, and why. A multistep sampler adds what the
+image changed since the step before (:attr:`Schedule.lookback`).
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Schedule:
             where the clean end has no label (:math:`\bar\alpha_0 = 1`).
         prediction: The quantity that the network predicts: ``epsilon``, ``v_prediction``,
             ``sample`` or ``flow``.
+        lookback: Weights :math:`b_i`, ``N + 1`` values, of the image's change since the step
+            before, in :meth:`step`; entry 0 belongs to no step. Empty for DDIM.
 
     References:
         | Denoising Diffusion Implicit Models (Song et al., 2021)
@@ -64,6 +67,7 @@ class Schedule:
     sigma: tuple[float, ...]
     timestep: tuple[float, ...]
     prediction: Prediction = "epsilon"
+    lookback: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.prediction not in get_args(Prediction):
@@ -157,9 +161,8 @@ class Schedule:
 
     def above(self, k: int) -> Schedule:
         """Return the grid of the steps above index ``k``, which is its own index 0."""
-        return replace(
-            self, alpha=self.alpha[k:], sigma=self.sigma[k:], timestep=self.timestep[k:]
-        )
+        parts = ("alpha", "sigma", "timestep", "lookback")
+        return replace(self, **{part: getattr(self, part)[k:] for part in parts})
 
     def implied(self, i: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return :func:`implied` at index i."""
@@ -192,6 +195,37 @@ class Schedule:
         """
         A, B = self.coefficients(i, j)
         return A * z + B * m
+
+    def step(
+        self, z: Tensor, m: Tensor, i: int, above: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        r"""Return the sampler's latents at index i - 1, and the image latent of output ``m``.
+
+        .. math:: z_{i-1} = \mathrm{DDIM}_i(z_i, m) + c_i b_i (\hat x_i - \hat x_{i+1}), \qquad
+                  c_i = \alpha_{i-1} - \frac{\sigma_{i-1}}{\sigma_i} \alpha_i
+
+        Arguments:
+            z: The latents :math:`z_i`, shape (B, C, H, W).
+            m: The output at ``z``.
+            i: Grid index of ``z``.
+            above: The image latent :math:`\hat x_{i+1}` of the step before; None where the
+                walk begins.
+
+        Returns:
+            :math:`z_{i-1}`, and :math:`\hat x_i` for the next step; None in its place where the
+            sampler never looks back.
+        """
+        below = self.transfer(z, m, i, i - 1)
+        if not self.lookback:
+            return below, None
+        clean = self.clean(z, m, i)
+        if above is not None and self.lookback[i]:
+            below = below + self.lookback[i] * self._image_weight(i) * (clean - above)
+        return below, clean
+
+    def _image_weight(self, i: int) -> float:
+        """Return the weight of the image latent in the step from index i with the latents held."""
+        return self.alpha[i - 1] - self.sigma[i - 1] / self.sigma[i] * self.alpha[i]
 
     def preimage(self, z: Tensor, m: Tensor, i: int) -> Tensor:
         r"""Return the :math:`z_i` whose DDIM step with this ``m`` lands on ``z``, :math:`z_{i-1}`.

@@ -51,7 +51,7 @@ class DDIM(DDIMSampling):
         Raises:
             UserError: label ``source`` where the clean end has no timestep.
         """
-        condition, z = self.inverting(condition), z0
+        condition, z = self.inverting(condition, denoiser), z0
         lag = 0 if self.label == "target" else 1
         require_label(denoiser, 1 - lag)
         for z in ddim_path(denoiser, z0, condition, lag=lag):  # noqa: B007 - z_N is the result

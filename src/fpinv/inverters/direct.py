@@ -41,7 +41,7 @@ class Direct(Guided):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Invert ``z0`` (B, C, H, W) by DDIM, and keep the path."""
-        condition = self.inverting(condition)
+        condition = self.inverting(condition, denoiser)
         *path, noise = z0, *ddim_path(denoiser, z0, condition)
         cost = spent(condition, denoiser.schedule.steps)
         return Inversion(noise, **cost, state={"path": torch.stack(path, 1)})

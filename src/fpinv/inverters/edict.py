@@ -76,7 +76,7 @@ class EDICT(Guided):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk both latents upwards from ``z0`` (B, C, H, W)."""
-        condition, top = self.inverting(condition), self.top(denoiser.schedule.steps)
+        condition, top = self.inverting(condition, denoiser), self.top(denoiser.schedule.steps)
         x, y, p = z0, z0, self.p
         for i in range(1, top + 1):
             y = (y - (1 - p) * x) / p

@@ -64,7 +64,7 @@ class EditFriendly(Guided):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Noise ``z0`` (B, C, H, W) to every index and solve for the maps."""
-        condition, z, maps = self.inverting(condition), z0, []
+        condition, z, maps = self.inverting(condition, denoiser), z0, []
         for i in range(1, self.top(denoiser.schedule.steps) + 1):
             before, z = z, self._noised(denoiser, z0, i)
             mean, spread = self._step(denoiser, z, i, condition)
@@ -74,7 +74,7 @@ class EditFriendly(Guided):
 
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
         """Return the stochastic DDIM step, fed with the stored maps."""
-        condition = self._returning(condition, inversion.source)
+        condition = self._returning(condition, denoiser, inversion.source)
 
         def step(z: Tensor, i: int) -> Tensor:
             mean, spread = self._step(denoiser, z, i, condition)
@@ -82,9 +82,11 @@ class EditFriendly(Guided):
 
         return step
 
-    def _returning(self, condition: Condition, source: Tensor | None) -> Condition:
+    def _returning(
+        self, condition: Condition, denoiser: Denoiser, source: Tensor | None
+    ) -> Condition:
         """Return the condition with the inversion's guidance in the rows ``source``."""
-        inverting = self.inverting(condition)
+        inverting = self.inverting(condition, denoiser)
         if source is None or inverting is condition:
             return inverting
         back, edited = (

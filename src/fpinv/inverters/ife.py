@@ -77,7 +77,7 @@ class IFE(DDIMSampling):
         Raises:
             UserError: variant ``literal`` where the clean end has no timestep.
         """
-        condition = self.inverting(condition)
+        condition = self.inverting(condition, denoiser)
         walk = self._literal if self.variant == "literal" else self._corrected
         z, residual = walk(denoiser, z0, condition)
         return Inversion(z, **spent(condition, denoiser.schedule.steps), residual=residual)

@@ -66,7 +66,7 @@ class Newton(DDIMSampling):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), one equation a step."""
-        condition, schedule = self.inverting(condition), denoiser.schedule
+        condition, schedule = self.inverting(condition, denoiser), denoiser.schedule
 
         def solve(before: Tensor, z: Tensor, i: int) -> Solution:
             ratio, variance = schedule.noising(i)

@@ -71,7 +71,7 @@ class NullText(Guided):
         optimising = self.inner_steps > 0 and condition.guidance != 1
         if optimising and denoiser.dtype == torch.float16:
             raise UserError("null_text needs gradients that fp16 loses: use precision=fp32")
-        steps, pivoting = denoiser.schedule.steps, self.inverting(condition)
+        steps, pivoting = denoiser.schedule.steps, self.inverting(condition, denoiser)
         pivots = [z0, *ddim_path(denoiser, z0, pivoting)]
         tokens, z, nulls = _null(condition).tokens.to(z0.dtype), pivots[-1], []
         cost = spent(pivoting, steps)

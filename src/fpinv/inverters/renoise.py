@@ -69,7 +69,7 @@ class ReNoise(DDIMSampling):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W)."""
-        condition, schedule = self.inverting(condition), denoiser.schedule
+        condition, schedule = self.inverting(condition, denoiser), denoiser.schedule
 
         def solve(before: Tensor, z: Tensor, i: int) -> Solution:
             near = schedule.timestep[i] < self.clean_below

@@ -76,7 +76,7 @@ class RFInversion(Guided):
             UserError: the model is no rectified flow.
         """
         require_flow(denoiser)
-        condition, z, steps = self.inverting(condition), z0, denoiser.schedule.steps
+        condition, z, steps = self.inverting(condition, denoiser), z0, denoiser.schedule.steps
         draw = drawn(z0, self.seed, condition.images, "rf_inversion")
         for i in range(steps):
             u, to_noise = denoiser(z, i, condition), (draw - z) / denoiser.schedule.alpha[i]

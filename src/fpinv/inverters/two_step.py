@@ -33,7 +33,7 @@ class TwoStep(Guided, ABC):
 
         One evaluation a step; the first step is DDIM inversion's.
         """
-        condition, schedule = self.inverting(condition), denoiser.schedule
+        condition, schedule = self.inverting(condition, denoiser), denoiser.schedule
         before, (z,) = z0, ddim_path(denoiser, z0, condition, stop=1)
         for i in range(1, schedule.steps):
             p, q, r = self.recursion(schedule, i)

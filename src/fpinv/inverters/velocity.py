@@ -37,7 +37,7 @@ class ExplicitWalk(Guided):
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W)."""
         require_flow(denoiser)
-        condition, z, before = self.inverting(condition), z0, denoiser.calls
+        condition, z, before = self.inverting(condition, denoiser), z0, denoiser.calls
         step = self.walk(denoiser, condition, 1)
         for i in range(denoiser.schedule.steps):
             z = step(z, i)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from fpinv.denoiser import Denoiser, Embedding
 from fpinv.errors import UserError
+from fpinv.models.pipeline import Weights
+from fpinv.models.samplers import DDIMSampler
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.schedule import LABELS, Schedule, implied
 
@@ -73,6 +75,10 @@ class FlowReading(StableDiffusion):
             )
         # Computed once, where the network is, so that no step waits for the host.
         self._angles = torch.atan2((1 - bars).sqrt(), bars.sqrt()).to(self.device)
+
+    def _choose(self, weights: Weights) -> Weights:
+        weights.sampler.flow_scheduler({})  # refuses one that is not for flows
+        return super()._choose(weights._replace(sampler=DDIMSampler()))
 
     @property
     def spacing(self) -> str:

@@ -20,6 +20,7 @@ from fpinv.models.lora import choose_lora, merge_lora
 from fpinv.models.origin import ModelOrigin, digest, with_settings
 from fpinv.models.pipeline import Pipeline, Weights, load_pipeline
 from fpinv.models.quantization import Quantization, check_quantization
+from fpinv.models.samplers import DDIMSampler, Sampler
 from fpinv.models.weights import quiet
 
 Precision = Literal["fp32", "tf32", "fp16", "bf16"]
@@ -95,10 +96,11 @@ class LatentModel(ABC):
         lora_scale: Factor of the LoRA's changes.
         quantization: Weights of fewer bits, of the network and of T5 encoders: ``int8`` by
             torchao, ``nf4`` by bitsandbytes (on GPUs); None for those that are stored.
+        sampler: The sampler (:mod:`fpinv.models.samplers`); None for DDIM.
 
     Attributes:
         name: Short name for records.
-        pipeline: The stock pipeline, with the scheduler of inversion. Models of one process that
+        pipeline: The stock pipeline, with the scheduler of the sampler. Models of one process that
             ask for the same weights share it. Its own call needs ``precision`` fp32, because of
             the VAE.
         device: Device of the networks.
@@ -133,6 +135,7 @@ class LatentModel(ABC):
         lora: str | None = None,
         lora_scale: float = 1.0,
         quantization: Quantization | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         self.name = short_name(path) if name is None else name
         self.device = resolve_device(device)
@@ -145,7 +148,15 @@ class LatentModel(ABC):
         check_quantization(quantization, self.device, lora)
         switches = Switches(compile, attention_slicing, gradient_checkpointing, offload)
         changes = choose_lora(lora, lora_scale)
-        weights = Weights(folder, variant, self.dtype, lora=changes, quantization=quantization)
+        self.sampler = sampler or DDIMSampler()
+        weights = Weights(
+            folder,
+            variant,
+            self.dtype,
+            lora=changes,
+            quantization=quantization,
+            sampler=self.sampler,
+        )
         self._path, self._weights = path, self._choose(weights)
         self.pipeline = _load(self._weights, self.device, switches)
         # Users may give the pipeline another scheduler; the grid stays this one.
@@ -227,6 +238,7 @@ class LatentModel(ABC):
             digest=with_settings(changed, self.settings),
             scheduler=read_index(folder)["scheduler"][1],
             spacing=self.spacing,
+            sampler=self.sampler.name,
         )
 
     def _size(self, image_size: int | Sequence[int] | None) -> tuple[int, int]:

@@ -19,7 +19,7 @@ SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ModelOrigin:
-    """The entries of records that tell one set of weights from another.
+    """The entries of records that tell one set of weights and its grid from another.
 
     Arguments:
         path: The folder, package or name on the hub, as the user wrote it.
@@ -29,6 +29,7 @@ class ModelOrigin:
         scheduler: Class of the scheduler that ships with the weights.
         spacing: Spacing of the timesteps, of that scheduler or by ``model.spacing``; the shift of
             the grid of a rectified flow.
+        sampler: Name of the sampler.
     """
 
     path: str
@@ -36,6 +37,7 @@ class ModelOrigin:
     digest: str
     scheduler: str
     spacing: str
+    sampler: str = "ddim"
 
 
 def digest(folder: Path, variant: str | None = None) -> str:

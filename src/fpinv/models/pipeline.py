@@ -1,13 +1,13 @@
-"""The stock pipeline of a folder, loaded part by part, with the scheduler that inversion needs."""
+"""The stock pipeline of a folder, loaded part by part, with the scheduler of the sampler."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import DiffusionPipeline
 
 from fpinv.errors import UserError
 from fpinv.models.hub import read_index
@@ -15,12 +15,10 @@ from fpinv.models.lora import LoRA
 from fpinv.models.origin import has_variant
 from fpinv.models.parts import Config, optional_parts, read_parts
 from fpinv.models.quantization import Quantization, quantization_config
-from fpinv.models.rules import NOISE_LEVELS
-from fpinv.models.transformer_rules import FLOW_SCHEDULER
+from fpinv.models.samplers import DDIMSampler, Sampler, Spacing
 from fpinv.models.weights import DENOISERS, NETWORKS, TOKENIZERS, loading
 
 Pipeline: TypeAlias = Any  # diffusers registers a pipeline's networks at run time, undeclared
-Spacing = Literal["leading", "trailing"]
 
 REMEDY = "fetch it again or choose another model.path"
 
@@ -36,6 +34,7 @@ class Weights(NamedTuple):
         t5: False leaves out the T5 encoder of Stable Diffusion 3, which can do without it.
         lora: Changes to be merged into the weights.
         quantization: Kind of quantisation of the denoising network and of T5 encoders.
+        sampler: The sampler, whose scheduler the pipeline gets.
     """
 
     folder: Path
@@ -45,10 +44,11 @@ class Weights(NamedTuple):
     t5: bool = True
     lora: LoRA | None = None
     quantization: Quantization | None = None
+    sampler: Sampler = DDIMSampler()
 
 
 def load_pipeline(weights: Weights) -> Pipeline:
-    """Return the pipeline of a folder, with the scheduler that inversion needs.
+    """Return the pipeline of a folder, with the scheduler of the sampler.
 
     Raises:
         UserError: a part is not understood, or its weights are missing or damaged.
@@ -66,46 +66,15 @@ def load_pipeline(weights: Weights) -> Pipeline:
             weights.folder,
             # Given ready-made, because the pipeline rewrites the one that ships.
             scheduler=(
-                ddim_scheduler(configs["scheduler"], weights.spacing)
+                weights.sampler.noise_scheduler(configs["scheduler"], weights.spacing)
                 if "unet" in configs
-                else flow_scheduler(configs["scheduler"])
+                else weights.sampler.flow_scheduler(configs["scheduler"])
             ),
             **({"safety_checker": None} if "unet" in configs else {}),
             **{name: None for name in optional if name not in configs},
             **tokenizers,
             **networks,
         )
-
-
-def flow_scheduler(shipped: Config) -> FlowMatchEulerDiscreteScheduler:
-    """Return the scheduler of a rectified flow as it ships.
-
-    Arguments:
-        shipped: Configuration of the shipped scheduler, complete.
-    """
-    return FlowMatchEulerDiscreteScheduler(
-        **{key: shipped[key] for key in FLOW_SCHEDULER if key in shipped}
-    )
-
-
-def ddim_scheduler(shipped: Config, spacing: Spacing | None = None) -> DDIMScheduler:
-    """Return the shipped noise levels and prediction type on the grid that inversion needs.
-
-    The clean end lies at the first noise level, where the last step can still be undone, and
-    nothing is clipped, because a clipped step cannot be.
-
-    Arguments:
-        shipped: Configuration of the shipped scheduler, complete.
-        spacing: Spacing of the timesteps; None is the shipped one.
-    """
-    return DDIMScheduler(
-        **{key: shipped[key] for key in NOISE_LEVELS if key in shipped},
-        timestep_spacing=spacing or shipped["timestep_spacing"],
-        steps_offset=1,
-        set_alpha_to_one=False,
-        clip_sample=False,
-        thresholding=False,
-    )
 
 
 def _class(folder: Path, name: str) -> Any:  # noqa: ANN401

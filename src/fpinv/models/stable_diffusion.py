@@ -10,22 +10,24 @@ from transformers import PreTrainedTokenizerBase
 
 from fpinv.denoiser import Denoiser, Embedding
 from fpinv.models.latent_model import LatentModel
-from fpinv.models.pipeline import Spacing, Weights
+from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
-from fpinv.schedule import Schedule
+from fpinv.models.samplers import Spacing
 
 
 class StableDiffusion(LatentModel):
-    """Stable Diffusion with a UNet, on the DDIM grid.
+    """Stable Diffusion with a UNet, on the grid of the sampler.
 
     The noise levels, the prediction type and the spacing are those of the scheduler that ships
-    with the weights, on the grid that inversion needs: offset 1, clean end at the first noise
-    level.
+    with the weights; DDIM's grid is the one that inversion needs: offset 1, clean end at the first
+    noise level.
 
     Arguments:
         path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
         spacing: Spacing of the timesteps: ``leading`` (1, 21, ... for 50 steps) or ``trailing``
-            (19, 39, ..., 999); None is the scheduler's own.
+            (19, 39, ..., 999); None is the scheduler's own. DPM-Solver++ leaves the label of 0
+            out where DDIM leaves that of 999 out (20, 39, ..., 951), and has ``linspace``
+            besides.
 
     References:
         | High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022)
@@ -69,12 +71,12 @@ class StableDiffusion(LatentModel):
         return self.pipeline.tokenizer, self.pipeline.tokenizer.model_max_length
 
     def denoiser(self, steps: int) -> Denoiser:
-        """Return a denoiser on the DDIM grid of ``steps`` steps, its counts at zero.
+        """Return a denoiser on the sampler's grid of ``steps`` steps, its counts at zero.
 
         Raises:
             UserError: ``steps`` does not fit the scheduler.
         """
-        schedule = Schedule.from_scheduler(self._scheduler, steps)
+        schedule = self.sampler.schedule(self._scheduler, steps)
         return Denoiser(self._network, schedule, self.dtype, self.device)
 
     def _encode_prompt(self, prompt: str, null: bool) -> Embedding:

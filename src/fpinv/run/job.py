@@ -27,7 +27,7 @@ from fpinv.run.layout import origin_of, read_origin, write_origin
 from fpinv.run.lock import locked
 from fpinv.run.messages import MENDABLE, explain_and_log
 from fpinv.run.outdated import find_outdated
-from fpinv.run.preflight import read_settings, refuse_another_run
+from fpinv.run.preflight import read_settings, refuse_another_run, require_sampler
 from fpinv.run.processes import ranks
 from fpinv.run.provenance import made_with, note_provenance, require_same_weights
 from fpinv.run.resume import (
@@ -165,6 +165,7 @@ class Run:
             terminal.print_once(note)
         self.inverter: Inverter = build(self.config, "inverter")
         require_start(self.inverter, self.settings.noised_steps, self.settings.steps)
+        require_sampler(self.config, self.inverter)
         self.task: Task = build(self.config, "task")
         if isinstance(self.task, Choosy):
             self.task.check_inverter(self.inverter)
@@ -294,6 +295,7 @@ class Run:
             "model_digest": self.model.origin.digest,
             "scheduler": self.model.origin.scheduler,
             "spacing": self.model.origin.spacing,
+            "sampler": self.model.origin.sampler,
             **{group: self.choices.get(group) for group in groups},
             **vars(self.settings),
             "precision": self.config.precision,

@@ -19,6 +19,7 @@ from fpinv.run.folder import holds_run
 from fpinv.run.layout import list_jobs, origin_of
 from fpinv.run.messages import MENDABLE, explain
 from fpinv.run.resume import has_same_config
+from fpinv.sampling import require_multistep
 from fpinv.tasks.task import Settings, not_negative, whole_number
 
 GUIDANCES = ("guidance", "task.guidance", "inverter.inversion_guidance")
@@ -40,6 +41,14 @@ def read_settings(config: DictConfig) -> Settings:
     for key in () if config.get("negative_guidance") else GUIDANCES:
         not_negative(key, OmegaConf.select(config, key))
     return settings
+
+
+def require_sampler(config: DictConfig, inverter: object) -> None:
+    """Raise UserError where the inverter does not know the sampler, before the model is loaded."""
+    if OmegaConf.select(config, "model.sampler") is not None:
+        sampler = build(config, "model.sampler")
+        if sampler.multistep:
+            require_multistep(inverter)
 
 
 def refuse_another_run(config: DictConfig, folder: Path, goes_on: bool) -> None:
@@ -94,7 +103,9 @@ def _checked_folder(sweep: Path, config: DictConfig) -> Path:
 def _check_job(config: DictConfig, folder: Path) -> None:
     settings = read_settings(config)
     build(config, "tracking")
-    require_start(build(config, "inverter"), settings.noised_steps, settings.steps)
+    inverter = build(config, "inverter")
+    require_start(inverter, settings.noised_steps, settings.steps)
+    require_sampler(config, inverter)
     for key in CHECKED:
         check(config, key)
     refuse_another_run(config, folder, goes_on=True)

@@ -42,7 +42,12 @@ NEUTRAL = (
 """Keys that leave the results as they are, but for the last digits of floats."""
 EXTENDING = ("limit", "images", "inversions")
 """Keys that say how much of the results a run makes and keeps."""
-DEFAULTS: Mapping[str, Any] = {"max_pixels": MOST_PIXELS, "negative_guidance": False}
+DEFAULTS: Mapping[str, Any] = {
+    "max_pixels": MOST_PIXELS,
+    "negative_guidance": False,
+    "sampler._target_": "fpinv.models.samplers.DDIMSampler",
+    "model.sampler._target_": "fpinv.models.samplers.DDIMSampler",
+}
 """Defaults of keys that are no settings of a task, with which runs of before them were made."""
 NO_DEFAULT = object()
 COPIES = {"device": "model.device"}
@@ -135,9 +140,10 @@ def _is_same(config: DictConfig, before: DictConfig, *changeable: str) -> bool:
 def _default(config: DictConfig, key: str) -> object:
     """Return the default of an argument or of a run's setting; :data:`NO_DEFAULT` for no such."""
     parent, _, name = key.rpartition(".")
+    if key in DEFAULTS:
+        return DEFAULTS[key]
     if not parent:
-        settings = {field.name: field.default for field in fields(Settings)}
-        return {**DEFAULTS, **settings}.get(name, NO_DEFAULT)
+        return {field.name: field.default for field in fields(Settings)}.get(name, NO_DEFAULT)
     target = OmegaConf.select(config, f"{parent}._target_", default=None)
     return NO_DEFAULT if target is None else defaults_of(str(target)).get(name, NO_DEFAULT)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from fpinv.models.model import Model
 from fpinv.seeds.optimisation import SeedSearch
 from fpinv.seeds.prior import NormPrior
 from fpinv.solvers import Adam, Trial, search
+
+Result = TypeVar("Result")
 
 DECAY = 0.1
 """Factor of the rate after ``decay_after`` iterations."""
@@ -169,15 +171,19 @@ class SeedSelect:
 
     def _trajectory(self, denoiser: Denoiser, z: Tensor, condition: Condition) -> list[Tensor]:
         """Return the latents z_N, ..., z_0 of the plain sampler."""
-        trajectory = [z]
+        trajectory, above = [z], None
         for i in range(denoiser.schedule.steps, 0, -1):
-            trajectory.append(self._run(denoiser.ddim_step, trajectory[-1], i, condition))
+            z, above = self._run(denoiser.step, z, i, condition, above)
+            trajectory.append(z)
         return trajectory
 
-    def _run(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:  # noqa: ANN401
+    def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:  # noqa: ANN401
         if not self.checkpointing or not torch.is_grad_enabled():
             return function(*arguments)
-        return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+        result: Result = checkpoint(
+            function, *arguments, use_reentrant=False, preserve_rng_state=False
+        )
+        return result
 
     def _stalled(self, losses: Sequence[float]) -> bool:
         """Return True where the last iterations brought nothing or a loss that is no number."""

@@ -135,7 +135,8 @@ def require_same_entries(
     """
     origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
     # Files of before these entries were added lack them.
-    configuration = {"noised_steps": 0, **origin, **stored}
+    configuration = {"noised_steps": 0, **origin, "sampler": "ddim", **stored}
+    origin["sampler"] = model.origin.sampler
     for key, value in {"model": model.name, **origin, **requirements}.items():
         if configuration.get(key) != value:
             raise UserError(

@@ -119,7 +119,10 @@ class Auto(DDIMSampling):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), then check what may have failed."""
-        condition, accepted = self.inverting(condition), 10 ** (-self.accuracy / 20) * rms(z0)
+        condition, accepted = (
+            self.inverting(condition, denoiser),
+            10 ** (-self.accuracy / 20) * rms(z0),
+        )
 
         def climb(goal: Goal) -> tuple[Inversion, Tensor]:
             walk = Climb(self, goal)

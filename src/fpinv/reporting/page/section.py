@@ -21,7 +21,7 @@ PAPER = "paper.md"
 SENTENCES = re.compile(r".*[.:](?=\s|$)", re.DOTALL)
 """The whole sentences of a paragraph: a sentence that goes on in a code block is left out."""
 MADE_WITH = (
-    *("model", "model_path", "model_commit", "model_digest", "scheduler", "spacing"),
+    *("model", "model_path", "model_commit", "model_digest", "scheduler", "spacing", "sampler"),
     *(
         "dataset",
         "task",

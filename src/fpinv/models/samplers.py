@@ -1,0 +1,257 @@
+"""The samplers: which steps go down a grid, and which diffusers scheduler takes the same ones.
+
+A sampler is chosen with the model. It makes the stock scheduler of the model's pipeline and reads
+the grid off it; the steps themselves are data of that grid (:class:`~fpinv.schedule.Schedule`), so
+that whatever walks on it takes the steps of the sampler that was chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, Protocol, get_args
+
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
+
+from fpinv.errors import UserError
+from fpinv.models.parts import Config
+from fpinv.models.rules import NOISE_LEVELS
+from fpinv.models.transformer_rules import FLOW_SCHEDULER
+from fpinv.schedule import Schedule
+
+Spacing = Literal["leading", "trailing", "linspace"]
+Final = Literal["zero", "sigma_min"]
+
+
+class Sampler(Protocol):
+    """A sampler of models of noise, of rectified flow, or of both."""
+
+    multistep: ClassVar[bool]
+    """Whether its steps look back at the step before."""
+
+    @property
+    def name(self) -> str:
+        """The name for records, with what else its steps depend on."""
+
+    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
+        """Return the scheduler of a model of noise that takes this sampler's steps.
+
+        Its noise levels, prediction type and spacing are those of the scheduler that ships.
+
+        Arguments:
+            shipped: Configuration of that scheduler, complete.
+            spacing: Spacing of the timesteps; None is the shipped one.
+
+        Raises:
+            UserError: the sampler is for rectified flow alone.
+        """
+
+    def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
+        """Return the scheduler of a rectified flow, of the configuration ``shipped``.
+
+        Raises:
+            UserError: the sampler is for models of noise alone.
+        """
+
+    def schedule(self, scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
+        """Return the grid of ``steps`` steps of a scheduler of a model of noise.
+
+        Raises:
+            UserError: ``steps`` does not fit the scheduler, or its steps are others.
+        """
+
+
+@dataclass(frozen=True)
+class DDIMSampler:
+    """Deterministic DDIM; on a rectified flow, where it is the same, Euler's method.
+
+    The clean end lies at the first noise level, where the last step can still be undone, and
+    nothing is clipped, because a clipped step cannot be.
+
+    References:
+        | Denoising Diffusion Implicit Models (Song et al., 2021)
+        | https://arxiv.org/abs/2010.02502
+    """
+
+    name: ClassVar[str] = "ddim"
+    multistep: ClassVar[bool] = False
+
+    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> DDIMScheduler:
+        """See :class:`Sampler`."""
+        return DDIMScheduler(
+            **_noise_levels(shipped, spacing),
+            steps_offset=1,
+            set_alpha_to_one=False,
+            clip_sample=False,
+            thresholding=False,
+        )
+
+    def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
+        """See :class:`Sampler`."""
+        return FlowMatchEulerDiscreteScheduler(
+            **{key: shipped[key] for key in FLOW_SCHEDULER if key in shipped}
+        )
+
+    def schedule(self, scheduler: DDIMScheduler, steps: int) -> Schedule:
+        """See :class:`Sampler`."""
+        return Schedule.from_scheduler(scheduler, steps)
+
+
+@dataclass(frozen=True)
+class EulerSampler(DDIMSampler):
+    """Euler's method along the velocity of a rectified flow, which is DDIM there.
+
+    Raises:
+        UserError: the model is one of noise.
+    """
+
+    name: ClassVar[str] = "euler"
+
+    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> DDIMScheduler:
+        """Refuse a model of noise."""
+        raise UserError(
+            "sampler=euler takes the steps of a rectified flow, and this model predicts noise or "
+            "an image: use sampler=ddim, which is Euler's method in the scale of its noise"
+        )
+
+
+@dataclass(frozen=True)
+class DPMSolver:
+    r"""DPM-Solver++ (2M): steps of second order at one evaluation each.
+
+    With the image latent :math:`\hat x_i` that the output at :math:`z_i` implies,
+
+    .. math::
+        z_{i-1} = \frac{\sigma_{i-1}}{\sigma_i} z_i
+                  + \alpha_{i-1} \big(1 - e^{-h_i}\big)
+                  \big((1 + b_i)\, \hat x_i - b_i\, \hat x_{i+1}\big), \qquad
+        b_i = \frac{h_i}{2 h_{i+1}}, \quad
+        h_i = \lambda_{i-1} - \lambda_i, \quad \lambda_i = \log \frac{\alpha_i}{\sigma_i}
+
+    The first step has nothing to look back at: :math:`b_N = 0`, and so is :math:`b_1` where the
+    last step ends without noise or there are fewer than 15 steps, as in diffusers. With
+    :math:`b_i = 0` a step is DDIM's.
+
+    The grid is that of diffusers' ``DPMSolverMultistepScheduler``, made of the configuration that
+    ships: its timesteps in the spacing ``leading``, ``linspace`` or ``trailing``.
+
+    References:
+        | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models
+        | (Lu et al., 2022), Algorithm 2, https://arxiv.org/abs/2211.01095
+
+    Arguments:
+        final: The clean end: ``zero`` noise, or ``sigma_min``, the first noise level.
+
+    Raises:
+        UserError: the clean end is unknown, or the model is a rectified flow.
+    """
+
+    multistep: ClassVar[bool] = True
+
+    final: Final = "zero"
+
+    def __post_init__(self) -> None:
+        if self.final not in get_args(Final):
+            raise UserError(
+                f"sampler.final={self.final} is unknown: choose {' or '.join(get_args(Final))}"
+            )
+
+    @property
+    def name(self) -> str:
+        """See :class:`Sampler`."""
+        return "dpm" if self.final == "zero" else f"dpm, {self.final}"
+
+    def noise_scheduler(
+        self, shipped: Config, spacing: Spacing | None
+    ) -> DPMSolverMultistepScheduler:
+        """See :class:`Sampler`."""
+        return DPMSolverMultistepScheduler(
+            **_noise_levels(shipped, spacing),
+            steps_offset=shipped.get("steps_offset", 0),
+            final_sigmas_type=self.final,
+        )
+
+    def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
+        """Refuse a rectified flow."""
+        raise UserError(
+            "sampler=dpm takes steps in the signal-to-noise ratio, which is 0 at the end of a "
+            "rectified flow: use sampler=euler"
+        )
+
+    def schedule(self, scheduler: DPMSolverMultistepScheduler, steps: int) -> Schedule:
+        """See :class:`Sampler`."""
+        config = scheduler.config  # type: ignore[attr-defined]  # diffusers adds it at run time
+        _check_second_order(config, steps)
+        grid = DPMSolverMultistepScheduler.from_config(config)
+        grid.set_timesteps(steps)
+        labels = [int(t) for t in grid.timesteps.flip(0)]
+        if len(labels) != steps or any(b <= a for a, b in pairwise(labels)):
+            raise UserError(
+                f"timestep_spacing '{config.timestep_spacing}' with steps={steps} repeats "
+                "timesteps: use fewer steps"
+            )
+        zero = config.final_sigmas_type == "zero"
+        first = 1.0 if zero else float(grid.alphas_cumprod[0].double())
+        bars = [first, *(float(grid.alphas_cumprod[t].double()) for t in labels)]
+        schedule = Schedule(
+            alpha=tuple(bar**0.5 for bar in bars),
+            sigma=tuple((1 - bar) ** 0.5 for bar in bars),
+            timestep=(-1 if zero else 0, *labels),
+            prediction=config.prediction_type,
+        )
+        few = config.lower_order_final and steps < FEW
+        return replace(schedule, lookback=_weights(schedule, zero or few or config.euler_at_final))
+
+
+SECOND_ORDER: Mapping[str, object] = {
+    "algorithm_type": "dpmsolver++",
+    "solver_order": 2,
+    "solver_type": "midpoint",
+    "thresholding": False,
+    "use_karras_sigmas": False,
+    "use_exponential_sigmas": False,
+    "use_beta_sigmas": False,
+    "use_lu_lambdas": False,
+    "use_flow_sigmas": False,
+}
+"""Keys of a ``DPMSolverMultistepScheduler`` whose steps are those of DPM-Solver++ (2M)."""
+FEW = 15
+"""Steps below which its ``lower_order_final`` has a last step of first order."""
+
+
+def _noise_levels(shipped: Config, spacing: Spacing | None) -> dict[str, Any]:
+    """Return what schedulers take over from the one that ships."""
+    levels = {key: shipped[key] for key in NOISE_LEVELS if key in shipped}
+    return {**levels, "timestep_spacing": spacing or shipped["timestep_spacing"]}
+
+
+def _check_second_order(config: Any, steps: int) -> None:  # noqa: ANN401
+    """Refuse a scheduler whose steps are not those of DPM-Solver++ (2M), or cannot be undone."""
+    for key, value in SECOND_ORDER.items():
+        if config[key] != value:
+            raise UserError(
+                f"a DPMSolverMultistepScheduler with {key}={config[key]} cannot be inverted: make "
+                f"it with {key}={value}"
+            )
+    if not 1 <= steps <= config.num_train_timesteps:
+        raise UserError(f"steps={steps} is not possible: choose 1 to {config.num_train_timesteps}")
+    if config.final_sigmas_type == "zero" and config.prediction_type == "sample":
+        raise UserError(
+            "with prediction type 'sample' the last step of sampler.final=zero forgets its latent "
+            "and cannot be inverted: use sampler.final=sigma_min"
+        )
+
+
+def _weights(schedule: Schedule, lower_order_final: bool) -> tuple[float, ...]:
+    """Return the weights b_i of :class:`DPMSolver` on a grid, with entry 0 for no step."""
+    low = 2 if lower_order_final else 1
+    scales = zip(schedule.alpha[low - 1 :], schedule.sigma[low - 1 :], strict=True)
+    lengths = [a - b for a, b in pairwise(math.log(a / s) for a, s in scales)]
+    inner = [h / (2 * before) for h, before in pairwise(lengths)]
+    return tuple([0.0] * low + inner + [0.0])[: schedule.steps + 1]

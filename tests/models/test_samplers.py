@@ -1,0 +1,195 @@
+"""The samplers against diffusers' schedulers, and a line for those that do not fit a model."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import diffusers
+import pytest
+import torch
+import toy
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from tiny_models import tiny_model
+
+from fpinv.denoiser import Denoiser
+from fpinv.errors import UserError
+from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.models.flow_reading import FlowReading
+from fpinv.models.samplers import DDIMSampler, DPMSolver, EulerSampler
+from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.sampling import sample
+from fpinv.schedule import Schedule
+
+SD = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+SPACINGS = ("leading", "linspace", "trailing")
+
+
+def scheduler(**changes):
+    return DPMSolverMultistepScheduler(**(SD | changes))
+
+
+class InDouble(DPMSolverMultistepScheduler):
+    """The scheduler in double precision, whose ``step`` rounds latents to float32."""
+
+    def use_the_scales_of(self, schedule: Schedule) -> None:
+        sigmas = [s / a for a, s in zip(schedule.alpha, schedule.sigma, strict=True)][::-1]
+        exact = torch.tensor(sigmas, dtype=torch.float64)
+        assert torch.allclose(self.sigmas.double(), exact, rtol=1e-6)
+        self.sigmas = exact
+
+    def step(self, model_output, timestep, sample):
+        self.latents = sample
+        return super().step(model_output, timestep, sample)
+
+    def dpm_solver_first_order_update(self, output, sample, noise):
+        return super().dpm_solver_first_order_update(output, sample=self.latents)
+
+    def multistep_dpm_solver_second_order_update(self, outputs, sample, noise):
+        return super().multistep_dpm_solver_second_order_update(outputs, sample=self.latents)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "final"),
+    [*product(("epsilon", "v_prediction"), ("zero", "sigma_min")), ("sample", "sigma_min")],
+)
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 14, 15, 50])
+def test_equals_diffusers(prediction, final, spacing, steps):
+    theirs = InDouble(
+        **SD, prediction_type=prediction, timestep_spacing=spacing, final_sigmas_type=final
+    )
+    grid = DPMSolver(final).schedule(theirs, steps)
+    theirs.set_timesteps(steps)
+    theirs.use_the_scales_of(grid)
+    network, c, z = toy.tanh_eps(), toy.condition(), toy.latents()
+    ours = sample(Denoiser(network, grid, torch.float64), z, c)
+    for t in theirs.timesteps:
+        z = theirs.step(network(z, t, c.prompt), t, z).prev_sample
+    assert torch.allclose(ours, z, rtol=1e-10, atol=1e-12)
+
+
+@pytest.fixture(scope="module", params=["sd15", "sd21", "sdxl"])
+def folder(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp(request.param)
+    tiny_model(request.param, path)
+    return path
+
+
+def load(folder, **options):
+    return StableDiffusion(str(folder), name="tiny", device="cpu", **options)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_sampling_equals_the_stock_pipeline(folder, guidance):
+    model = load(folder, sampler=DPMSolver())
+    z, condition = torch.randn(2, *model.latent_shape), model.condition(["a", "two"], guidance)
+    with torch.no_grad():
+        ours = sample(model.denoiser(6), z, condition)
+    model.pipeline.set_progress_bar_config(disable=True)
+    stock = model.pipeline(
+        ["a", "two"], latents=z, guidance_scale=guidance, num_inference_steps=6, height=64,
+        width=64, output_type="latent",
+    ).images  # fmt: skip
+    torch.testing.assert_close(ours, stock, rtol=1e-5, atol=1e-4)
+
+
+def test_the_scheduler_is_the_one_that_stock_diffusers_makes_of_what_ships(folder):
+    """The usual line, ``DPMSolverMultistepScheduler.from_config``, makes the same grid."""
+    model = load(folder, sampler=DPMSolver())
+    shipped = StableDiffusionPipeline.load_config(folder)["scheduler"][1]
+    config = getattr(diffusers, shipped).load_config(folder / "scheduler")
+    theirs = DPMSolverMultistepScheduler.from_config(config)
+    theirs.set_timesteps(20)
+    assert model.denoiser(20).schedule.timestep[1:] == tuple(theirs.timesteps.flip(0).tolist())
+    assert model.denoiser(20).schedule.sigma[0] == 0 == theirs.sigmas[-1]
+
+
+def test_is_of_second_order_in_the_number_of_steps():
+    """Errors on Gaussian data, whose flow is known, at steps of equal length in log-SNR."""
+
+    def error(steps: int, second: bool) -> float:
+        snr = torch.linspace(3, -2.5, steps + 1, dtype=torch.float64)
+        alpha, sigma = torch.sigmoid(2 * snr).sqrt(), torch.sigmoid(-2 * snr).sqrt()
+        lookback = (0.0, *[0.5] * (steps - 1), 0.0) if second else ()
+        grid = Schedule(
+            tuple(alpha.tolist()), tuple(sigma.tolist()), tuple(range(steps + 1)), "epsilon",
+            lookback,
+        )  # fmt: skip
+        network = toy.Gaussian(grid)
+        z = torch.linspace(-1, 1, 4, dtype=torch.float64).view(4, 1, 1, 1)
+        c = toy.condition(4)
+        noise = network.flow(z)
+        return float((sample(Denoiser(network, grid, torch.float64), noise, c) - z).abs().max())
+
+    for second, order in ((False, 1), (True, 2)):
+        coarse, fine = error(100, second), error(200, second)
+        assert coarse / fine == pytest.approx(2**order, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"solver_order": 3},
+        {"solver_type": "heun"},
+        {"algorithm_type": "sde-dpmsolver++"},
+        {"use_karras_sigmas": True},
+        {"use_lu_lambdas": True},
+        {"use_exponential_sigmas": True},
+        {"thresholding": True},
+    ],
+)
+def test_refuses_schedulers_of_other_steps_in_one_line(changes):
+    key, value = next(iter(changes.items()))
+    with pytest.raises(
+        UserError, match=re.escape(f"{key}={value} cannot be inverted: make it with")
+    ):
+        DPMSolver().schedule(scheduler(**changes), 10)
+
+
+def test_refuses_a_network_that_predicts_the_image_where_the_last_step_would_forget():
+    with pytest.raises(UserError, match=r"use sampler\.final=sigma_min"):
+        DPMSolver().schedule(scheduler(prediction_type="sample"), 10)
+
+
+@pytest.mark.parametrize("steps", [0, 1001])
+def test_refuses_impossible_numbers_of_steps(steps):
+    with pytest.raises(UserError, match="choose 1 to 1000"):
+        DPMSolver().schedule(scheduler(), steps)
+
+
+def test_refuses_a_sampler_of_another_kind_of_model(folder, tmp_path):
+    with pytest.raises(UserError, match="sampler=euler.*use sampler=ddim"):
+        load(folder, sampler=EulerSampler())
+    with pytest.raises(UserError, match="sampler=dpm.*use sampler=euler"):
+        FlowReading(str(folder), device="cpu", sampler=DPMSolver())
+    with pytest.raises(UserError, match=r"sampler\.final=one is unknown"):
+        DPMSolver("one")
+
+
+def test_euler_is_ddim_on_a_flow(tmp_path):
+    tiny_model("sd15", tmp_path)
+    grids = [
+        FlowReading(str(tmp_path), device="cpu", sampler=sampler).denoiser(5).schedule
+        for sampler in (EulerSampler(), DDIMSampler(), None)
+    ]
+    assert grids[0] == grids[1] == grids[2]
+
+
+def test_an_inverter_of_ddim_refuses_a_grid_that_looks_back():
+    grid = DPMSolver().schedule(scheduler(), 20)
+    d = Denoiser(toy.tanh_eps(), grid, torch.float64)
+    with pytest.raises(UserError, match="FixedPoint inverts the steps of DDIM"):
+        FixedPoint().invert(d, toy.latents(), toy.condition())
+
+
+def test_the_grid_above_an_index_takes_the_same_steps():
+    grid = DPMSolver().schedule(scheduler(), 20)
+    d, c, z = Denoiser(toy.tanh_eps(), grid, torch.float64), toy.condition(), toy.latents()
+    upper = Denoiser(toy.tanh_eps(), grid.above(5), torch.float64)
+    assert torch.equal(sample(upper, z, c), sample(d, z, c, stop=5))
