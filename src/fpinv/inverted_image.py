@@ -110,6 +110,7 @@ class InvertedImage:
             "model": self.model.name,
             "model_digest": origin.digest,
             "spacing": origin.spacing,
+            "sampler": origin.sampler,
             "steps": self.steps,
             "guidance": self.guidance,
             "size": list(self.size),

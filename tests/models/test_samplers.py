@@ -14,6 +14,7 @@ from tiny_models import tiny_model
 
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
+from fpinv.inverted_image import load_model
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.flow_reading import FlowReading
 from fpinv.models.samplers import DDIMSampler, DPMSolver, EulerSampler
@@ -193,3 +194,10 @@ def test_the_grid_above_an_index_takes_the_same_steps():
     d, c, z = Denoiser(toy.tanh_eps(), grid, torch.float64), toy.condition(), toy.latents()
     upper = Denoiser(toy.tanh_eps(), grid.above(5), torch.float64)
     assert torch.equal(sample(upper, z, c), sample(d, z, c, stop=5))
+
+
+def test_a_model_is_loaded_with_a_sampler_by_its_name(folder):
+    model = load_model(str(folder), device="cpu", sampler="dpm")
+    assert model.origin.sampler == "dpm" and model.denoiser(20).schedule.lookback
+    with pytest.raises(UserError, match="no sampler 'dpmm'.*dpm"):
+        load_model(str(folder), device="cpu", sampler="dpmm")

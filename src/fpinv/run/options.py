@@ -28,16 +28,22 @@ def option(group: str, name: str, **settings: Any) -> Any:  # noqa: ANN401
     Arguments:
         group: A configuration group of one object.
         name: The option.
-        settings: Values of keys of the option, in place of its own.
+        settings: Values of keys of the option, in place of its own. A key that is a group, such
+            as the ``sampler`` of a model, takes the name of an option.
 
     Raises:
         UserError: there is no such option, or it has no such key or cannot take the value.
     """
     if name not in (known := names(group)):
         raise UserError(f"there is no {group} '{name}'{nearest(name, known)}")
+    chosen = {key: value for key, value in settings.items() if (CONF / key).is_dir()}
+    for key, value in chosen.items():
+        if value not in (known := names(key)):
+            raise UserError(f"there is no {key} '{value}'{nearest(str(value), known)}")
+    overrides = [f"{key}={value}" for key, value in {group: name, **chosen}.items()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[f"{group}={name}"])
+        config = compose("config", overrides=overrides)
     OmegaConf.set_struct(config, False)
-    for key, value in settings.items():
-        OmegaConf.update(config, f"{group}.{key}", value)
+    for key in settings.keys() - chosen.keys():
+        OmegaConf.update(config, f"{group}.{key}", settings[key])
     return build(config, group)
