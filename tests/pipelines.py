@@ -6,6 +6,7 @@ prompt, yet is smooth enough for the fixed-point iteration to contract from 10 s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,15 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
     PNDMScheduler,
+    SchedulerMixin,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -91,8 +96,11 @@ def autoencoder() -> AutoencoderKL:
 
 
 @torch.no_grad()
-def unet(context: int, xl: bool = False) -> UNet2DConditionModel:
-    """A calibrated UNet on 16x16 latents; ``context`` is the width of the token states."""
+def unet(context: int, xl: bool = False, told: int | None = None) -> UNet2DConditionModel:
+    """A calibrated UNet on 16x16 latents.
+
+    ``context`` is the width of the token states, ``told`` that of the guidance it is told.
+    """
     labels = {
         "addition_embed_type": "text_time",
         "addition_time_embed_dim": 8,
@@ -108,6 +116,7 @@ def unet(context: int, xl: bool = False) -> UNet2DConditionModel:
         attention_head_dim=2,
         cross_attention_dim=context,
         use_linear_projection=xl,
+        time_cond_proj_dim=told,
         **(labels if xl else {}),
     ).eval()
     for name, weight in network.named_parameters():
@@ -158,12 +167,45 @@ def _save_sd(folder: Path, words: CLIPTokenizer, scheduler: PNDMScheduler | DDIM
     return folder
 
 
+def tiny_lcm(folder: Path) -> Path:
+    """Saves a latent consistency model in miniature: its UNet is told the guidance."""
+    torch.manual_seed(7)
+    words = tokenizer()
+    LatentConsistencyModelPipeline(
+        vae=autoencoder(),
+        text_encoder=CLIPTextModel(text_config(words)).eval(),
+        tokenizer=words,
+        unet=unet(WIDTH, told=WIDTH),
+        scheduler=LCMScheduler(**BETAS),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
 def tiny_sdxl(folder: Path, zeros: bool = True) -> Path:
     """Saves a Stable Diffusion XL in miniature: two text encoders, Euler as shipped.
 
     ``zeros`` is force_zeros_for_empty_prompt, True in the base model.
     """
     torch.manual_seed(10)
+    scheduler = EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading")
+    return _save_sdxl(folder, scheduler, zeros)
+
+
+def tiny_sdxl_turbo(folder: Path) -> Path:
+    """Saves an SDXL-Turbo in miniature: XL with the scheduler that Turbo ships with."""
+    torch.manual_seed(12)
+    # Its sigmas are made in a way that NumPy warns of.
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        scheduler = EulerAncestralDiscreteScheduler(
+            **BETAS, steps_offset=1, timestep_spacing="trailing"
+        )
+    return _save_sdxl(folder, scheduler)
+
+
+def _save_sdxl(folder: Path, scheduler: SchedulerMixin, zeros: bool = True) -> Path:
     words = tokenizer()
     StableDiffusionXLPipeline(
         vae=autoencoder(),
@@ -172,7 +214,7 @@ def tiny_sdxl(folder: Path, zeros: bool = True) -> Path:
         tokenizer=words,
         tokenizer_2=words,
         unet=unet(2 * WIDTH, xl=True),
-        scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
+        scheduler=scheduler,
         force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
     ).save_pretrained(folder)

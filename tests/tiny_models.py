@@ -16,6 +16,8 @@ FAMILIES = {
     "sd15": StableDiffusion,
     "sd21": StableDiffusion,
     "sdxl": StableDiffusion,
+    "sdxl_turbo": StableDiffusion,
+    "lcm": partial(StableDiffusion, embedded_guidance=8.0),
     "sd15_as_flow": FlowReading,
     "sd3": partial(StableDiffusion3, max_sequence_length=16),
     "flux": partial(Flux, image_size=pipelines.IMAGE_SIZE, max_sequence_length=16),

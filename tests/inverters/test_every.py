@@ -130,9 +130,10 @@ def model(request, tmp_path_factory):
 
 def test_works_on_pipelines(inverter, home, model, tmp_path):
     """In float32, with every part of an embedding; what was saved samples the same."""
-    if home == "flow" != model.denoiser(3).schedule.prediction:
+    steps = 10 if model.spacing == "trailing" else 3  # a trailing grid needs a divisor of 1000
+    if home == "flow" != model.denoiser(steps).schedule.prediction:
         return
-    d, c = model.denoiser(3), model.condition(["a red circle", "two squares"], 2.0)
+    d, c = model.denoiser(steps), model.condition(["a red circle", "two squares"], 2.0)
     z = torch.randn(2, *model.latent_shape)
     inversion = inverter.invert(d, z, c)
     assert d.rows == inversion.rows.sum() and not inversion.noise.requires_grad
@@ -141,3 +142,22 @@ def test_works_on_pipelines(inverter, home, model, tmp_path):
     back = inverter.sample(d, loaded, c)
     assert back.dtype == torch.float32 and back.isfinite().all()
     assert torch.equal(back, inverter.sample(d, inversion, c))
+
+
+@pytest.fixture(scope="module")
+def turbo(tmp_path_factory):
+    return tiny_model("sdxl_turbo", tmp_path_factory.mktemp("turbo"))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_runs_on_few_steps(inverter, home, turbo, steps):
+    """At guidance 1, which turbo models are made for."""
+    if home == "flow":
+        return
+    d, c = turbo.denoiser(steps), turbo.condition(["a red circle"], 1.0)
+    z = torch.randn(1, *turbo.latent_shape, generator=torch.Generator().manual_seed(1))
+    inversion = inverter.invert(d, z, c)
+    back = inverter.sample(d, inversion, c)
+    assert inversion.noise.isfinite().all() and back.isfinite().all()
+    if isinstance(inverter, (BDIA, BELM, Direct, EDICT, EditFriendly)):
+        assert torch.allclose(back, z, atol=1e-3)

@@ -36,6 +36,7 @@ DTYPES = {
 }
 OPTIONS: Mapping[object, str] = {
     "StableDiffusionPipeline": "sd15",
+    "LatentConsistencyModelPipeline": "lcm",
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd3",
     "FluxPipeline": "flux",
@@ -328,6 +329,17 @@ class LatentModel(ABC):
 def denoising_network(pipeline: Pipeline) -> Any:  # noqa: ANN401 - as above
     """Return the UNet or the transformer of a pipeline."""
     return getattr(pipeline, "unet", None) or pipeline.transformer
+
+
+def check_embedded_guidance(name: str, takes: bool, guidance: float | None) -> None:
+    """Check that a network is told a guidance if, and only if, it takes one.
+
+    Raises:
+        UserError: it is not so.
+    """
+    if takes != (guidance is not None):
+        remedy = "a number, e.g. 3.5" if takes else "null, as its network takes none"
+        raise UserError(f"model.embedded_guidance must be {remedy}, for model {name}")
 
 
 def resolve_device(device: str) -> torch.device:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 from fpinv.errors import UserError
 from fpinv.models.hub import read_index
@@ -62,7 +62,7 @@ def load_pipeline(weights: Weights) -> Pipeline:
     }
     networks = {name: _network(weights, name) for name in NETWORKS if name in configs}
     with loading(f"the model in {weights.folder}", REMEDY):
-        return DiffusionPipeline.from_pretrained(
+        return _pipeline_class(weights.folder).from_pretrained(
             weights.folder,
             # Given ready-made, because the pipeline rewrites the one that ships.
             scheduler=(
@@ -75,6 +75,16 @@ def load_pipeline(weights: Weights) -> Pipeline:
             **tokenizers,
             **networks,
         )
+
+
+def _pipeline_class(folder: Path) -> Pipeline:
+    """Return the class that a pipeline is loaded as: its own, by and large.
+
+    That of latent consistency models takes no scheduler but theirs. The one of Stable Diffusion
+    has the same parts, and tells the network the guidance alike.
+    """
+    lcm = read_index(folder)["_class_name"] == "LatentConsistencyModelPipeline"
+    return StableDiffusionPipeline if lcm else DiffusionPipeline
 
 
 def _class(folder: Path, name: str) -> Any:  # noqa: ANN401

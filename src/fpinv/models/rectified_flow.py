@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fpinv.denoiser import Denoiser, Embedding
 from fpinv.errors import UserError
-from fpinv.models.latent_model import LatentModel
+from fpinv.models.latent_model import LatentModel, check_embedded_guidance
 from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
 from fpinv.schedule import Schedule
@@ -189,9 +189,7 @@ class Flux(RectifiedFlow):
         super().__init__(path, name, **settings)
         self.embedded_guidance = embedded_guidance
         takes = self.network.config.guidance_embeds
-        if takes != (embedded_guidance is not None):
-            remedy = "a number, e.g. 3.5" if takes else "null, as its network takes none"
-            raise UserError(f"model.embedded_guidance must be {remedy}, for model {self.name}")
+        check_embedded_guidance(self.name, takes, embedded_guidance)
         # Made once a size, since the pipeline makes them on the CPU.
         self._places = lru_cache(maxsize=4)(self._make_places)
 

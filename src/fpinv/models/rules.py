@@ -128,7 +128,9 @@ UNET: Rules = {
     "class_embeddings_concat": only(False),
     "encoder_hid_dim": only(None),
     "encoder_hid_dim_type": only(None),
-    "time_cond_proj_dim": only(None),
+    "time_cond_proj_dim": Rule(
+        lambda value: value is None or is_whole(value), f"null or {WHOLE.words}"
+    ),
     # attention that edits of the prompt would not reach
     "attention_type": only("default"),
     "dual_cross_attention": only(False),
@@ -213,7 +215,7 @@ SCHEDULER: Rules = {
         "clip_sample_range dynamic_thresholding_ratio sample_max_value skip_prk_steps "
         "interpolation_type final_sigmas_type solver_order solver_type algorithm_type "
         "lower_order_final euler_at_final lambda_min_clipped predict_x0 disable_corrector "
-        "solver_p flow_shift time_shift_type"
+        "solver_p flow_shift time_shift_type original_inference_steps timestep_scaling"
     ),
 }
 
@@ -230,6 +232,7 @@ SCHEDULERS = (
     "DPMSolverMultistepScheduler",
     "DEISMultistepScheduler",
     "UniPCMultistepScheduler",
+    "LCMScheduler",
 )
 """Schedulers that are defined by betas, from which DDIM's noise levels follow."""
 
@@ -273,6 +276,7 @@ STABLE_DIFFUSION: Mapping[str, Part] = {
 
 PIPELINES: Mapping[str, Mapping[str, Part]] = {
     "StableDiffusionPipeline": STABLE_DIFFUSION,
+    "LatentConsistencyModelPipeline": STABLE_DIFFUSION,
     "StableDiffusionXLPipeline": {
         **STABLE_DIFFUSION,
         "unet": Part("config.json", "diffusers", ("UNet2DConditionModel",), UNET_XL),

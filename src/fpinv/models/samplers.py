@@ -221,14 +221,21 @@ SECOND_ORDER: Mapping[str, object] = {
     "use_flow_sigmas": False,
 }
 """Keys of a ``DPMSolverMultistepScheduler`` whose steps are those of DPM-Solver++ (2M)."""
+CONSISTENCY = "original_inference_steps"
+"""A key that only schedulers of latent consistency models have."""
 FEW = 15
 """Steps below which its ``lower_order_final`` has a last step of first order."""
 
 
 def _noise_levels(shipped: Config, spacing: Spacing | None) -> dict[str, Any]:
-    """Return what schedulers take over from the one that ships."""
+    """Return what schedulers take over from the one that ships.
+
+    That of latent consistency models has a spacing that it ignores: its own steps go down from
+    the last timestep.
+    """
     levels = {key: shipped[key] for key in NOISE_LEVELS if key in shipped}
-    return {**levels, "timestep_spacing": spacing or shipped["timestep_spacing"]}
+    own = "trailing" if CONSISTENCY in shipped else shipped["timestep_spacing"]
+    return {**levels, "timestep_spacing": spacing or own}
 
 
 def _check_second_order(config: Any, steps: int) -> None:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from fpinv.denoiser import Denoiser, Embedding
-from fpinv.models.latent_model import LatentModel
+from fpinv.models.latent_model import LatentModel, check_embedded_guidance
 from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
 from fpinv.models.samplers import Spacing
@@ -28,6 +29,8 @@ class StableDiffusion(LatentModel):
             (19, 39, ..., 999); None is the scheduler's own. DPM-Solver++ leaves the label of 0
             out where DDIM leaves that of 999 out (20, 39, ..., 951), and has ``linspace``
             besides.
+        embedded_guidance: Guidance scale that the network is told, at no further row; None where
+            it takes none, as all but latent consistency models.
 
     References:
         | High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022)
@@ -35,9 +38,15 @@ class StableDiffusion(LatentModel):
         | SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis
           (Podell et al., 2023)
         | https://arxiv.org/abs/2307.01952
+        | Latent Consistency Models (Luo et al., 2023), for networks that are told the guidance
+        | https://arxiv.org/abs/2310.04378
     """
 
-    pipelines = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+    pipelines = (
+        "StableDiffusionPipeline",
+        "StableDiffusionXLPipeline",
+        "LatentConsistencyModelPipeline",
+    )
 
     def __init__(
         self,
@@ -45,10 +54,14 @@ class StableDiffusion(LatentModel):
         name: str | None = None,
         *,
         spacing: Spacing | None = None,
+        embedded_guidance: float | None = None,
         **settings: Any,  # noqa: ANN401
     ) -> None:
         self._spacing = spacing
         super().__init__(path, name, **settings)
+        self.embedded_guidance = embedded_guidance
+        takes = self.network.config.time_cond_proj_dim is not None
+        check_embedded_guidance(self.name, takes, embedded_guidance)
 
     def _choose(self, weights: Weights) -> Weights:
         return weights._replace(spacing=self._spacing)
@@ -57,6 +70,12 @@ class StableDiffusion(LatentModel):
     def spacing(self) -> str:
         """The spacing of the timesteps."""
         return str(self._scheduler.config.timestep_spacing)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that change what the network computes."""
+        told = {"embedded_guidance": self.embedded_guidance}
+        return super().settings | ({} if self.embedded_guidance is None else told)
 
     @property
     def _side(self) -> int:
@@ -102,9 +121,21 @@ class StableDiffusion(LatentModel):
             z,
             timestep,
             encoder_hidden_states=embedding.tokens.to(self.dtype),
+            timestep_cond=self._told,
             added_cond_kwargs=labels,
             return_dict=False,
         )[0]
+
+    @cached_property
+    def _told(self) -> Tensor | None:
+        """The stock pipeline's embedding (1, D) of the guidance that the network is told."""
+        if self.embedded_guidance is None:
+            return None
+        embedding: Tensor = self.pipeline.get_guidance_scale_embedding(
+            torch.tensor([self.embedded_guidance - 1.0]),
+            embedding_dim=self.network.config.time_cond_proj_dim,
+        )
+        return embedding.to(self.device, self.dtype)
 
     def _size_labels(self, z: Tensor) -> Tensor:
         """Return XL's labels (R, 6) of latents: the size, uncropped, of their image, twice."""
