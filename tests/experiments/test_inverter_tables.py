@@ -6,9 +6,12 @@ from finished_runs import finish
 
 from fpinv.tasks.record import Record
 
-RECONSTRUCTION, INVERTERS, FRONTIER = (
+RECONSTRUCTION, INVERTERS, FRONTIER, FLOW = (
     scripts.load(f"studies/{name}").experiment
-    for name in ("reconstruction_table/table", "inverter_table/table", "frontier/plot")
+    for name in (
+        *("reconstruction_table/table", "inverter_table/table"),
+        *("frontier/plot", "flow_frontier/plot"),
+    )
 )
 
 
@@ -23,6 +26,7 @@ def record(id, gap, calls, rows):
             "latent_psnr": 60 - 20 * gap,
             "nfe_calls": calls,
             "nfe_rows": rows,
+            "sample_nfe_calls": 20,
             "stored_numbers": 0,
         },
     )
@@ -40,7 +44,7 @@ def sweeps(tmp_path):
     return tmp_path / "sweeps"
 
 
-@pytest.mark.parametrize("experiment", [RECONSTRUCTION, INVERTERS, FRONTIER])
+@pytest.mark.parametrize("experiment", [RECONSTRUCTION, INVERTERS, FRONTIER, FLOW])
 def test_results_made_again_from_jobs_json_are_equal(experiment, sweeps):
     text = experiment.run(sweeps).text
     assert experiment.run(sweeps / "results").text == text
@@ -66,3 +70,12 @@ def test_frontier_names_the_inverters_that_reach_the_goal(sweeps):
     assert "| fpi 5 | 12.50 | 48.0 | 0.600 | yes |" in text
     assert "| ddim | 1.25 | 18.0 | 2.100 | no |" in text, "a guided call is two rows"
     assert (sweeps / "results" / "frontier.png").stat().st_size > 5_000
+
+
+def test_frontier_of_flows_has_all_settings_the_cheapest_first(sweeps):
+    text = FLOW.run(sweeps).text
+    rows = [line for line in text.splitlines() if line.startswith(("| fpi", "| ddim"))]
+    assert [row.split(" | ")[:2] for row in rows[:2]] == [["| ddim", "2.50"], ["| fpi 5", "12.50"]]
+    assert rows[1].startswith("| fpi 5 | 12.50 | 48.0 ± ") and "| no | 0.600 ± " in rows[1]
+    assert rows[1].endswith("| 250 | 20 |  |") and "ceiling 30.00 dB" in text
+    assert (sweeps / "results" / "flow_frontier.png").stat().st_size > 5_000

@@ -1,0 +1,66 @@
+"""Compare inverters on a rectified flow: ``plot.py outputs/flow_frontier/<stamp> [results]``.
+
+It reads records only, draws accuracy against evaluations for each guidance, and has a table of
+all settings, the cheapest first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.frontier import SETTINGS, Frontier, cost, ground
+from fpinv.reporting.tables import CALLS, GAP, LATENT, Column, block, grounds, label, shared
+
+FRONTIER = Frontier(goal=50.0)  # dB: an error of a third of a per cent
+
+
+@dataclass(frozen=True)
+class Cost(Column):
+    """The evaluations of an inversion a step."""
+
+    def cell(self, job: Job) -> str:
+        """Return them; under guidance one of two rows counts as one."""
+        return f"{cost(job):.2f}"
+
+
+@dataclass(frozen=True)
+class Reached(Column):
+    """Whether the goal is reached."""
+
+    def cell(self, job: Job) -> str:
+        """Return yes or no."""
+        return "yes" if FRONTIER.reached(job) else "no"
+
+
+COLUMNS = (
+    Cost("evaluations a step", (), 2),
+    replace(LATENT, absent="∞"),
+    Reached(f"{FRONTIER.goal:g} dB", (), 0),
+    GAP,
+    CALLS,
+    Column("calls to sample", ("sample_nfe_calls",), 0),
+    Column("s/image", ("seconds_per_image",), 2),
+)
+
+
+def table(jobs: Sequence[Job]) -> str:
+    """Return the table of the jobs on one ground, the cheapest first."""
+    ordered = sorted(jobs, key=lambda job: (round(cost(job), 2), label(job, SETTINGS)))
+    return block(shared(ordered), ordered, COLUMNS, lambda job: label(job, SETTINGS))
+
+
+def make(jobs: Sequence[Job]) -> Results:
+    """Return a picture of all grounds and a table of each."""
+    blocks = grounds(jobs, ground)
+    figure = "![Error of the latent against evaluations a step](flow_frontier.png)"
+    text = "\n\n".join([figure, *map(table, blocks)])
+    return Results(text, {"flow_frontier.png": FRONTIER.panels(blocks)})
+
+
+experiment = Experiment(make)
+
+if __name__ == "__main__":
+    sys.exit(experiment.main())

@@ -1,0 +1,110 @@
+"""Accuracy against evaluations: a picture, and the cost of a goal, of jobs that invert images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
+
+from fpinv.reporting.experiment import Job
+from fpinv.reporting.tables import CAP, grounds, latent, mean, setting
+
+SETTINGS = ("inverter.iterations", "inverter.accuracy", "inverter.descents")
+"""Settings of inverters that stand behind their names where they were set."""
+
+
+def ground(job: Job) -> tuple[float, int]:
+    """Return guidance and grid, which make runs comparable."""
+    return float(job.summary["guidance"]), int(job.summary["steps"])
+
+
+def cost(job: Job) -> float:
+    """Return the evaluations of the inversion a step, in rows of the guided network."""
+    each = 1 if job.summary["guidance"] == 1 else 2
+    return mean(job, "nfe_rows") / each / int(job.summary["steps"])
+
+
+def families(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return the jobs of each inverter."""
+    return grounds(jobs, lambda job: job.summary["inverter"])
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The frontier of accuracy and cost, with an accuracy to be reached.
+
+    Arguments:
+        goal: The accuracy, in dB of the latent.
+    """
+
+    goal: float
+
+    def reached(self, job: Job) -> bool:
+        """Return whether a job reaches the goal."""
+        return latent(job) >= self.goal
+
+    def best(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return each inverter's cheapest job that reaches the goal, or else its most exact.
+
+        Those that reach it come first, the cheapest at the head.
+        """
+        best = []
+        for family in families(jobs):
+            reached = [job for job in family if self.reached(job)]
+            best.append(min(reached, key=cost) if reached else max(family, key=latent))
+        best.sort(key=lambda job: (0, cost(job)) if self.reached(job) else (1, -latent(job)))
+        return best
+
+    def panels(self, all_grounds: Sequence[Sequence[Job]]) -> Figure:
+        """Return the figure of all grounds: guidance down and grid across, or one grid across."""
+        names = sorted({job.summary["inverter"] for jobs in all_grounds for job in jobs})
+        palette = matplotlib.colormaps["tab20"]
+        colours = {name: palette(k % 20) for k, name in enumerate(names)} | {"auto": "black"}
+        places = _places([ground(jobs[0]) for jobs in all_grounds])
+        rows, columns = (1 + max(place[side] for place in places) for side in (0, 1))
+        width, height = (3.4, 2.7) if rows > 1 else (4.6, 3.8)
+        figure = Figure(figsize=(width * columns, height * rows + 0.2), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for jobs, place in zip(all_grounds, places, strict=True):
+            self._draw(axes[place], jobs, colours)
+        _finish(figure, axes, names)
+        return figure
+
+    def _draw(self, axes: Axes, jobs: Sequence[Job], colours: Mapping[str, ColorType]) -> None:
+        """Draw one panel: a line for each inverter, over its settings."""
+        for family in families(jobs):
+            members, name = sorted(family, key=cost), family[0].summary["inverter"]
+            width, order = (2.5, 3) if name == "auto" else (1, 2)
+            xs, ys = [cost(job) for job in members], [min(latent(job), CAP) for job in members]
+            line = axes.plot(xs, ys, "o-", ms=4, label=name, color=colours[name])[0]
+            line.set(linewidth=width, zorder=order)
+        axes.axhline(self.goal, color="grey", linewidth=0.8, linestyle=":")
+        axes.set_title(f"{setting(jobs[0])}, n = {jobs[0].summary['n']}", fontsize=9)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.tick_params(labelsize=8)
+
+
+def _places(all_grounds: Sequence[tuple[float, int]]) -> list[tuple[int, int]]:
+    """Return the row and the column of the panel of each guidance and grid."""
+    guidances, grids = (sorted({each[side] for each in all_grounds}) for side in (0, 1))
+    places = [(guidances.index(w), grids.index(steps)) for w, steps in all_grounds]
+    return [(column, row) for row, column in places] if len(grids) == 1 else places
+
+
+def _finish(figure: Figure, axes: Any, names: Sequence[str]) -> None:  # noqa: ANN401 - an array
+    """Hide the panels without a line, and give the others their labels and a legend."""
+    for panel in axes.flat:
+        panel.set_visible(panel.has_data())
+    for row in axes:
+        row[0].set_ylabel("latent, dB", fontsize=8)
+    for panel in axes[-1]:
+        panel.set_xlabel("evaluations a step, to invert", fontsize=8)
+    lines = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
+    lines, columns = {name: lines[name] for name in names}, min(8, 3 * axes.shape[1])
+    figure.legend(lines.values(), lines, loc="outside lower center", ncols=columns, fontsize=8)
