@@ -17,6 +17,7 @@ figure8 = scripts.load("fpi/figure8_clip_distance/plot")
 figure13 = scripts.load("fpi/figure13_many_edits/plot")
 galleries = scripts.load("fpi/editing_gallery/plot")
 table = scripts.load("studies/editing_table/table").experiment
+flow_edits = scripts.load("studies/flow_edits/table").experiment
 
 
 @pytest.fixture
@@ -172,3 +173,31 @@ def test_editing_table_of_chosen_settings_has_the_choice_the_controls_and_the_tr
         "| ddim | 50.0 ± 1.0 | 25.0 ± 1.0 |",
         "| direct |  | 75.0 ± 1.0 |",
     ]
+
+
+def test_table_of_flow_edits_names_the_ways_and_what_was_chosen():
+    def job(task="editing", recipe="plain", split="test", picture=None, overrides=None, **means):
+        values = {key: {"mean": value, "ci95": 0.01} for key, value in means.items()}
+        header = {"task": task, "inverter": "fpi", "model": "scenes_flow", "device": "cpu"}
+        settings = {"dataset.split": split, "task.picture": picture, "task/recipe": recipe}
+        return Job("0", overrides or {}, header | {"n": 9, "steps": 28} | values, settings)
+
+    keys = {"task.recipe": "{steps:0.4,parts:[key,value]}", "task.guidance": "3"}
+    jobs = [
+        job(recipe="sharing", split="val", overrides=keys, edit_success=0.5),
+        job(edit_success=0.4, nfe_rows=140, sample_nfe_rows=56, overrides={"task.guidance": "2"}),
+        job("flow_editing", None, edit_success=0.3, nfe_rows=54),
+        job("edit_control", None, picture="unedited", edit_success=0.0),
+        job(recipe="default", edit_success=0.6),
+    ]
+    test, val = (line for line in flow_edits.make(jobs).text.split("\n\n") if "|---" in line)
+    assert test.splitlines()[2:] == [
+        "| plain, fpi | scenes_flow | guidance 2 | 9 | 40.0 ± 1.0 | 196 |",
+        "| flowedit | scenes_flow |  | 9 | 30.0 ± 1.0 | 54 |",
+        "| prompt-to-prompt, fpi | scenes_flow |  | 9 | 60.0 ± 1.0 |  |",
+        "| no edit |  |  | 9 | 0.0 ± 1.0 |  |",
+    ]
+    sharing = (
+        "| sharing, fpi | scenes_flow | guidance 3, steps 0.4, parts [key, value] | 50.0 ± 1.0 |"
+    )
+    assert val.splitlines()[2:] == [sharing]

@@ -9,29 +9,11 @@ that have it, with the half-width of its 95 % interval.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from fpinv.reporting.edits import CONTROLS, MEASURES, SUCCESS, Choice, is_control
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import Column, block, devices, grounds, label, markdown, setting
-
-SUCCESS = Column("all right, %", ("edit_success",), 1, 100)
-CONTROLS = {
-    "perfect": "the true edit",
-    "decoded": "the true edit through the VAE",
-    "unedited": "no edit",
-}
-
-
-@dataclass(frozen=True)
-class Choice(Column):
-    """A column of settings, which are words."""
-
-    text: Callable[[Job], str] = str
-
-    def cell(self, job: Job) -> str:
-        """Return the words of a job; nothing for a row of control."""
-        return "" if job.settings.get("task.picture") else self.text(job)
 
 
 def scales(job: Job) -> tuple[float, float]:
@@ -52,29 +34,17 @@ CHOICES = (
     Choice("w of inversion / edit", (), 0, text=lambda job: "{:g} / {:g}".format(*scales(job))),
     Choice("cross, self", (), 0, text=shares),
 )
-MEASURES = (
-    Column("n", ("n",), 0),
-    Column("edit right, %", ("edit_accuracy",), 1, 100),
-    Column("kept, %", ("kept_accuracy",), 1, 100),
-    SUCCESS,
-    Column("PSNR to the truth, dB", ("truth_psnr",), 2),
-    Column("background PSNR, dB", ("background_psnr",), 2),
-    Column("CLIP", ("clip_scenes", "clip_ViT-L-14-quickgelu_openai"), 3),
-    Column("distance to the original", ("features_scenes", "lpips_alex"), 3),
-    Column("s/image", ("seconds_per_image",), 2),
-)
 
 
 def name(job: Job) -> str:
     """Return the name of a row: the inverter's, or what a row of control shows."""
-    picture = job.settings.get("task.picture")
-    return CONTROLS[picture] if picture else label(job)
+    return CONTROLS[job.settings["task.picture"]] if is_control(job) else label(job)
 
 
 def rows(head: str, jobs: Sequence[Job], choices: Sequence[Column] = ()) -> str:
     """Return a table with those columns that are not empty, rows of control last."""
     columns = [c for c in (*choices, *MEASURES) if any(c.cell(job) for job in jobs)]
-    ordered = sorted(jobs, key=lambda job: bool(job.settings.get("task.picture")))
+    ordered = sorted(jobs, key=is_control)
     return block(f"{head}, {devices(jobs)}", ordered, columns, name)
 
 

@@ -151,10 +151,22 @@ def label(job: Job, settings: Sequence[str] = ()) -> str:
 
 
 def block(
-    head: str, jobs: Sequence[Job], columns: Sequence[Column], name: Callable[[Job], str] = label
+    head: str,
+    jobs: Sequence[Job],
+    columns: Sequence[Column],
+    name: Callable[[Job], str] = label,
+    names: str = "inverter",
 ) -> str:
-    """Return a line on what the jobs share, and their table: a row a job."""
-    titles = ["inverter", *(column.heading(jobs) for column in columns)]
+    """Return a line on what the jobs share, and their table: a row a job.
+
+    Arguments:
+        head: The line.
+        jobs: The jobs.
+        columns: The columns beside the names.
+        name: Returns the name of a job.
+        names: Heading of the names.
+    """
+    titles = [names, *(column.heading(jobs) for column in columns)]
     rows = [[named(name(job), job, jobs), *(col.cell(job) for col in columns)] for job in jobs]
     return f"{head}\n\n{markdown(titles, rows)}"
 
