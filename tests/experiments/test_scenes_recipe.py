@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -242,8 +242,22 @@ def test_the_gate_measures_plain_and_full_captions(trained, tmp_path, capsys):
     card = json.loads((tmp_path / "gate.json").read_text())
     assert {value["n"] for row in card.values() for value in row.values()} == {2}
     assert len(card) == capsys.readouterr().out.count("\n| plain") + 2 == 5
-    gate = import_module("gate")
-    assert gate.plain(sample_scene(0, 7, "test", 1, ["arrow"])) == "a photo of an arrow"
+    common = import_module("common")
+    assert common.plain(sample_scene(0, 7, "test", 1, ["arrow"])) == "a photo of an arrow"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_mixed_denoiser_lies_between_two(trained, tmp_path, share):
+    first = UNet2DConditionModel.from_pretrained(trained / "export", subfolder="unet")
+    second = UNet2DConditionModel.from_config(first.config)
+    second.save_pretrained(tmp_path / "second" / "unet")
+    folders = [f"first={trained}/export", f"second={tmp_path}/second", f"export={tmp_path}/mix"]
+    run("mix", "mix", *folders, f"share={share}")
+    mixed = UNet2DConditionModel.from_pretrained(tmp_path / "mix", subfolder="unet")
+    assert "_name_or_path" not in json.loads((tmp_path / "mix/unet/config.json").read_text())
+    states = (network.state_dict() for network in (first, second, mixed))
+    for a, b, middle in zip(*map(dict.values, states), strict=True):
+        torch.testing.assert_close(middle, a + share * (b - a), rtol=2e-3, atol=2e-3)
 
 
 def test_finished_samples_have_the_labels_of_their_captions(tmp_path):

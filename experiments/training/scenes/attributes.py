@@ -9,7 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fpinv.datasets.scenes import Scene
-from fpinv.metrics.classifiers.scene_attributes import NONE, OBJECT_FIELDS, SCENE_FIELDS, SLOTS
+from fpinv.metrics.classifiers.scene_attributes import (
+    NONE,
+    OBJECT_FIELDS,
+    SCENE_FIELDS,
+    SLOTS,
+    Reading,
+)
 
 FIELDS = [f"{name} {slot}" for slot in range(SLOTS) for name in OBJECT_FIELDS] + list(SCENE_FIELDS)
 ABSENT = -100
@@ -17,12 +23,12 @@ NOTHING = [0, ABSENT, ABSENT, ABSENT] * SLOTS + [ABSENT] * len(SCENE_FIELDS)
 """The labels of a picture that shows no scene: no object in any place, and nothing else asked."""
 
 
-def labels(scenes: Sequence[Scene]) -> Tensor:
+def labels(scenes: Sequence[Scene | Reading]) -> Tensor:
     """Return class numbers (B, fields) in the order of `FIELDS`, `ABSENT` for no object."""
     return torch.tensor([_labels(scene) for scene in scenes])
 
 
-def _labels(scene: Scene) -> list[int]:
+def _labels(scene: Scene | Reading) -> list[int]:
     numbers = []
     for slot in range(SLOTS):
         if slot < len(scene.objects):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from fpinv.datasets.scenes import Scene, render_array, sample_scene
+from fpinv.datasets.scenes import Scene, caption, render_array, sample_scene
+from fpinv.datasets.scenes.captions import PREFIXES
 from fpinv.datasets.scenes.world import PREVALENCE, SHAPE_NAMES, TRAINING_PREVALENCE
 from fpinv.run.folder import replacing, write
 
@@ -81,6 +82,12 @@ def scene_at(index: int, data: DictConfig) -> Scene:
 def scenes(data: DictConfig) -> list[Scene]:
     """Return all scenes of a training set."""
     return [scene_at(index, data) for index in range(data.count)]
+
+
+def plain(scene: Scene) -> str:
+    """Return the caption that names the shapes alone: `a photo of a star`."""
+    phrasing = PREFIXES.index("a photo of ")
+    return caption(replace(scene, phrasing=phrasing), keep=lambda: False)
 
 
 def data_name(data: DictConfig) -> str:

@@ -8,7 +8,6 @@ interval. Prints a table and writes it as JSON (`card=`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,16 @@ from evaluate import generated, judged, lone, share
 from omegaconf import DictConfig
 
 from fpinv.datasets.scenes import Scene, caption, sample_scene
-from fpinv.datasets.scenes.captions import PREFIXES
 from fpinv.datasets.scenes.world import SHAPES
 from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.reporting.tables import markdown
 
 
-def plain(scene: Scene) -> str:
-    """Return the caption that names the shapes alone: `a photo of a star`."""
-    phrasing = PREFIXES.index("a photo of ")
-    return caption(replace(scene, phrasing=phrasing), keep=lambda: False)
-
-
 def tasks(cfg: DictConfig) -> dict[str, tuple[list[Scene], Callable[[Scene], str], str]]:
     """Return the scenes, their captions and the attribute that must be right, by task."""
-    measured = {f"plain, {name}": (lone(cfg, name, cfg.n), plain, "shape") for name in SHAPES}
+    measured = {
+        f"plain, {name}": (lone(cfg, name, cfg.n), common.plain, "shape") for name in SHAPES
+    }
     for count, name, key in ((1, "full, one object", "shape"), (2, "full, two objects", "bound")):
         scenes = [sample_scene(cfg.seed, k, "test", objects=count) for k in range(cfg.n)]
         measured[name] = (scenes, caption, key)

@@ -26,8 +26,8 @@ from fpinv.models.stable_diffusion import StableDiffusion
 
 SET = 5
 """Scenes of a set: as many as a centroid is made of."""
-FAINTEST = 0.15
-"""Least weight of a picture in a crossfade."""
+FAINTEST = 0.35
+"""Least weight of a picture in a crossfade: below it the other is seen to be there alone."""
 STEPS = 20
 UNFINISHED = 0.2
 """Signal scale below which a sample's prediction of the image is no object yet, by eye."""
@@ -168,7 +168,7 @@ def melted(material: Material) -> Tensor:
     side = material.size
     waves = _enlarged(material.normal("melted", 2, 7, 7), side)
     waves = waves / waves.std((2, 3), keepdim=True)
-    amount = 0.16 + 0.1 * material.uniform("amount", 1, 1, 1)
+    amount = 0.2 + 0.12 * material.uniform("amount", 1, 1, 1)
     place = (torch.arange(side, device=material.vae.device) + 0.5) * 2 / side - 1
     y, x = torch.meshgrid(place, place, indexing="ij")
     grid = torch.stack([x, y], -1) + (amount * waves).permute(0, 2, 3, 1)

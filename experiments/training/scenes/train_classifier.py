@@ -72,29 +72,30 @@ def scenes(cfg: DictConfig, device: torch.device) -> tuple[NDArray[np.uint8], Te
 
 @torch.no_grad()
 def finished(cfg: DictConfig, device: torch.device) -> tuple[NDArray[np.uint8], Tensor]:
-    """Return samples of the denoiser under full captions, and the labels of those captions.
+    """Return samples of the denoiser, and their labels.
 
-    A judge of samples must know how shapes look that are softer than rendered ones. Samples whose
-    shapes the classifier in ``start`` does not read as the caption says are left out, because the
-    denoiser, too, errs.
+    A judge of samples must know how shapes look that are softer than rendered ones. Every second
+    caption is plain, every other one full. The classifier in ``start`` labels the samples. Those
+    whose shape it does not read as the caption says are left out, because the denoiser, too, errs.
     """
     model = StableDiffusion(cfg.denoiser, device=str(device))
     reader = SceneClassifier.from_pretrained(Path(cfg.start) / "classifier").to(device)
     drawn = [sample_scene(cfg.data.seed, FIRST + k, "train", 1) for k in range(cfg.finished)]
+    captions = [common.plain(scene) if k % 2 else caption(scene) for k, scene in enumerate(drawn)]
     batches = []
     for k in range(0, len(drawn), 50):
-        batch = drawn[k : k + 50]
-        condition = model.condition([caption(scene) for scene in batch], GUIDANCE)
+        condition = model.condition(captions[k : k + 50], GUIDANCE)
         chance = torch.Generator().manual_seed(cfg.seed * 1_000_003 + k)
-        noise = torch.randn(len(batch), *model.latent_shape, generator=chance).to(device)
-        batches.append(model.decode(sample(model.denoiser(rejects.STEPS), noise, condition)))
+        noise = torch.randn(len(condition.prompt), *model.latent_shape, generator=chance)
+        latents = sample(model.denoiser(rejects.STEPS), noise.to(device), condition)
+        batches.append(model.decode(latents))
     pictures = torch.cat(batches)
     readings = reader.read(pictures)
     right = [
         k for k, scene in enumerate(drawn) if agreement(readings[k], truth_of(scene))["shape"]
     ]
     print(f"finished samples with the right shape: {len(right)} of {len(drawn)}", flush=True)
-    return common.to_bytes(pictures[right]), labels([drawn[k] for k in right])
+    return common.to_bytes(pictures[right]), labels([readings[k] for k in right])
 
 
 def truth_of(scene: Scene) -> Reading:
