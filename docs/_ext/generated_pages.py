@@ -21,6 +21,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+from fpinv.metrics.glossary import GLOSSARY
+
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 OUT = ROOT / "docs" / "generated"
@@ -190,6 +192,20 @@ def configuration_page() -> str:
 # --- experiments ------------------------------------------------------------------------------
 
 
+def metrics_page() -> str:
+    """Return the page of the glossary."""
+    rows = [
+        [f"``{name}``", escaped(metric.meaning), metric.unit] for name, metric in GLOSSARY.items()
+    ]
+    text = (
+        "What the entries of a record and of a summary mean. ``*`` stands for any part of a name. "
+        "Intervals are half-widths of 95 % intervals over the examples. Shares are shown in "
+        "percent and stored between 0 and 1. Values for each step of the grid, clean end first, "
+        "are in ``series``.\n\n"
+    )
+    return title("Metrics") + text + list_table(["metric", "meaning", "unit"], rows, "30 60 10")
+
+
 def experiment_page(folder: Path) -> str:
     """Return the page of an experiment: what it shows and how it is made, then its results."""
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -212,6 +228,7 @@ def write_pages(app: Sphinx) -> None:
     for room in ROOMS:
         (OUT / "api" / f"{room or 'core'}.rst").write_text(api_page(room), encoding="utf-8")
     (OUT / "configuration.rst").write_text(configuration_page(), encoding="utf-8")
+    (OUT / "metrics.rst").write_text(metrics_page(), encoding="utf-8")
     for readme in sorted(ROOT.glob("experiments/*/*/README.md")):
         page = OUT / "experiments" / f"{readme.parent.name}.md"
         page.write_text(experiment_page(readme.parent), encoding="utf-8")

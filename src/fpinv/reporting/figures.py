@@ -12,7 +12,7 @@ from PIL import Image
 
 from fpinv.errors import UserError
 from fpinv.reporting.experiment import Job
-from fpinv.reporting.grid import Tile, grid, read_picture
+from fpinv.reporting.grid import SIDE, Tile, grid, read_picture
 from fpinv.run.folder import LINES_FILE, picture, read_rows
 
 Row = Mapping[str, Any]
@@ -67,7 +67,10 @@ def shared(columns: Sequence[PictureColumn]) -> list[str]:
 
 
 def side_by_side(
-    columns: Sequence[PictureColumn], most: int, label: Callable[[Row], str] = lambda row: ""
+    columns: Sequence[PictureColumn],
+    most: int,
+    label: Callable[[Row], str] = lambda row: "",
+    side: int = SIDE,
 ) -> Image.Image | None:
     """Return a picture of the first ``most`` examples that all columns share; None without any.
 
@@ -75,11 +78,12 @@ def side_by_side(
         columns: The columns from left to right.
         most: Number of rows at most.
         label: Gives the words beside the row of an example.
+        side: Pixels that the shorter side of a picture has at least.
     """
     ids = shared(columns)[:most]
     rows = [[Tile(read_picture(c.file(id)), c.caption(id)) for c in columns] for id in ids]
     labels = [label(columns[0].examples[id]) for id in ids]
-    return grid(rows, [c.title for c in columns], labels) if ids else None
+    return grid(rows, [c.title for c in columns], labels, side) if ids else None
 
 
 def edits_with(folder: Path, *names: str) -> dict[str, Row]:

@@ -36,19 +36,23 @@ class Tile:
 
 
 def grid(
-    rows: Sequence[Sequence[Tile]], titles: Sequence[str] = (), labels: Sequence[str] = ()
+    rows: Sequence[Sequence[Tile]],
+    titles: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    side: int = SIDE,
 ) -> Image.Image:
     """Return rows of pictures as one picture.
 
-    Pictures whose shorter side is below 128 pixels are enlarged by a whole factor; larger ones
-    keep their size.
+    Pictures whose shorter side is below ``side`` pixels are enlarged by a whole factor; larger
+    ones keep their size.
 
     Arguments:
         rows: The tiles of each row; rows may differ in length.
         titles: Words over the columns, one text for each.
         labels: Words beside the rows, one text for each.
+        side: Pixels that the shorter side of a picture has at least.
     """
-    rows = [[replace(tile, picture=enlarged(tile.picture)) for tile in row] for row in rows]
+    rows = [[replace(tile, picture=enlarged(tile.picture, side)) for tile in row] for row in rows]
     columns = zip_longest(*rows)
     widths = [max(tile.picture.width for tile in column if tile) for column in columns]
     heads = titles or [""] * len(widths)
@@ -76,9 +80,9 @@ def read_picture(file: Path, longest: int = LONGEST) -> Image.Image:
     return picture
 
 
-def enlarged(picture: Image.Image) -> Image.Image:
-    """Return a picture whose shorter side has at least 128 pixels, each pixel a whole square."""
-    factor = ceil(SIDE / min(picture.size))
+def enlarged(picture: Image.Image, side: int = SIDE) -> Image.Image:
+    """Return a picture whose shorter side has at least ``side`` pixels, each a whole square."""
+    factor = ceil(side / min(picture.size))
     return picture.resize(
         (factor * picture.width, factor * picture.height), Image.Resampling.NEAREST
     )

@@ -262,7 +262,9 @@ class Run:
             pooled = [name for name, value in summary.items() if is_interval(value)]
             names = dict.fromkeys([*self.folder.metric_names, *pooled])
             print(f"{self.title}, n = {summary['n']}")
-            terminal.show(terminal.run_table({name: summary[name] for name in names}))
+            means = {name: summary[name] for name in names}
+            full = self.config.get("table") == "full"
+            terminal.show(terminal.run_table(means, names if full else terminal.short(means)))
         terminal.print_cut(self.folder.rows)
         terminal.print_failed(self.folder.failed, summary["total"])
         print(self.path)

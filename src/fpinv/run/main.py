@@ -20,7 +20,7 @@ from fpinv.run.photo_arguments import photo_arguments
 from fpinv.run.processes import ranks, scratch_overrides
 from fpinv.run.resume import resume_arguments
 from fpinv.run.signals import interruptible
-from fpinv.run.sweep import CommandResult, command_result, conclude_sweep
+from fpinv.run.sweep import CommandResult, command_result, conclude_sweep, show_pictures
 from fpinv.run.terminal import take_terminal
 
 ENVIRONMENT = {
@@ -49,6 +49,8 @@ def run(main: Callable[[], None]) -> int:
         _call(main, result)
         if result.sweep is not None:
             _conclude(result.sweep, result)
+        elif result.folder is not None and ranks().leads:
+            show_pictures(result.folder)
         return ranks().first(lambda: result.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -20,9 +20,10 @@ from fpinv.run.layout import list_jobs, origin_of
 from fpinv.run.messages import MENDABLE, explain
 from fpinv.run.resume import has_same_config
 from fpinv.sampling import require_multistep
-from fpinv.tasks.task import Settings, not_negative, whole_number
+from fpinv.tasks.task import Settings, not_negative, option, whole_number
 
 GUIDANCES = ("guidance", "task.guidance", "inverter.inversion_guidance")
+TABLES = ("short", "full")
 CHECKED = ("dataset", "task", "model")  # by their signatures: to build them may take long
 
 
@@ -35,6 +36,7 @@ def read_settings(config: DictConfig) -> Settings:
     for key, at_least in (("images", 0), ("limit", 1), ("max_pixels", 1)):
         if config.get(key) is not None:
             whole_number(key, config[key], at_least)
+    option("table", config.get("table", "short"), TABLES)
     # Runs of before a key was added have none of it, and are continued with its default.
     names = [key.name for key in fields(Settings) if key.name in config]
     settings = Settings(**{name: config[name] for name in names})

@@ -33,7 +33,7 @@ TARGET = re.compile(r"_target_['\"]?\s*[:=]\s*['\"]?([\w.]+)|(oc\.create|oc\.dec
 """A target in yaml or in an override, or a resolver that makes nodes of text."""
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
 NEUTRAL = (
-    *("batch_size", "device", "tracking"),
+    *("batch_size", "device", "tracking", "table"),
     *(
         f"model.{key}"
         for key in ("device", "attention_slicing", "gradient_checkpointing", "offload")
@@ -47,6 +47,7 @@ DEFAULTS: Mapping[str, Any] = {
     "negative_guidance": False,
     "sampler._target_": "fpinv.models.samplers.DDIMSampler",
     "model.sampler._target_": "fpinv.models.samplers.DDIMSampler",
+    "table": "short",
 }
 """Defaults of keys that are no settings of a task, with which runs of before them were made."""
 NO_DEFAULT = object()

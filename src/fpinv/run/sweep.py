@@ -19,7 +19,7 @@ from fpinv.run.job import FAILED
 from fpinv.run.job_result import JobResult, read_jobs, varied
 from fpinv.run.results import write_results
 from fpinv.run.sweep_pictures import compare
-from fpinv.run.terminal import HEADLINES, interval, show
+from fpinv.run.terminal import interval, short, show
 
 COUNTS = ("n", "failed", "total")
 
@@ -87,6 +87,13 @@ def conclude_sweep(config: DictConfig) -> int:
     return write_results(config, code)
 
 
+def show_pictures(folder: Path) -> None:
+    """Draw the first examples of a run of its own as one picture, and print its path."""
+    picture = folder / "pictures.png"
+    if compare(read_jobs(folder), picture):
+        print(picture.resolve())
+
+
 def show_jobs(folder: Path, jobs: Sequence[JobResult]) -> int:
     """Show and write the table over the jobs of a sweep; return the worst exit code."""
     for job in jobs:
@@ -101,14 +108,21 @@ def show_jobs(folder: Path, jobs: Sequence[JobResult]) -> int:
 def sweep_table(title: str, jobs: Sequence[JobResult]) -> Table:
     """Return a row per job: the overrides in which the jobs differ, and the headline metrics."""
     keys = varied([job.overrides for job in jobs])
-    present = _metrics(jobs)
-    metrics = [name for name in HEADLINES if name in present] or present[: len(HEADLINES)]
+    metrics = _shown(jobs)
     table = Table("job", *keys, *metrics, title=title, title_justify="left")
     for job in jobs:
         settings = [job.overrides.get(key, "") for key in keys]
-        values = [interval(job.summary.get(name)) for name in metrics]
+        values = [interval(name, job.summary.get(name)) for name in metrics]
         table.add_row(job.name, *settings, *values)
     return table
+
+
+def _shown(jobs: Sequence[JobResult]) -> list[str]:
+    """Return the metrics that the table over the jobs shows."""
+    measured: dict[str, Any] = {}
+    for job in jobs:
+        measured |= {name: job.summary[name] for name in _metrics([job]) if job.summary[name]}
+    return short(measured)
 
 
 def _metrics(jobs: Sequence[JobResult]) -> list[str]:

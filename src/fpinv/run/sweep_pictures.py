@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fpinv.reporting.figures import PictureColumn, of_one_original, prompts, side_by_side
+from fpinv.reporting.grid import SIDE
 from fpinv.run.folder import read_rows, replacing
 from fpinv.run.job_result import JobResult, varied
 
 MOST_EXAMPLES, MOST_JOBS = 8, 8
+LARGE = 256
+"""Pixels of a picture's side in the overview of one run."""
 
 COMMON = {"original": ("original", ""), "VAE ceiling": ("ceiling", "ceiling_psnr")}
 TRUTH = {"original": ("original", ""), "perfect edit": ("truth", "")}
@@ -36,7 +39,7 @@ def compare(jobs: Sequence[JobResult], path: Path) -> bool:
     columns = picture_columns([job for job in jobs if job.summary.get("n")][:MOST_JOBS])
     if "original" not in (column.name for column in columns):
         return False
-    sheet = side_by_side(columns, MOST_EXAMPLES, prompts)
+    sheet = side_by_side(columns, MOST_EXAMPLES, prompts, SIDE if jobs[1:] else LARGE)
     if sheet is not None:
         with replacing(path) as partial:
             sheet.save(partial, format="PNG")
@@ -67,14 +70,18 @@ def picture_columns(jobs: Sequence[JobResult]) -> list[PictureColumn]:
         ),
         *(
             PictureColumn(title, job.folder, rows, view, metric)
-            for title, job, rows in zip(_titles(jobs), jobs, examples, strict=True)
+            for title, job, rows in zip(_titles(jobs, view), jobs, examples, strict=True)
         ),
     ]
 
 
-def _titles(jobs: Sequence[JobResult]) -> Iterator[str]:
-    """Yield for each job the overrides in which it differs from the others, a line each."""
+def _titles(jobs: Sequence[JobResult], view: str) -> Iterator[str]:
+    """Yield for each job the overrides in which it differs from the others, a line each.
+
+    A run of its own has the name of the view.
+    """
     keys = varied([job.overrides for job in jobs])
     for job in jobs:
+        name = f"job {job.name}" if jobs[1:] else view
         settings = [(k.rpartition(".")[2], job.overrides[k]) for k in keys if k in job.overrides]
-        yield "\n".join(f"{key} {value}" for key, value in settings) or f"job {job.name}"
+        yield "\n".join(f"{key} {value}" for key, value in settings) or name

@@ -16,15 +16,10 @@ from rich import box, progress
 from rich.console import Console
 from rich.table import Table
 
+from fpinv.metrics.glossary import describe, headlines
 from fpinv.run.folder import read_json
 
-HEADLINES = (
-    *("psnr", "gap", "latent_psnr"),  # of reconstructions
-    *("edit_accuracy", "truth_psnr", "background_psnr"),  # of edits
-    *("accuracy", "accuracy_few", "fid"),  # of generated images of a class
-    *("nfe_calls", "seconds_per_image", "seconds_init", "seconds_opt"),
-)
-"""Metrics that a table over several runs shows; the files hold all."""
+MOST_ROWS = 8  # of a short table; the files hold all
 
 MOST_NAMES = 5  # examples that a line names; metrics.jsonl has all
 
@@ -56,16 +51,16 @@ class Bar:
 
     def count(self, metrics: Mapping[str, float | None]) -> None:
         """Take the metrics of an example into the mean."""
-        for name in HEADLINES:
+        for name in headlines(metrics):
             if (value := metrics.get(name)) is not None:
                 self._sums[name] = self._sums.get(name, 0.0) + value
                 self._counts[name] += 1
 
     def show(self, examples: int) -> None:
         """Show so many more examples, and the mean."""
-        headline = next((name for name in HEADLINES if name in self._sums), None)
+        headline = next(iter(headlines(self._sums)), None)
         mean = self._sums[headline] / self._counts[headline] if headline else 0.0
-        text = f"{headline} {mean:.2f}" if headline else ""
+        text = f"{headline} {describe(headline).shown(mean, None)}" if headline else ""
         self._display.update(self._task, advance=examples, mean=text)
 
 
@@ -103,19 +98,22 @@ def progress_bar(
         yield bar
 
 
-def interval(value: Mapping[str, float | None] | None) -> str:
-    """Return ``mean ± ci95`` with four digits; a dash where there is no number."""
-    if not value or value["mean"] is None:
-        return "-"
-    half = value["ci95"]
-    return f"{value['mean']:.4g}" if half is None else f"{value['mean']:.4g} ± {half:.2g}"
+def interval(name: str, value: Mapping[str, float | None] | None) -> str:
+    """Return ``mean ± ci95`` of a metric with its unit; a dash where there is no number."""
+    return describe(name).shown(value["mean"], value["ci95"]) if value else "-"
 
 
-def run_table(means: Mapping[str, Any]) -> Table:
-    """Return a table with one row per metric of a run."""
-    table = Table("metric", "mean ± 95 %", box=box.SIMPLE)
-    for name, value in means.items():
-        table.add_row(name, interval(value))
+def short(means: Mapping[str, Any]) -> list[str]:
+    """Return the metrics of a short table: the main ones that were measured, or the first."""
+    measured = [name for name, value in means.items() if value and value["mean"] is not None]
+    return (headlines(measured) or measured or list(means))[:MOST_ROWS]
+
+
+def run_table(means: Mapping[str, Any], names: Iterable[str]) -> Table:
+    """Return a table with a row for each of the metrics ``names`` of a run."""
+    table = Table("metric", "mean ± 95 %", "meaning", box=box.SIMPLE)
+    for name in names:
+        table.add_row(name, interval(name, means[name]), describe(name).meaning)
     return table
 
 

@@ -14,7 +14,7 @@ from fpinv.reporting.page.gallery import Gallery, galleries
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import is_interval
 from fpinv.run.job_result import varied
-from fpinv.run.terminal import HEADLINES, interval
+from fpinv.run.terminal import interval, short
 
 PAPER = "paper.md"
 """File in an experiment's folder: the paper's numbers, with the data they were measured on."""
@@ -132,13 +132,13 @@ def _results(folder: Path, experiment: Path) -> Path:
 def overview(jobs: Sequence[Job]) -> Results:
     """Return the results of jobs without a script: varied settings and headline metrics."""
     keys = varied([job.overrides for job in jobs])
-    measured = {k for job in jobs for k, value in job.summary.items() if is_interval(value)}
-    metrics = [name for name in HEADLINES if name in measured] or sorted(measured)
+    measured = {k: v for job in jobs for k, v in job.summary.items() if is_interval(v)}
+    metrics = short(measured)
     rows = [
         [
             job.name,
             *(job.overrides.get(key, "") for key in keys),
-            *(interval(job.summary.get(name)) for name in metrics),
+            *(interval(name, job.summary.get(name)) for name in metrics),
         ]
         for job in jobs
     ]
