@@ -1,7 +1,5 @@
 """The bundled classifier as a reader of edits, a classifier of shapes and a distance."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -17,8 +15,6 @@ from fpinv.metrics.classifiers.scene_attributes import Reading, Thing
 from fpinv.metrics.classifiers.scene_judges import ScenesFeatures, ScenesReader, ShapeClassifier
 from fpinv.metrics.classifiers.scene_network import SceneClassifier
 from fpinv.metrics.edit_accuracy import accuracy
-
-NEXT = Path(__file__).parents[3] / "experiments" / "training" / "scenes" / "next" / "classifier"
 
 
 def test_reader_tells_perfect_edits_from_originals():
@@ -62,9 +58,9 @@ def test_the_shipped_weights_know_every_shape():
     assert classifier.features(images).shape == (8, 192)
 
 
-def test_what_shows_no_scene_has_no_class_by_weights_that_were_trained_on_such():
+def test_what_shows_no_scene_has_no_class():
     """Crossfades of two pictures of a shape, noise, and blurred pictures have no class."""
-    judge = ShapeClassifier(str(NEXT))
+    judge = ShapeClassifier()
     originals = [[category.images[k].open() for k in range(4)] for category in Scenes().categories]
     pictures = torch.stack([square(image, 64) for images in originals for image in images])
     pictures = pictures.unflatten(0, (18, 4))
