@@ -228,7 +228,7 @@ class SweepsSweeper(BasicSweeper):
 
     def _path(self, job: PlannedJob) -> str:
         """Return a job's folder, quoted for Hydra's grammar of overrides where it has to be."""
-        from fpinv.run.layout import quoted
+        from fpinv.run.grammar import quoted
         from fpinv.run.processes import ranks
 
         assert self.config is not None

@@ -147,4 +147,4 @@ def test_the_exit_code_belongs_to_one_call_of_several_in_a_process(run: Command,
 def test_a_terminal_without_the_characters_shows_escapes(tmp_path: Path):
     process = alone(tmp_path, "limit=1", "hydra.run.dir='ü'", PYTHONIOENCODING="ascii")
     assert (process.returncode, process.stderr) == (0, LOADING)
-    assert r"mean \xb1 95 %" in process.stdout and process.stdout.endswith("/\\xfc\n")
+    assert r"mean \xb1 95 %" in process.stdout and process.stdout.endswith("/\\xfc/pictures.png\n")

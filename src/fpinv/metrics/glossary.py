@@ -84,7 +84,9 @@ GLOSSARY: Mapping[str, Metric] = {
     "accuracy_few": Metric("the same, of rare classes", "%", 1, True),
     "accuracy_sources": Metric("real images that the classifier gives the right class", "%", 1),
     "fid": Metric("Fréchet distance of generated and real images", "", 2, True),
-    "diversity": Metric("mean distance of the features of generated images of a class", "", 2),
+    "diversity": Metric(
+        "mean distance of the features of generated images of a class", "", 2, True
+    ),
     "norm_ratio": Metric("norm of the seeds over sqrt(d), 1 for noise"),
     "residual": Metric("mean relative residual of the solved equations", "", 6),
     "iterations": Metric("evaluations a step", "", 2),
