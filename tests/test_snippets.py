@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from tiny_models import tiny_model
 
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 ROOT = Path(__file__).parents[1]
 
 
@@ -27,7 +28,7 @@ def test_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch)
     assert blocks
     names: dict[str, object] = {}
     for block in blocks:
-        small = block.replace('"sd15"', '"tiny"').replace("50", "4")
+        small = block.replace('"sd15"', '"tiny"').replace("50", "4").replace(SD15, "tiny")
         exec(compile(small, page, "exec"), names)
     for picture in ("again.png", "dog.png"):
         with Image.open(picture) as image:

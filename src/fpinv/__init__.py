@@ -39,6 +39,7 @@ _HOMES = {
     "Grain": "inverters.adjustment",
     "IFE": "inverters.ife",
     "Inversion": "inversion",
+    "InversionPipeline": "pipelines",
     "InvertedImage": "inverted_image",
     "Inverter": "inversion",
     "NAOCentroid": "seeds.centroids",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +21,8 @@ from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.models.hub import commit_of, find_weights, read_index, short_name
 from fpinv.models.lora import choose_lora, merge_lora
-from fpinv.models.origin import ModelOrigin, digest, with_settings
-from fpinv.models.pipeline import Pipeline, Weights, load_pipeline
+from fpinv.models.origin import ModelOrigin, digest, digest_of_networks, with_settings
+from fpinv.models.pipeline import Pipeline, Weights, load_pipeline, write_configs
 from fpinv.models.quantization import Quantization, check_quantization
 from fpinv.models.samplers import DDIMSampler, Sampler
 from fpinv.models.weights import quiet
@@ -75,6 +79,7 @@ class LatentModel(ABC):
         path: Name on the Hugging Face hub, a folder in diffusers format, a checkpoint in one
             .safetensors file, or the folder of an installed package as
             ``pkg://package.module``. A copy in the local cache is taken without asking the hub.
+            Or a pipeline of diffusers, whose networks are used as they are and frozen.
         revision: Branch, tag or commit on the hub.
         name: Short name for records; None is that of the model on the hub, or of the folder.
         image_size: Side of the images in pixels, or height and width; None is the side the
@@ -122,7 +127,7 @@ class LatentModel(ABC):
 
     def __init__(
         self,
-        path: str,
+        path: str | Pipeline,
         name: str | None = None,
         revision: str | None = None,
         image_size: int | Sequence[int] | None = None,
@@ -138,10 +143,16 @@ class LatentModel(ABC):
         quantization: Quantization | None = None,
         sampler: Sampler | None = None,
     ) -> None:
+        loaded = None if isinstance(path, str) else path
+        if loaded is not None:
+            path = str(loaded.config.get("_name_or_path") or type(loaded).__name__)
         self.name = short_name(path) if name is None else name
         self.device = resolve_device(device)
         self.dtype = _set_precision(precision)
-        folder = find_weights(path, revision, variant)
+        if loaded is None:
+            folder = find_weights(path, revision, variant)
+        else:
+            folder = self._written(loaded)
         index = read_index(folder)
         self._check_family(path, index.get("_class_name"))
         self.domain = index.get("_domain")
@@ -157,6 +168,7 @@ class LatentModel(ABC):
             lora=changes,
             quantization=quantization,
             sampler=self.sampler,
+            loaded=loaded,
         )
         self._path, self._weights = path, self._choose(weights)
         self.pipeline = _load(self._weights, self.device, switches)
@@ -166,6 +178,13 @@ class LatentModel(ABC):
         height, width = (side // self.pipeline.vae_scale_factor for side in self.image_size)
         self.latent_shape = (self.pipeline.vae.config.latent_channels, height, width)
         self._cut: set[str] = set()
+
+    def _written(self, pipeline: Pipeline) -> Path:
+        """Return a folder with the configurations of a pipeline, which lasts as long as this."""
+        folder = Path(mkdtemp(prefix="fpinv-"))
+        finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        write_configs(pipeline, folder)
+        return folder
 
     def _choose(self, weights: Weights) -> Weights:
         """Return the weights to load, with the choices that only this family has."""
@@ -221,8 +240,10 @@ class LatentModel(ABC):
     @property
     def settings(self) -> dict[str, object]:
         """The settings that change what the network computes; their digest is another."""
-        kind = self._weights.quantization
-        return {} if kind is None else {"quantization": kind}
+        kind, loaded = self._weights.quantization, self._weights.loaded
+        settings: dict[str, object] = {} if kind is None else {"quantization": kind}
+        # A pipeline in memory has no files of weights to be read.
+        return settings if loaded is None else {**settings, "weights": digest_of_networks(loaded)}
 
     @cached_property
     def origin(self) -> ModelOrigin:

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
 
 from fpinv.models.weights import PARTS, WEIGHTS
 
@@ -52,6 +56,18 @@ def digest(folder: Path, variant: str | None = None) -> str:
         status = file.stat()
         content = _blob(file) or _digest_of_file(file, status.st_size, status.st_mtime_ns)
         whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return whole.hexdigest()
+
+
+def digest_of_networks(pipeline: Any) -> str:  # noqa: ANN401 - diffusers declares no networks
+    """Return the SHA-256, in hexadecimal digits, of the weights of a pipeline in memory."""
+    whole = sha256()
+    for name, part in sorted(pipeline.components.items()):
+        for key, value in part.state_dict().items() if isinstance(part, nn.Module) else ():
+            whole.update(f"{name}.{key}{tuple(value.shape)}".encode())
+            # As bytes, because numpy has no bfloat16.
+            content = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            whole.update(content.numpy().tobytes())
     return whole.hexdigest()
 
 

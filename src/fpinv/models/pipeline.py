@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from transformers import PreTrainedModel
 
 from fpinv.errors import UserError
 from fpinv.models.hub import read_index
@@ -35,6 +38,7 @@ class Weights(NamedTuple):
         lora: Changes to be merged into the weights.
         quantization: Kind of quantisation of the denoising network and of T5 encoders.
         sampler: The sampler, whose scheduler the pipeline gets.
+        loaded: A pipeline whose networks are taken as they are; None to load those of the folder.
     """
 
     folder: Path
@@ -45,6 +49,7 @@ class Weights(NamedTuple):
     lora: LoRA | None = None
     quantization: Quantization | None = None
     sampler: Sampler = DDIMSampler()
+    loaded: Pipeline | None = None
 
 
 def load_pipeline(weights: Weights) -> Pipeline:
@@ -54,6 +59,8 @@ def load_pipeline(weights: Weights) -> Pipeline:
         UserError: a part is not understood, or its weights are missing or damaged.
     """
     configs = read_parts(weights.folder, weights.spacing)
+    if weights.loaded is not None:
+        return _rescheduled(weights.loaded, _scheduler(weights, configs))
     optional = optional_parts(weights.folder)
     if not weights.t5:
         configs = {name: config for name, config in configs.items() if name not in optional}
@@ -65,16 +72,48 @@ def load_pipeline(weights: Weights) -> Pipeline:
         return _pipeline_class(weights.folder).from_pretrained(
             weights.folder,
             # Given ready-made, because the pipeline rewrites the one that ships.
-            scheduler=(
-                weights.sampler.noise_scheduler(configs["scheduler"], weights.spacing)
-                if "unet" in configs
-                else weights.sampler.flow_scheduler(configs["scheduler"])
-            ),
+            scheduler=_scheduler(weights, configs),
             **({"safety_checker": None} if "unet" in configs else {}),
             **{name: None for name in optional if name not in configs},
             **tokenizers,
             **networks,
         )
+
+
+def _scheduler(weights: Weights, configs: Mapping[str, Config]) -> Any:  # noqa: ANN401
+    """Return the scheduler of the sampler for a model with these parts."""
+    if "unet" in configs:
+        return weights.sampler.noise_scheduler(configs["scheduler"], weights.spacing)
+    return weights.sampler.flow_scheduler(configs["scheduler"])
+
+
+def _rescheduled(pipeline: Pipeline, scheduler: Any) -> Pipeline:  # noqa: ANN401
+    """Return a pipeline of the same networks with another scheduler and a VAE in float32."""
+    vae = pipeline.vae
+    if vae.dtype != torch.float32:
+        vae = copy.deepcopy(vae).float()
+    return with_components(pipeline, scheduler=scheduler, vae=vae)
+
+
+def with_components(pipeline: Pipeline, **changes: Any) -> Pipeline:  # noqa: ANN401
+    """Return a pipeline of the same class and components, but for some."""
+    components = {**pipeline.components, **changes}
+    if "safety_checker" in components:
+        components |= {"safety_checker": None, "requires_safety_checker": False}
+    return type(pipeline)(**components)
+
+
+def write_configs(pipeline: Pipeline, folder: Path) -> None:
+    """Write what ``save_pretrained`` does, but for the weights."""
+    pipeline.save_config(folder)
+    for name, part in pipeline.components.items():
+        if isinstance(part, PreTrainedModel):
+            part.config.architectures = [type(part).__name__]
+            part.config.save_pretrained(folder / name)
+        elif hasattr(part, "save_config"):
+            part.save_config(folder / name)
+        elif part is not None:
+            part.save_pretrained(folder / name)
 
 
 def _pipeline_class(folder: Path) -> Pipeline:
