@@ -60,6 +60,7 @@ _HOMES = {
     "Slerp": "seeds.paths",
     "Solution": "solvers",
     "StableDiffusion": "models.stable_diffusion",
+    "StoredNoises": "inverters.stored_noises",
     "StableDiffusion3": "models.rectified_flow",
     "Flux": "models.rectified_flow",
     "UserError": "errors",

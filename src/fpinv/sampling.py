@@ -99,9 +99,11 @@ class Guided:
 
     Attributes:
         multistep: Whether the inverter knows samplers that look back at the step before.
+        stochastic: Whether it knows samplers whose steps have noise.
     """
 
     multistep: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
 
     inversion_guidance: float | None = None
 
@@ -113,6 +115,8 @@ class Guided:
         """
         if denoiser.schedule.lookback:
             require_multistep(self)
+        if denoiser.schedule.landings:
+            require_stochastic(self)
         if self.inversion_guidance is None:
             return condition
         return replace(condition, guidance=self.inversion_guidance)
@@ -161,6 +165,15 @@ def require_multistep(inverter: object) -> None:
         raise UserError(
             f"{type(inverter).__name__} inverts the steps of DDIM, and those of DPM-Solver++ look "
             "back at the step before: use sampler=ddim"
+        )
+
+
+def require_stochastic(inverter: object) -> None:
+    """Raise UserError for an inverter that does not know steps with noise."""
+    if not getattr(inverter, "stochastic", False):
+        raise UserError(
+            f"{type(inverter).__name__} inverts steps without noise: use sampler=ddim, or, to "
+            "store their noises, inverter=stored_noises (with inverter@inverter.method=<name>)"
         )
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
@@ -39,6 +39,23 @@ LABELS = 1000
 
 Scale = Any  # a number, or a tensor
 Pairs = tuple[tuple[Any, Any], tuple[Any, Any]]
+
+
+class Landing(NamedTuple):
+    r"""The place where a step with noise lands before its noise is added, and that noise's scale.
+
+    .. math:: z_{i-1} = a\, \hat x_0 + s\, \epsilon + \tau\, \xi_i, \qquad
+              \xi_i \sim \mathcal{N}(0, 1)
+
+    Arguments:
+        alpha: Scale a of the image latent.
+        sigma: Scale s of the noise that the network predicts.
+        spread: Scale :math:`\tau` of the fresh noise.
+    """
+
+    alpha: float
+    sigma: float
+    spread: float
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,8 @@ class Schedule:
             ``sample`` or ``flow``.
         lookback: Weights :math:`b_i`, ``N + 1`` values, of the image's change since the step
             before, in :meth:`step`; entry 0 belongs to no step. Empty for DDIM.
+        landings: Where each of the ``N`` steps lands before noise is added; empty for steps
+            without noise.
 
     References:
         | Denoising Diffusion Implicit Models (Song et al., 2021)
@@ -68,6 +87,7 @@ class Schedule:
     timestep: tuple[float, ...]
     prediction: Prediction = "epsilon"
     lookback: tuple[float, ...] = ()
+    landings: tuple[Landing, ...] = ()
 
     def __post_init__(self) -> None:
         if self.prediction not in get_args(Prediction):
@@ -123,8 +143,8 @@ class Schedule:
         if any(b - a != stride for a, b in pairwise(labels)) or not joins:
             raise UserError(
                 f"timestep_spacing '{config.timestep_spacing}' with steps={steps} makes the DDIM "
-                "sampler step off its own grid: use timestep_spacing 'leading' "
-                "(model.spacing=leading)"
+                "sampler step off its own grid: use sampler=euler, whose grid it is, or "
+                "model.spacing=leading"
             )
         clean = float(grid.final_alpha_cumprod)
         bars = [clean, *(float(grid.alphas_cumprod[t].double()) for t in labels)]
@@ -161,8 +181,50 @@ class Schedule:
 
     def above(self, k: int) -> Schedule:
         """Return the grid of the steps above index ``k``, which is its own index 0."""
-        parts = ("alpha", "sigma", "timestep", "lookback")
+        parts = ("alpha", "sigma", "timestep", "lookback", "landings")
         return replace(self, **{part: getattr(self, part)[k:] for part in parts})
+
+    def stochastic(self, eta: float) -> Schedule:
+        r"""Return the grid with the steps of stochastic DDIM.
+
+        .. math:: \tau_i = \eta \frac{\sigma_{i-1}}{\sigma_i}
+                  \sqrt{\sigma_i^2 - \sigma_{i-1}^2 \alpha_i^2 / \alpha_{i-1}^2}, \qquad
+                  a_i = \alpha_{i-1}, \quad s_i = \sqrt{\sigma_{i-1}^2 - \tau_i^2}
+
+        At :math:`\eta = 1` they are those of DDPM, and of Euler's ancestral sampler: in the scale
+        of the noise, :math:`s_i / \alpha_{i-1}` is its ``sigma_down``, and :math:`\tau_i /
+        \alpha_{i-1}` its ``sigma_up``.
+        """
+
+        def landing(i: int) -> Landing:
+            sigma, (_, variance) = self.sigma[i - 1], self.noising(i)
+            spread = eta * sigma / self.sigma[i] * variance**0.5
+            return Landing(self.alpha[i - 1], (sigma**2 - spread**2) ** 0.5, spread)
+
+        return replace(self, landings=tuple(landing(i) for i in range(1, self.steps + 1)))
+
+    def landed(self, z: Tensor, m: Tensor, i: int) -> Tensor:
+        """Return where the step with noise from ``z`` at index i lands before it is added."""
+        landing = self.landings[i - 1]
+        return landing.alpha * self.clean(z, m, i) + landing.sigma * self.noise(z, m, i)
+
+    def without_noise(self, i: int) -> Schedule:
+        """Return the grid of the one step from index i, down to where it lands.
+
+        That place is no level of the network, so it has no label.
+
+        Raises:
+            UserError: the step keeps nothing of its latent but what the network sees in it.
+        """
+        alpha, sigma, _ = self.landings[i - 1]
+        scales = (alpha, self.alpha[i]), (sigma, self.sigma[i])
+        step = Schedule(*scales, (-1, self.timestep[i]), self.prediction)
+        if step.coefficients(1, 0)[0] == 0:
+            raise UserError(
+                "a step with noise from a signal scale of 0 forgets its latent and cannot be "
+                "inverted: use model.spacing=leading, or inverter=edit_friendly"
+            )
+        return step
 
     def implied(self, i: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return :func:`implied` at index i."""
@@ -214,7 +276,15 @@ class Schedule:
         Returns:
             :math:`z_{i-1}`, and :math:`\hat x_i` for the next step; None in its place where the
             sampler never looks back.
+
+        Raises:
+            UserError: the steps have noise.
         """
+        if self.landings:
+            raise UserError(
+                "the steps of this sampler have noise, so that z_N alone makes no image: use "
+                "sampler=ddim"
+            )
         below = self.transfer(z, m, i, i - 1)
         if not self.lookback:
             return below, None
@@ -282,9 +352,11 @@ class Schedule:
           :math:`-B / A = \sigma_i - \sigma_{i-1}` is small at every step, so all are native.
         - ``v_prediction``: :math:`k r = k \sigma_i` tends to 1 with :math:`\sigma_i`, too, while
           :math:`-B / A` is the tangent of the angle :math:`\arctan(\sigma / \alpha)` that the
-          step turns by. Steps of which the first exceeds one half are native. On Stable
-          Diffusion's noise levels there are none for 5 steps or more, so that one network written
-          as eps, v or sample gives the same iterates there.
+          step turns by. Steps of which the first exceeds one half are native if they
+          turn by less than 45 degrees, :math:`A^2 > 1/2`. On Stable Diffusion's noise levels there
+          are none for 5 steps or more, so that one network written as eps, v or sample gives the
+          same iterates there. Of steps with noise at :math:`\eta = 1` there are none at all, as
+          :math:`A^2 = 1 - k r`.
         - ``sample``: :math:`|B / A| = \alpha_{i-1} \sigma_i / \sigma_{i-1} - \alpha_i` is 2.4 at
           50 steps and 7.0 at 10 at the clean end, where the native form diverges. The step to a
           signal scale of 0, whose epsilon form is :math:`x = x`, is the one native step.
@@ -293,7 +365,8 @@ class Schedule:
             return self.prediction
         if self.prediction == "v_prediction":
             k = self.sigma[i] - self.alpha[i] / self.alpha[i - 1] * self.sigma[i - 1]
-            return "v_prediction" if k * self.sigma[i] > 0.5 else "epsilon"
+            native = k * self.sigma[i] > 0.5 and self.coefficients(i, i - 1)[0] ** 2 > 0.5
+            return "v_prediction" if native else "epsilon"
         return "epsilon"
 
     def held(self, x: Tensor, m: Tensor, i: int) -> Tensor:

@@ -46,6 +46,15 @@ def home(inverter):
     return "epsilon"
 
 
+def inverted_or_refused(inverter, d, z, c):
+    """Return the inversion; skip the test where a step with noise has none, in one line."""
+    try:
+        return inverter.invert(d, z, c)
+    except UserError as error:
+        assert "forgets its latent" in str(error) and "\n" not in str(error)
+        pytest.skip("the last step has no inverse")
+
+
 @pytest.mark.parametrize("guidance", [0, 1, 3])
 @pytest.mark.parametrize(
     ("steps", "family"),
@@ -56,7 +65,7 @@ def test_inverts_samples_and_counts(inverter, home, steps, guidance, family):
         return
     d, z = toy.denoiser(steps, family, 0.3), toy.latents()
     c = toy.condition(guidance=guidance)
-    inversion = inverter.invert(d, z, c)
+    inversion = inverted_or_refused(inverter, d, z, c)
     assert d.rows == inversion.rows.sum()
     assert inversion.noise.shape == z.shape and inversion.noise.isfinite().all()
     back = inverter.sample(d, inversion, c)
@@ -72,7 +81,7 @@ def test_is_finite_on_full_grids_and_exact_where_it_claims_to_be(inverter, home,
     if home == "flow" != grid.prediction:
         return
     d, z, c = mixture.denoiser(grid), mixture.latents(4), mixture.condition(4)
-    inversion = inverter.invert(d, z, c)
+    inversion = inverted_or_refused(inverter, d, z, c)
     back = inverter.sample(d, inversion, c)
     assert inversion.noise.isfinite().all() and back.isfinite().all()
     if isinstance(inverter, (BDIA, BELM, Direct, EDICT, EditFriendly)):

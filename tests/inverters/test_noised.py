@@ -22,7 +22,7 @@ from fpinv.solvers import rms
 
 CONF = Path(__file__).parents[2] / "conf"
 STEPS = 10
-PER_STEP = {"direct", "edit_friendly", "null_text", "rf_inversion"}
+PER_STEP = {"direct", "edit_friendly", "null_text", "rf_inversion", "stored_noises"}
 FOR_FLOW = {"fireflow", "rf_inversion", "rf_solver"}
 EXACT = {"auto": 1e-2, "fpi": 1e-2, "aidi": 1e-2, "edict": 1e-10, "bdia": 1e-10, "belm": 1e-10}
 """Relative errors within which a latent comes back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,15 +41,20 @@ class EditFriendly(Guided):
         | An Edit Friendly DDPM Noise Space: Inversion and Manipulations
         | (Huberman-Spiegelglas et al., 2024), https://arxiv.org/abs/2304.06140
 
+    With a sampler whose steps have noise (``sampler=ancestral`` or ``lcm``), those take the place
+    of the stochastic DDIM step.
+
     Deviations: the authors' code sets the last map to 0, which costs exactness; we keep it, also
     where the clean end has no noise and :math:`\tau_1 = 0`: then it has the unit 1. The
     noise of an index is one draw for all images, so that results do not depend on the batch.
 
     Arguments:
-        eta: Stochasticity :math:`\eta` in (0, 1].
+        eta: Stochasticity :math:`\eta` in (0, 1]; that of a sampler with noise outranks it.
         skip: Share of the steps at the noise end that is left out, in [0, 1).
         seed: Seed of the noisings.
     """
+
+    stochastic: ClassVar[bool] = True
 
     eta: float = 1.0
     skip: float = 0.36
@@ -111,9 +117,6 @@ class EditFriendly(Guided):
         misses.
         """
         schedule = denoiser.schedule
-        sigma, (_, variance) = schedule.sigma[i - 1], schedule.noising(i)
-        spread = self.eta * sigma / schedule.sigma[i] * variance**0.5
-        m = denoiser(z, i, condition)
-        clean, eps = schedule.clean(z, m, i), schedule.noise(z, m, i)
-        mean = schedule.alpha[i - 1] * clean + (sigma**2 - spread**2) ** 0.5 * eps
-        return mean, spread or 1.0
+        schedule = schedule if schedule.landings else schedule.stochastic(self.eta)
+        mean = schedule.landed(z, denoiser(z, i, condition), i)
+        return mean, schedule.landings[i - 1].spread or 1.0

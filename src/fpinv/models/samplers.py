@@ -16,14 +16,18 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
 )
 
 from fpinv.errors import UserError
 from fpinv.models.parts import Config
 from fpinv.models.rules import NOISE_LEVELS
 from fpinv.models.transformer_rules import FLOW_SCHEDULER
-from fpinv.schedule import Schedule
+from fpinv.models.weights import quiet
+from fpinv.schedule import Landing, Schedule
 
 Spacing = Literal["leading", "trailing", "linspace"]
 Final = Literal["zero", "sigma_min"]
@@ -34,6 +38,8 @@ class Sampler(Protocol):
 
     multistep: ClassVar[bool]
     """Whether its steps look back at the step before."""
+    stochastic: ClassVar[bool]
+    """Whether its steps have noise."""
 
     @property
     def name(self) -> str:
@@ -81,8 +87,9 @@ class DDIMSampler:
 
     name: ClassVar[str] = "ddim"
     multistep: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
 
-    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> DDIMScheduler:
+    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
         """See :class:`Sampler`."""
         return DDIMScheduler(
             **_noise_levels(shipped, spacing),
@@ -105,20 +112,157 @@ class DDIMSampler:
 
 @dataclass(frozen=True)
 class EulerSampler(DDIMSampler):
-    """Euler's method along the velocity of a rectified flow, which is DDIM there.
+    r"""Euler's method: along the velocity of a rectified flow, or in the scale of the noise.
 
-    Raises:
-        UserError: the model is one of noise.
+    On a rectified flow its steps are DDIM's. On a model of noise, with
+    :math:`\varsigma = \sigma / \alpha`,
+
+    .. math:: \frac{z_{i-1}}{\alpha_{i-1}} = \frac{z_i}{\alpha_i}
+              + (\varsigma_{i-1} - \varsigma_i)\, \epsilon(z_i, t_i)
+
+    is DDIM's step, too, but the grid is that of diffusers' ``EulerDiscreteScheduler``: it may have
+    any number of steps in any spacing, and its clean end is without noise. Its ``latents`` at a
+    trailing or linspace spacing are :math:`z_N / \sigma_N`.
+
+    References:
+        | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022)
+        | https://arxiv.org/abs/2206.00364
     """
 
     name: ClassVar[str] = "euler"
 
-    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> DDIMScheduler:
-        """Refuse a model of noise."""
-        raise UserError(
-            "sampler=euler takes the steps of a rectified flow, and this model predicts noise or "
-            "an image: use sampler=ddim, which is Euler's method in the scale of its noise"
+    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
+        """See :class:`Sampler`."""
+        return EulerDiscreteScheduler(
+            **_noise_levels(shipped, spacing), steps_offset=shipped.get("steps_offset", 0)
         )
+
+    def schedule(self, scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
+        """See :class:`Sampler`."""
+        return _sigma_grid(scheduler, steps)
+
+
+@dataclass(frozen=True)
+class AncestralSampler:
+    """Euler's ancestral sampler, that of SDXL-Turbo: stochastic DDIM at eta 1, which is DDPM.
+
+    Its grid is that of :class:`EulerSampler`.
+
+    References:
+        | Denoising Diffusion Implicit Models (Song et al., 2021), Eq. 16 at eta 1
+        | https://arxiv.org/abs/2010.02502
+    """
+
+    name: ClassVar[str] = "ancestral"
+    multistep: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = True
+
+    def noise_scheduler(
+        self, shipped: Config, spacing: Spacing | None
+    ) -> EulerAncestralDiscreteScheduler:
+        """See :class:`Sampler`."""
+        with quiet():
+            return EulerAncestralDiscreteScheduler(
+                **_noise_levels(shipped, spacing), steps_offset=shipped.get("steps_offset", 0)
+            )
+
+    def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
+        """Refuse a rectified flow."""
+        raise _not_for_flow(self.name)
+
+    def schedule(self, scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
+        """See :class:`Sampler`."""
+        return _sigma_grid(scheduler, steps).stochastic(1.0)
+
+
+@dataclass(frozen=True)
+class LCMSampler:
+    r"""The multistep sampler of latent consistency models: the image, noised anew at every step.
+
+    .. math::
+        z_{i-1} &= \alpha_{i-1} f(z_i) + \sigma_{i-1} \xi_i, \qquad
+        f(z) = c_{out}\, \hat x_0(z) + c_{skip}\, z \\
+        c_{skip} &= \frac{1/4}{(10\, t)^2 + 1/4}, \qquad
+        c_{out} = \frac{10\, t}{\sqrt{(10\, t)^2 + 1/4}}
+
+    The last step ends at :math:`f(z_1)`. The grid is that of diffusers' ``LCMScheduler``: N of the
+    timesteps that the model was distilled at, from the last one down. It has no other spacing.
+
+    References:
+        | Latent Consistency Models (Luo et al., 2023), Algorithm 3
+        | https://arxiv.org/abs/2310.04378
+    """
+
+    name: ClassVar[str] = "lcm"
+    multistep: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = True
+
+    def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> LCMScheduler:
+        """See :class:`Sampler`."""
+        if spacing is not None:
+            raise UserError("sampler=lcm has timesteps of its own: leave out model.spacing")
+        own = {key: shipped[key] for key in CONSISTENCY if key in shipped}
+        return LCMScheduler(**_noise_levels(shipped, "trailing"), **own)
+
+    def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
+        """Refuse a rectified flow."""
+        raise _not_for_flow(self.name)
+
+    def schedule(self, scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
+        """See :class:`Sampler`."""
+        config = scheduler.config
+        if not 1 <= steps <= (most := config.original_inference_steps):
+            raise UserError(
+                f"steps={steps} is not possible with sampler=lcm: choose 1 to {most}, the steps "
+                "that the model was distilled at"
+            )
+        grid = LCMScheduler.from_config(config)
+        grid.set_timesteps(steps)
+        labels = [int(t) for t in grid.timesteps.flip(0)]
+        bars = [1.0, *(float(grid.alphas_cumprod[t].double()) for t in labels)]
+        schedule = Schedule(
+            alpha=tuple(bar**0.5 for bar in bars),
+            sigma=tuple((1 - bar) ** 0.5 for bar in bars),
+            timestep=(-1, *labels),
+            prediction=config.prediction_type,
+        )
+
+        def landing(i: int) -> Landing:
+            skip, out = grid.get_scalings_for_boundary_condition_discrete(labels[i - 1])
+            alpha, sigma = schedule.alpha[i - 1], schedule.sigma[i - 1]
+            skipped = skip * schedule.alpha[i], skip * schedule.sigma[i]
+            return Landing(alpha * (out + skipped[0]), alpha * skipped[1], sigma)
+
+        return replace(schedule, landings=tuple(landing(i) for i in range(1, steps + 1)))
+
+
+def _not_for_flow(name: str) -> UserError:
+    return UserError(
+        f"sampler={name} is for models of noise, and this is a rectified flow: use sampler=euler"
+    )
+
+
+def _sigma_grid(scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
+    r"""Return the grid of a scheduler that counts noise by :math:`\varsigma = \sigma / \alpha`.
+
+    Raises:
+        UserError: ``steps`` is not possible.
+    """
+    config = scheduler.config
+    if not 1 <= steps <= config.num_train_timesteps:
+        raise UserError(f"steps={steps} is not possible: choose 1 to {config.num_train_timesteps}")
+    with quiet():  # NumPy warns of how they make arrays
+        grid = type(scheduler).from_config(config)
+        grid.set_timesteps(steps)
+    ratios = [float(ratio) for ratio in grid.sigmas.double().flip(0)]
+    labels = [float(label) for label in grid.timesteps.flip(0)]
+    scales = [math.hypot(1, ratio) for ratio in ratios]
+    return Schedule(
+        alpha=tuple(1 / scale for scale in scales),
+        sigma=tuple(ratio / scale for ratio, scale in zip(ratios, scales, strict=True)),
+        timestep=(-1, *(int(t) if t.is_integer() else t for t in labels)),
+        prediction=config.prediction_type,
+    )
 
 
 @dataclass(frozen=True)
@@ -153,6 +297,7 @@ class DPMSolver:
     """
 
     multistep: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
 
     final: Final = "zero"
 
@@ -221,8 +366,8 @@ SECOND_ORDER: Mapping[str, object] = {
     "use_flow_sigmas": False,
 }
 """Keys of a ``DPMSolverMultistepScheduler`` whose steps are those of DPM-Solver++ (2M)."""
-CONSISTENCY = "original_inference_steps"
-"""A key that only schedulers of latent consistency models have."""
+CONSISTENCY = ("original_inference_steps", "timestep_scaling")
+"""Keys that only schedulers of latent consistency models have."""
 FEW = 15
 """Steps below which its ``lower_order_final`` has a last step of first order."""
 
@@ -234,7 +379,7 @@ def _noise_levels(shipped: Config, spacing: Spacing | None) -> dict[str, Any]:
     the last timestep.
     """
     levels = {key: shipped[key] for key in NOISE_LEVELS if key in shipped}
-    own = "trailing" if CONSISTENCY in shipped else shipped["timestep_spacing"]
+    own = "trailing" if CONSISTENCY[0] in shipped else shipped["timestep_spacing"]
     return {**levels, "timestep_spacing": spacing or own}
 
 

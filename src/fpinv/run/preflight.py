@@ -19,7 +19,7 @@ from fpinv.run.folder import holds_run
 from fpinv.run.layout import list_jobs, origin_of
 from fpinv.run.messages import MENDABLE, explain
 from fpinv.run.resume import has_same_config
-from fpinv.sampling import require_multistep
+from fpinv.sampling import require_multistep, require_stochastic
 from fpinv.tasks.task import Settings, not_negative, option, whole_number
 
 GUIDANCES = ("guidance", "task.guidance", "inverter.inversion_guidance")
@@ -51,6 +51,8 @@ def require_sampler(config: DictConfig, inverter: object) -> None:
         sampler = build(config, "model.sampler")
         if sampler.multistep:
             require_multistep(inverter)
+        if sampler.stochastic:
+            require_stochastic(inverter)
 
 
 def refuse_another_run(config: DictConfig, folder: Path, goes_on: bool) -> None:
