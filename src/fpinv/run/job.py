@@ -25,7 +25,7 @@ from fpinv.run.build import build, resolved
 from fpinv.run.folder import STATUS_FILE, RunFolder, is_interval, write
 from fpinv.run.layout import origin_of, read_origin, write_origin
 from fpinv.run.lock import locked
-from fpinv.run.messages import MENDABLE, explain_and_log
+from fpinv.run.messages import MENDABLE, explain_and_log, refuse_unknown_additions
 from fpinv.run.outdated import find_outdated
 from fpinv.run.preflight import read_settings, refuse_another_run, require_sampler
 from fpinv.run.processes import ranks
@@ -39,7 +39,7 @@ from fpinv.run.resume import (
     save_config,
 )
 from fpinv.run.signals import interruptible
-from fpinv.run.tracking import Identity, Tracking, track
+from fpinv.run.tracking import Identity, Tracking, build_tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.domains import foreign_pictures, without_misfits
 from fpinv.tasks.memory import within_memory
@@ -156,7 +156,7 @@ class Run:
     def build_components(self) -> None:
         """Build what is quick to refuse before the model."""
         self.settings = read_settings(self.config)
-        self.tracking: Tracking = build(self.config, "tracking")
+        self.tracking: Tracking = build_tracking(self.config)
         if not ranks().leads:
             self.tracking = replace(self.tracking, mode="disabled")
         limit_pixels(self.config.get("max_pixels", MOST_PIXELS))
@@ -330,6 +330,7 @@ def _open_run(config: DictConfig, hydra: HydraConf, path: Path, label: str) -> R
     """
     if config.resume is not None:
         return Run(*load_resumed(config, hydra, path), path)
+    refuse_unknown_additions(hydra.overrides.task, config, hydra.runtime.choices)
     # a job of a sweep goes on: a cluster may stop it and start it again, and so may the user
     refuse_another_run(config, path, goes_on=bool(label))
     write_origin(path, origin_of(hydra))

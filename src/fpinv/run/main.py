@@ -49,7 +49,7 @@ def run(main: Callable[[], None]) -> int:
         _call(main, result)
         if result.sweep is not None:
             _conclude(result.sweep, result)
-        elif result.folder is not None and ranks().leads:
+        elif result.folder is not None and ranks().leads and result.exit_code <= FAILED:
             show_pictures(result.folder)
         return ranks().first(lambda: result.exit_code)
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import singledispatch
 from pathlib import Path
@@ -95,7 +95,7 @@ def explain_value_error(error: ValueError) -> str:
     if "Config group override must be a string" not in line:
         return line
     numbers = [argument for argument in sys.argv[1:] if re.search("=(null|[0-9.]*)$", argument)]
-    conf = Path(sys.argv[0]).parent / "conf"
+    conf = Path(__file__).parents[1] / "conf"
     culprits = [number for number in numbers if (conf / number.partition("=")[0]).is_dir()]
     names = " or ".join(culprits or numbers) or line
     return f"{names}: a group takes the name of one of its options"
@@ -153,6 +153,11 @@ def explain_failed_composition(error: errors.ConfigCompositionException) -> str:
         quotation = re.search(r"'(.*?)'(?: requires|\n|$)", text)
         override = quotation[1] if quotation else "an override"
         return f"{override} has several values: add -m to run once with each"
+    if group := re.match(r"Could not override '([^']*)'\.\s+No match in the defaults list", text):
+        parent, _, name = group[1].rpartition("/")
+        if not parent:
+            return f"{name}: no such group; see python run.py --help"
+        return f"{group[1]}: the chosen {parent} has no {name}: choose another, or leave it out"
     reason = f" ({explain(cause)})" if cause is not None else ""
     return " ".join(text.split()) + reason
 
@@ -167,7 +172,29 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     prefix = full_key.removesuffix(key)
     names = [str(name) for name in node if name != "hydra" and not str(name).startswith("_")]
     siblings = names if prefix else [*names, *EMPTY_GROUPS]
-    return f"{full_key}: no such key{nearest(full_key, [prefix + name for name in siblings])}"
+    owner = str(node.get("_target_") or "").rpartition(".")[2]
+    hint = nearest(full_key, [prefix + name for name in siblings])
+    return f"{full_key}: no such key{f' of {owner}' if owner else ''}{hint}"
+
+
+def refuse_unknown_additions(
+    overrides: Sequence[str], config: DictConfig, groups: Iterable[str]
+) -> None:
+    """Refuse a key that an override such as ``+key=value`` adds beside the run's own.
+
+    Arguments:
+        overrides: The overrides of a command.
+        config: The configuration that they made.
+        groups: The configuration groups.
+
+    Raises:
+        UserError: nothing reads such a key.
+    """
+    added = [line.lstrip("+").partition("=")[0] for line in overrides if line.startswith("+")]
+    for key in added:
+        if not re.search("[./@]", key) and key not in groups:
+            known = [str(name) for name in config if name not in (key, "hydra")]
+            raise UserError(f"+{key}: there is no such key{nearest(key, known)}")
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401

@@ -17,8 +17,9 @@ from fpinv.inverters.noised import require_start
 from fpinv.run.build import build, check
 from fpinv.run.folder import holds_run
 from fpinv.run.layout import list_jobs, origin_of
-from fpinv.run.messages import MENDABLE, explain
+from fpinv.run.messages import MENDABLE, explain, refuse_unknown_additions
 from fpinv.run.resume import has_same_config
+from fpinv.run.tracking import build_tracking
 from fpinv.sampling import require_multistep, require_stochastic
 from fpinv.tasks.task import Settings, not_negative, option, whole_number
 
@@ -97,6 +98,8 @@ def _checked_folder(sweep: Path, config: DictConfig) -> Path:
     with _at_job(config):
         folder = Path(os.path.abspath(sweep / str(config.hydra.sweep.subdir)))
         try:
+            hydra = config.hydra
+            refuse_unknown_additions(hydra.overrides.task, config, hydra.runtime.choices)
             _check_job(_without_hydra(config), folder)
         except MENDABLE as error:
             line = explain(error)
@@ -106,7 +109,7 @@ def _checked_folder(sweep: Path, config: DictConfig) -> Path:
 
 def _check_job(config: DictConfig, folder: Path) -> None:
     settings = read_settings(config)
-    build(config, "tracking")
+    build_tracking(config)
     inverter = build(config, "inverter")
     require_start(inverter, settings.noised_steps, settings.steps)
     require_sampler(config, inverter)

@@ -13,7 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig
+
 from fpinv.errors import UserError
+from fpinv.run.build import build
 from fpinv.run.folder import RunFolder, is_interval, write
 from fpinv.run.layout import read_origin
 from fpinv.tasks.record import metrics_of
@@ -66,6 +69,18 @@ class Tracking:
             raise UserError(f"tracking.mode={self.mode} is unknown; use one of {', '.join(MODES)}")
         if isinstance(self.axes, str) or not isinstance(self.axes, Sequence):
             raise UserError(f"tracking.axes={self.axes} is no list: write [{self.axes}]")
+
+
+def build_tracking(config: DictConfig) -> Tracking:
+    """Return the settings of a run's configuration; ``tracking=null`` stands for disabled.
+
+    Raises:
+        UserError: a key has no value, is no argument, or has the wrong type.
+    """
+    if config.get("tracking") is None:
+        return Tracking(mode="disabled")
+    settings: Tracking = build(config, "tracking")
+    return settings
 
 
 @dataclass(frozen=True)
