@@ -164,7 +164,7 @@ def require_multistep(inverter: object) -> None:
     if not getattr(inverter, "multistep", False):
         raise UserError(
             f"{type(inverter).__name__} inverts the steps of DDIM, and those of DPM-Solver++ look "
-            "back at the step before: use sampler=ddim"
+            "back at the step before: use inverter=sweeps, or sampler=ddim"
         )
 
 

@@ -290,10 +290,10 @@ class Schedule:
             return below, None
         clean = self.clean(z, m, i)
         if above is not None and self.lookback[i]:
-            below = below + self.lookback[i] * self._image_weight(i) * (clean - above)
+            below = below + self.lookback[i] * self.image_weight(i) * (clean - above)
         return below, clean
 
-    def _image_weight(self, i: int) -> float:
+    def image_weight(self, i: int) -> float:
         """Return the weight of the image latent in the step from index i with the latents held."""
         return self.alpha[i - 1] - self.sigma[i - 1] / self.sigma[i] * self.alpha[i]
 

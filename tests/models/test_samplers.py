@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 
 import diffusers
@@ -10,6 +11,8 @@ import pytest
 import torch
 import toy
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from tiny_models import tiny_model
 
 from fpinv.denoiser import Denoiser
@@ -19,8 +22,13 @@ from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.flow_reading import FlowReading
 from fpinv.models.samplers import DDIMSampler, DPMSolver, EulerSampler
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.run.build import build
+from fpinv.run.options import CONF
+from fpinv.run.preflight import require_sampler
+from fpinv.run.resume import has_same_config, save_config
 from fpinv.sampling import sample
 from fpinv.schedule import Schedule
+from fpinv.tasks.loading import require_same_entries
 
 SD = {
     "beta_start": 0.00085,
@@ -183,7 +191,7 @@ def test_euler_is_ddim_on_a_flow(tmp_path):
 def test_an_inverter_of_ddim_refuses_a_grid_that_looks_back():
     grid = DPMSolver().schedule(scheduler(), 20)
     d = Denoiser(toy.tanh_eps(), grid, torch.float64)
-    with pytest.raises(UserError, match="FixedPoint inverts the steps of DDIM"):
+    with pytest.raises(UserError, match="FixedPoint inverts the steps of DDIM.*inverter=sweeps"):
         FixedPoint().invert(d, toy.latents(), toy.condition())
 
 
@@ -199,3 +207,37 @@ def test_a_model_is_loaded_with_a_sampler_by_its_name(folder):
     assert model.origin.sampler == "dpm" and model.denoiser(20).schedule.lookback
     with pytest.raises(UserError, match="no sampler 'dpmm'.*dpm"):
         load_model(str(folder), device="cpu", sampler="dpmm")
+
+
+@pytest.mark.parametrize("name", ["fpi", "sweeps"])
+def test_a_run_refuses_inverters_of_ddim_before_the_model_is_loaded(name):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=["sampler=dpm", f"inverter={name}"])
+    inverter = build(config, "inverter")
+    if name == "sweeps":
+        require_sampler(config, inverter)
+        return
+    with pytest.raises(UserError, match="FixedPoint inverts.*inverter=sweeps, or sampler=ddim"):
+        require_sampler(config, inverter)
+
+
+def test_a_run_goes_on_with_its_own_sampler_alone(tmp_path):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        ddim, dpm = (
+            compose("config", overrides=[f"sampler={name}", "inverter=sweeps"])
+            for name in ("ddim", "dpm")
+        )
+    for config in (ddim, dpm):
+        # Hydra's own keys and what it resolves at run time are no part of a job's configuration.
+        OmegaConf.set_struct(config, False)
+    save_config(ddim, {}, tmp_path)
+    assert has_same_config(ddim, tmp_path) and not has_same_config(dpm, tmp_path)
+
+
+@pytest.mark.parametrize(("stored", "sampler"), [({}, "dpm"), ({"sampler": "dpm"}, "ddim")])
+def test_a_saved_inversion_is_for_its_own_sampler(stored, sampler, tmp_path):
+    """One that was saved before there was a choice is DDIM's."""
+    model = toy.ToyModel()
+    model.origin = replace(model.origin, sampler=sampler)
+    with pytest.raises(UserError, match=f"made with sampler .*, not '{sampler}'"):
+        require_same_entries(tmp_path, {"model": "toy", **stored}, model, {})

@@ -278,9 +278,10 @@ class DPMSolver:
         b_i = \frac{h_i}{2 h_{i+1}}, \quad
         h_i = \lambda_{i-1} - \lambda_i, \quad \lambda_i = \log \frac{\alpha_i}{\sigma_i}
 
-    The first step has nothing to look back at: :math:`b_N = 0`, and so is :math:`b_1` where the
-    last step ends without noise or there are fewer than 15 steps, as in diffusers. With
-    :math:`b_i = 0` a step is DDIM's.
+    The first step has nothing to look back at, :math:`b_N = 0`, and the last one does not, as in
+    diffusers where it ends without noise. Where it ends at the first noise level it does not
+    either (diffusers' ``euler_at_final``): it is longer than the step before, so that it would
+    weigh the change there more than twice. With :math:`b_i = 0` a step is DDIM's.
 
     The grid is that of diffusers' ``DPMSolverMultistepScheduler``, made of the configuration that
     ships: its timesteps in the spacing ``leading``, ``linspace`` or ``trailing``.
@@ -320,6 +321,7 @@ class DPMSolver:
             **_noise_levels(shipped, spacing),
             steps_offset=shipped.get("steps_offset", 0),
             final_sigmas_type=self.final,
+            euler_at_final=self.final == "sigma_min",
         )
 
     def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:

@@ -49,7 +49,7 @@ def check(goal: Goal, climb: Climb) -> Inversion:
     assert inversion.converged is not None, "every climb says which steps it solved"
     unsure = ~(expected <= goal.accepted) | (goal.condition.rows_per_sample > 1)
     error, calls = torch.where(unsure, math.inf, expected), inversion.calls.where(~unsure, 0)
-    best = _Closest(goal, inversion, error, calls)
+    best = Closest(goal, inversion, error, calls)
     best.offer(unsure, lambda rows: inversion[rows])
     unforeseen = inversion.converged.all(0) | (best.error > FORESEEN * expected)
     strict = replace(goal, aim=STRICT)
@@ -66,7 +66,7 @@ def _ddim(goal: Goal) -> Inversion:
 
 
 @dataclass
-class _Closest:
+class Closest:
     """The inversion of each sample that comes back closest.
 
     Arguments:
