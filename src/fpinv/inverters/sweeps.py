@@ -92,7 +92,7 @@ class Sweeps(DDIMSampling):
     multistep: ClassVar[bool] = True
 
     accuracy: float = 50.0
-    sweeps: int = 2
+    sweeps: int = 4
     iterations: int = 6
     descents: int = 40
     acceleration: Acceleration = field(default_factory=lambda: Anderson(6))
