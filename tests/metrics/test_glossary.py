@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fpinv.metrics.glossary import GLOSSARY, describe, entry, headlines
+from fpinv.metrics.glossary import GLOSSARY, entry, headlines, with_unit
 from fpinv.run.folder import is_interval
 from fpinv.tasks.edit_control import EditControl
 from fpinv.tasks.editing import Editing
@@ -50,7 +50,7 @@ def test_name_of_its_own_comes_before_a_pattern():
     ],
 )
 def test_number_has_its_unit_and_good_digits(name, mean, half, text):
-    assert describe(name).shown(mean, half) == text
+    assert with_unit(name, {"mean": mean, "ci95": half}) == text
 
 
 def test_headlines_are_in_the_order_of_the_glossary():

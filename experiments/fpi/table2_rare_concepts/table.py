@@ -7,6 +7,7 @@ is right has a binomial number of right ones); of a Frechet distance, the one in
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpinv.datasets.classes import BINS
+from fpinv.metrics.glossary import interval
 from fpinv.metrics.intervals import DRAWS, percent
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import markdown, named, source
-from fpinv.run.terminal import interval
 
 BASE = "plain sampling"
 MEASURES = {name: f"accuracy_{name}" for name in BINS} | {"total": "accuracy"}
@@ -93,9 +94,14 @@ def make(jobs: Sequence[Job]) -> Results:
 
 def _cells(job: Job, jobs: Sequence[Job]) -> list[str]:
     initial = _inverted(job, jobs).summary["seconds_init"]
-    values = (job.summary["fid"], initial, job.summary["seconds_opt"])
+    values = {"fid": job.summary["fid"], "seconds_init": initial}
+    values |= {"seconds_opt": job.summary["seconds_opt"]}
     accuracies = [accuracy(job, name) for name in MEASURES]
-    return [named(guided(job, jobs), job, jobs), *accuracies, *map(interval, values)]
+    return [
+        named(guided(job, jobs), job, jobs),
+        *accuracies,
+        *itertools.starmap(interval, values.items()),
+    ]
 
 
 def _inverted(job: Job, jobs: Sequence[Job]) -> Job:

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from fpinv.datasets.classes import BINS
+from fpinv.metrics.glossary import interval
 from fpinv.metrics.intervals import bootstrap
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import by_seed, grounds, markdown, pooled, setting, source
-from fpinv.run.terminal import interval
 
 BASE = "ddim"
 HEADINGS = {"path": "Paths between two seeds", "centroid": "Centroids of sets of seeds"}
@@ -62,7 +62,7 @@ def cells(row: Row, base: Row | None) -> list[str]:
     """Return the cells of a row."""
     shares = [bootstrap(list(accuracies(row, metric).values())) for metric in MEASURES.values()]
     gains = [gain(row, base, MEASURES[name]) for name in GAINS]
-    measured = [interval(pooled(row, name)) for name in ("fid", "norm_ratio")]
+    measured = [interval(name, pooled(row, name)) for name in ("fid", "norm_ratio")]
     n = sum(job.summary["n"] for job in row)
     return [source(row[0]), method(row[0]), *shares, *gains, *measured, str(n)]
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fpinv.metrics.glossary import interval
 from fpinv.metrics.intervals import bootstrap, mean_ci95
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import Column, devices, markdown, setting
-from fpinv.run.terminal import interval
 
 BASE, OURS = "ddim", "auto"
 GOAL = 0.1
@@ -168,7 +168,7 @@ def table_of_gains(seed: Seed, others: Sequence[Seed]) -> str:
     titles = ["over", "midpoints, points", "edits, points", "kept, points", "edit, dB"]
     rows = []
     for other in others:
-        decibels = interval(mean_ci95(gains(seed, other, TRUTH)))
+        decibels = interval(TRUTH, mean_ci95(gains(seed, other, TRUTH)))
         points = (gain(seed, other, metric) for metric in (INTERPOLATION, EDIT, KEPT))
         rows.append([other.label, *points, decibels])
     return markdown(titles, rows)

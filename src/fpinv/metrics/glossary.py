@@ -28,19 +28,15 @@ class Metric:
         return f"{100 * value if self.unit == '%' else value:.{self.digits}f}"
 
     def shown(self, mean: float | None, half: float | None) -> str:
-        """Return a mean with the half-width of its interval, unless that is nothing, and the unit.
+        """Return a mean with the half-width of its interval, unless that is nothing.
 
         What rounds to 0 without being it is given in two significant digits instead.
         """
         if mean is None:
             return "-"
         if mean and not float(self.number(mean)):
-            return self._with_unit(f"{mean:.2g}")
-        width = self.number(half) if half else ""
-        return self._with_unit(f"{self.number(mean)} ± {width}" if width else self.number(mean))
-
-    def _with_unit(self, number: str) -> str:
-        return f"{number} {self.unit}".strip()
+            return f"{mean:.2g}"
+        return f"{self.number(mean)} ± {self.number(half)}" if half else self.number(mean)
 
 
 UNKNOWN = Metric("")
@@ -135,6 +131,17 @@ def describe(name: str) -> Metric:
     """Return the entry of a metric, and one that says nothing for an unknown metric."""
     key = entry(name)
     return UNKNOWN if key is None else GLOSSARY[key]
+
+
+def interval(name: str, value: Mapping[str, float | None] | None) -> str:
+    """Return ``mean ± ci95`` of a metric; a dash where there is no number."""
+    return describe(name).shown(value["mean"], value["ci95"]) if value else "-"
+
+
+def with_unit(name: str, value: Mapping[str, float | None] | None) -> str:
+    """Return ``mean ± ci95`` of a metric with its unit; a dash where there is no number."""
+    text = interval(name, value)
+    return text if text == "-" else f"{text} {describe(name).unit}".strip()
 
 
 def headlines(names: Iterable[str]) -> list[str]:

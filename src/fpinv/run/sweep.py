@@ -14,12 +14,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.table import Table
 
+from fpinv.metrics.glossary import with_unit
 from fpinv.run.folder import is_interval, replacing
 from fpinv.run.job import FAILED
 from fpinv.run.job_result import JobResult, read_jobs, varied
 from fpinv.run.results import write_results
 from fpinv.run.sweep_pictures import compare
-from fpinv.run.terminal import interval, short, show
+from fpinv.run.terminal import short, show
 
 COUNTS = ("n", "failed", "total")
 
@@ -112,7 +113,7 @@ def sweep_table(title: str, jobs: Sequence[JobResult]) -> Table:
     table = Table("job", *keys, *metrics, title=title, title_justify="left")
     for job in jobs:
         settings = [job.overrides.get(key, "") for key in keys]
-        values = [interval(name, job.summary.get(name)) for name in metrics]
+        values = [with_unit(name, job.summary.get(name)) for name in metrics]
         table.add_row(job.name, *settings, *values)
     return table
 

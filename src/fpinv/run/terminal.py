@@ -16,7 +16,7 @@ from rich import box, progress
 from rich.console import Console
 from rich.table import Table
 
-from fpinv.metrics.glossary import describe, headlines
+from fpinv.metrics.glossary import describe, headlines, with_unit
 from fpinv.run.folder import read_json
 
 MOST_ROWS = 8  # of a short table; the files hold all
@@ -60,7 +60,8 @@ class Bar:
         """Show so many more examples, and the mean."""
         headline = next(iter(headlines(self._sums)), None)
         mean = self._sums[headline] / self._counts[headline] if headline else 0.0
-        text = f"{headline} {describe(headline).shown(mean, None)}" if headline else ""
+        value = {"mean": mean, "ci95": None}
+        text = f"{headline} {with_unit(headline, value)}" if headline else ""
         self._display.update(self._task, advance=examples, mean=text)
 
 
@@ -98,11 +99,6 @@ def progress_bar(
         yield bar
 
 
-def interval(name: str, value: Mapping[str, float | None] | None) -> str:
-    """Return ``mean ± ci95`` of a metric with its unit; a dash where there is no number."""
-    return describe(name).shown(value["mean"], value["ci95"]) if value else "-"
-
-
 def short(means: Mapping[str, Any]) -> list[str]:
     """Return the metrics of a short table: the main ones that were measured, or the first."""
     measured = [name for name, value in means.items() if value and value["mean"] is not None]
@@ -113,7 +109,7 @@ def run_table(means: Mapping[str, Any], names: Iterable[str]) -> Table:
     """Return a table with a row for each of the metrics ``names`` of a run."""
     table = Table("metric", "mean ± 95 %", "meaning", box=box.SIMPLE)
     for name in names:
-        table.add_row(name, interval(name, means[name]), describe(name).meaning)
+        table.add_row(name, with_unit(name, means[name]), describe(name).meaning)
     return table
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fpinv.errors import UserError
+from fpinv.metrics.glossary import with_unit
 from fpinv.reporting.experiment import TEXT, Experiment, Job, Results, folder_of, load, read_saved
 from fpinv.reporting.page.gallery import Gallery, galleries
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import is_interval
 from fpinv.run.job_result import varied
-from fpinv.run.terminal import interval, short
+from fpinv.run.terminal import short
 
 PAPER = "paper.md"
 """File in an experiment's folder: the paper's numbers, with the data they were measured on."""
@@ -138,7 +139,7 @@ def overview(jobs: Sequence[Job]) -> Results:
         [
             job.name,
             *(job.overrides.get(key, "") for key in keys),
-            *(interval(name, job.summary.get(name)) for name in metrics),
+            *(with_unit(name, job.summary.get(name)) for name in metrics),
         ]
         for job in jobs
     ]
