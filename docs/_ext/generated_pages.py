@@ -40,6 +40,7 @@ ROOMS = {
     "tasks": "Tasks",
     "run": "Runs",
     "reporting": "Reporting",
+    "pipelines": "Without a command line",
 }
 """Folder below src/fpinv by the title of its page."""
 

@@ -17,11 +17,11 @@ from tiny_models import tiny_model
 
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
-from fpinv.inverted_image import load_model
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.flow_reading import FlowReading
 from fpinv.models.samplers import DDIMSampler, DPMSolver, EulerSampler
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.pipelines.image import load_model
 from fpinv.run.build import build
 from fpinv.run.options import CONF
 from fpinv.run.preflight import require_sampler

@@ -206,7 +206,7 @@ def read_measures(names: str) -> dict[str, Measure]:
     Raises:
         UserError: there is no such measure.
     """
-    chosen = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in chosen if name not in MEASURES]:
+    measures = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in measures if name not in MEASURES]:
         raise UserError(f"--measures has {unknown[0]!r}: choose from {ALL}")
-    return {name: MEASURES[name] for name in chosen}
+    return {name: MEASURES[name] for name in measures}

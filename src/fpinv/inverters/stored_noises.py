@@ -146,5 +146,5 @@ class StoredNoises(Guided):
 
 def _joined(columns: Sequence[Tensor | None]) -> Tensor | None:
     """Return a column of all steps (N, B) of those of each, where the method has it."""
-    kept = [column for column in columns if column is not None]
-    return torch.cat(kept) if kept else None
+    measured = [column for column in columns if column is not None]
+    return torch.cat(measured) if measured else None

@@ -236,8 +236,8 @@ class Step:
 
     def held(self, z: Tensor, x: Tensor) -> Tensor:
         """Return what the step from ``x`` to ``z`` holds: the inverse of :meth:`raised`."""
-        rest = z - self.constant - (self.ratio + self.weight * self.p) * x
-        return rest / (self.weight * self.q)
+        remainder = z - self.constant - (self.ratio + self.weight * self.p) * x
+        return remainder / (self.weight * self.q)
 
     def image(self, x: Tensor, held: Tensor) -> Tensor:
         """Return the image latent at ``x``."""

@@ -147,5 +147,5 @@ def with_unit(name: str, value: Mapping[str, float | None] | None) -> str:
 def headlines(names: Iterable[str]) -> list[str]:
     """Return those metrics that a short table shows, in the order of the glossary."""
     order = list(GLOSSARY)
-    shown = [(order.index(key), name) for name in names if (key := entry(name)) is not None]
-    return [name for place, name in sorted(shown) if GLOSSARY[order[place]].headline]
+    places = [(order.index(key), name) for name in names if (key := entry(name)) is not None]
+    return [name for place, name in sorted(places) if GLOSSARY[order[place]].headline]

@@ -201,8 +201,8 @@ class LCMSampler:
         """See :class:`Sampler`."""
         if spacing is not None:
             raise UserError("sampler=lcm has timesteps of its own: leave out model.spacing")
-        own = {key: shipped[key] for key in CONSISTENCY if key in shipped}
-        return LCMScheduler(**_noise_levels(shipped, "trailing"), **own)
+        levels = {key: shipped[key] for key in CONSISTENCY if key in shipped}
+        return LCMScheduler(**_noise_levels(shipped, "trailing"), **levels)
 
     def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
         """Refuse a rectified flow."""
@@ -344,8 +344,8 @@ class DPMSolver:
                 "timesteps: use fewer steps"
             )
         zero = config.final_sigmas_type == "zero"
-        first = 1.0 if zero else float(grid.alphas_cumprod[0].double())
-        bars = [first, *(float(grid.alphas_cumprod[t].double()) for t in labels)]
+        clean = 1.0 if zero else float(grid.alphas_cumprod[0].double())
+        bars = [clean, *(float(grid.alphas_cumprod[t].double()) for t in labels)]
         schedule = Schedule(
             alpha=tuple(bar**0.5 for bar in bars),
             sigma=tuple((1 - bar) ** 0.5 for bar in bars),
@@ -381,8 +381,8 @@ def _noise_levels(shipped: Config, spacing: Spacing | None) -> dict[str, Any]:
     the last timestep.
     """
     levels = {key: shipped[key] for key in NOISE_LEVELS if key in shipped}
-    own = "trailing" if CONSISTENCY[0] in shipped else shipped["timestep_spacing"]
-    return {**levels, "timestep_spacing": spacing or own}
+    shipped_spacing = "trailing" if CONSISTENCY[0] in shipped else shipped["timestep_spacing"]
+    return {**levels, "timestep_spacing": spacing or shipped_spacing}
 
 
 def _check_second_order(config: Any, steps: int) -> None:  # noqa: ANN401

@@ -74,8 +74,8 @@ class StableDiffusion(LatentModel):
     @property
     def settings(self) -> dict[str, object]:
         """The settings that change what the network computes."""
-        told = {"embedded_guidance": self.embedded_guidance}
-        return super().settings | ({} if self.embedded_guidance is None else told)
+        guidance = {"embedded_guidance": self.embedded_guidance}
+        return super().settings | ({} if self.embedded_guidance is None else guidance)
 
     @property
     def _side(self) -> int:

@@ -193,8 +193,8 @@ def refuse_unknown_additions(
     added = [line.lstrip("+").partition("=")[0] for line in overrides if line.startswith("+")]
     for key in added:
         if not re.search("[./@]", key) and key not in groups:
-            known = [str(name) for name in config if name not in (key, "hydra")]
-            raise UserError(f"+{key}: there is no such key{nearest(key, known)}")
+            keys = [str(name) for name in config if name not in (key, "hydra")]
+            raise UserError(f"+{key}: there is no such key{nearest(key, keys)}")
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401

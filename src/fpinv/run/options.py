@@ -34,16 +34,16 @@ def option(group: str, name: str, **settings: Any) -> Any:  # noqa: ANN401
     Raises:
         UserError: there is no such option, or it has no such key or cannot take the value.
     """
-    if name not in (known := names(group)):
-        raise UserError(f"there is no {group} '{name}'{nearest(name, known)}")
-    chosen = {key: value for key, value in settings.items() if (CONF / key).is_dir()}
-    for key, value in chosen.items():
-        if value not in (known := names(key)):
-            raise UserError(f"there is no {key} '{value}'{nearest(str(value), known)}")
-    overrides = [f"{key}={value}" for key, value in {group: name, **chosen}.items()]
+    if name not in (options := names(group)):
+        raise UserError(f"there is no {group} '{name}'{nearest(name, options)}")
+    groups = {key: value for key, value in settings.items() if (CONF / key).is_dir()}
+    for key, value in groups.items():
+        if value not in (options := names(key)):
+            raise UserError(f"there is no {key} '{value}'{nearest(str(value), options)}")
+    overrides = [f"{key}={value}" for key, value in {group: name, **groups}.items()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=overrides)
     OmegaConf.set_struct(config, False)
-    for key in settings.keys() - chosen.keys():
+    for key in settings.keys() - groups.keys():
         OmegaConf.update(config, f"{group}.{key}", settings[key])
     return build(config, group)

@@ -31,9 +31,9 @@ def photo_arguments(arguments: Sequence[str]) -> list[str]:
     if "image" not in keys:
         short = next(key for key in keys if key in KEYS)
         raise UserError(f"{short}=... is for images on the command line: add image=<file>")
-    chosen = {"dataset": "photos", "limit": "null"}
-    chosen |= {"task": "editing"} if "edit" in keys else {}
-    choices = [f"{key}={value}" for key, value in chosen.items() if key not in keys]
+    defaults = {"dataset": "photos", "limit": "null"}
+    defaults |= {"task": "editing"} if "edit" in keys else {}
+    choices = [f"{key}={value}" for key, value in defaults.items() if key not in keys]
     return [*map(_in_full, arguments), *choices]
 
 

@@ -213,5 +213,5 @@ class _EditingRun:
         sound = batch.edits.flatten(1).isfinite().all(1).tolist()
         for k, metrics in enumerate(by_example(columns, len(batch.cases))):
             case, inversion = batch.cases[k], batch.sources[k].inversion
-            made = record(case, metrics, pictures(batch, k), inversion)
-            yield made if sound[k] else diverged(self.model)
+            edited = record(case, metrics, pictures(batch, k), inversion)
+            yield edited if sound[k] else diverged(self.model)

@@ -50,18 +50,18 @@ def known_seeds(
     :data:`DRAWS` times; the first draw is that of :func:`random_seeds`.
     """
     members = [(item.group, member) for item in loaded for member in item.group.members]
-    made: dict[int, tuple[Tensor, Tensor | UserError]] = {}
+    pairs: dict[int, tuple[Tensor, Tensor | UserError]] = {}
     missed = list(range(len(members)))
     for draw in range(DRAWS):
         noise = _drawn(pipeline, [members[k][1] for k in missed], draw)
         texts = [[pipeline.texts(group, [m])] for group, m in (members[k] for k in missed)]
         images = pipeline.sample(noise.split(1), texts)
-        made |= dict(zip(missed, zip(noise, images, strict=True), strict=True))
-        missed = [k for k in missed if not _done(made[k][1], members[k][0].category, shows)]
+        pairs |= dict(zip(missed, zip(noise, images, strict=True), strict=True))
+        missed = [k for k in missed if not _done(pairs[k][1], members[k][0].category, shows)]
         if not missed:
             break
     rows = rows_of([len(item.group.members) for item in loaded])
-    results = [made[k] for k in range(len(members))]
+    results = [pairs[k] for k in range(len(members))]
     return [_group(item, results[part]) for item, part in zip(loaded, rows, strict=True)]
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from fpinv.errors import UserError
 from fpinv.images.viewing import Crop
 from fpinv.inversion import Inverter
-from fpinv.inverted_image import InvertedImage, Picture, invert
 from fpinv.models.latent_model import DTYPES, LatentModel
 from fpinv.models.pipeline import Pipeline, with_components
 from fpinv.models.rectified_flow import Flux, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.pipelines.image import InvertedImage, Picture, invert
 
 FAMILIES: tuple[type[LatentModel], ...] = (StableDiffusion, StableDiffusion3, Flux)
 
@@ -54,8 +54,8 @@ class InversionPipeline:
         kind = type(pipe).__name__
         family = next((family for family in FAMILIES if kind in family.pipelines), None)
         if family is None:
-            known = ", ".join(name for family in FAMILIES for name in family.pipelines)
-            raise UserError(f"a {kind} cannot be inverted: use one of {known}")
+            kinds = ", ".join(name for family in FAMILIES for name in family.pipelines)
+            raise UserError(f"a {kind} cannot be inverted: use one of {kinds}")
         settings.setdefault("precision", _precision(pipe))
         if family is Flux and not pipe.transformer.config.guidance_embeds:
             settings.setdefault("embedded_guidance", None)
@@ -116,7 +116,7 @@ class InversionPipeline:
     ) -> InvertedImage:
         """Return all of the inversion, which can also be edited and saved.
 
-        The arguments are those of :func:`fpinv.inverted_image.invert`.
+        The arguments are those of :func:`fpinv.pipelines.image.invert`.
         """
         return invert(self.model, image, prompt, inverter, **settings)
 
