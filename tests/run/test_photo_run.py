@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from PIL import Image
 from toy_commands import only_run, rows
 
 from fpinv.datasets.scenes import Scenes
@@ -45,3 +46,9 @@ def test_missing_photo_is_refused_in_one_line(call, capsys):
     assert capsys.readouterr().err.strip().splitlines()[-1] == (
         "error: image=cat.jpg: there is no such file"
     )
+
+
+def test_picture_of_edits_shows_source_and_edits(call, tmp_path):
+    assert call("image=it's, {one}.png", "prompt=a big blue circle", "edit=a big red circle") == 0
+    with Image.open(only_run(tmp_path) / "pictures.png") as picture:
+        assert 3 * 256 < picture.width < 4 * 256

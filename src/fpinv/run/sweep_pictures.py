@@ -17,6 +17,8 @@ LARGE = 256
 COMMON = {"original": ("original", ""), "VAE ceiling": ("ceiling", "ceiling_psnr")}
 TRUTH = {"original": ("original", ""), "perfect edit": ("truth", "")}
 """Columns that all jobs share, by title: the name of the picture, and the metric under it."""
+SOURCE = {"reconstruction": ("reconstruction", "reconstruction_psnr")}
+"""The column of the source branch of edits, where there is one run."""
 VIEWS: Mapping[str, tuple[Mapping[str, tuple[str, str]], str]] = {
     "edit": (TRUTH, "background_psnr"),
     "reconstruction": (COMMON, "psnr"),
@@ -62,6 +64,8 @@ def picture_columns(jobs: Sequence[JobResult]) -> list[PictureColumn]:
     if view is None:
         return []
     common, metric = VIEWS[view]
+    if view == "edit" and not jobs[1:]:
+        common = {**common, **SOURCE}
     return [
         *(
             PictureColumn(title, jobs[0].folder, examples[0], name, measure)
