@@ -163,7 +163,8 @@ def test_training_of_the_reader_leaves_the_features_unchanged(tmp_path):
 
 def test_crossfades_of_a_batch_show_nothing():
     script, attributes = import_module("train_classifier"), import_module("attributes")
-    flat = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 2, 2)
+    # No crossfade of two of these values is a third one.
+    flat = torch.tensor([0.0, 1.0, 10.0, 100.0]).view(4, 1, 1, 1).expand(4, 3, 2, 2)
     truth = attributes.labels([sample_scene(0, k, "val") for k in range(4)])
     x, y = script.crossfaded(flat, truth, 3, torch.Generator().manual_seed(0))
     assert torch.equal(x[:4], flat) and torch.equal(y[:4], truth)

@@ -39,7 +39,7 @@ def both_ways(experiment, folder):
 def test_table_3_has_a_row_a_cell_and_pairs_the_examples(paths):
     title, _, _, _, ddim, fpi = both_ways(table3, paths).splitlines()
     assert title.startswith("Paths between two seeds: w = 1, N = 20, accuracy in %, scenes")
-    assert ddim.startswith("| ddim | nao | - | - | - | 40.0 [20.0, 60.0] |  |  | 20 ± 1.5 | 1 ±")
+    assert ddim.startswith("| ddim | nao | - | - | - | 40.0 [20.0, 60.0] |  |  | 20.00 ± 1.50 | 1.000 ")
     assert "| fpi | nao | - | - | - | 60.0 [40.0, 80.0] | - | 20.0 [20.0, 20.0] |" in fpi
 
 
@@ -67,7 +67,7 @@ def test_table_3_pools_seeds_and_has_bins_and_controls(tmp_path):
     text = both_ways(table3, tmp_path)
     assert "| ddim | nao | 30.0 [20.0, 40.0] | - | 10.0 [0.0, 20.0] | 20.0 [" in text
     fpi = next(line for line in text.splitlines() if line.startswith("| fpi"))
-    assert "| 40.0 [40.0, 40.0] | 20.0 [0.0, 40.0] | 20 ± 1.1 |" in fpi and fpi.endswith("| 4 |")
+    assert "| 40.0 [40.0, 40.0] | 20.0 [0.0, 40.0] | 20.00 ± 1.06 |" in fpi and fpi.endswith("| 4 |")
     assert "| pixel crossfade | nao | 0.0 [0.0, 0.0] | - | 0.0 [0.0, 0.0] | 0.0 [" in text
     assert "| known seeds | nao | 100.0 [" in text and "| 80.0 [80.0, 80.0] |" in text
     headings = [line for line in text.splitlines() if line.startswith("Paths")]
@@ -89,7 +89,7 @@ def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
     finish(tmp_path / "1" / "0", rare(0.6), config={"task": nao | select}, pooled=POOLED)
     printed = both_ways(table2, tmp_path)
     assert "| plain sampling | 100.0 [100.0, 100.0] | - | 20.0 [10.0, 32.0] | 60.0 [" in printed
-    assert "| NAO (fpi) + SeedSelect (5) | 100.0" in printed and "| 2 | 3 |" in printed
+    assert "| NAO (fpi) + SeedSelect (5) | 100.0" in printed and "| 2.00 | 3.00 |" in printed
     low, high = printed.split("- NAO (fpi) + SeedSelect (5): 40.0 [")[1].split("]")[0].split(", ")
     assert 15 < float(low) < 30 and 50 < float(high) < 65
     # T_init of a row that took another's inversions is that of the other.
@@ -97,7 +97,7 @@ def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
     more = tmp_path / "more"
     finish(more / "0" / "0", rare(0.6, 0.01), config={"task": task}, pooled=POOLED)
     finish(more / "1" / "0", rare(0.4, 7.0), config={"task": nao}, pooled=POOLED)
-    assert both_ways(table2, more).count("| 7 | 3 |") == 2
+    assert both_ways(table2, more).count("| 7.00 | 3.00 |") == 2
 
 
 def test_table_2_names_guidance_schedule_and_controls(tmp_path):

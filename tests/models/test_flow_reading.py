@@ -75,7 +75,7 @@ def test_both_readings_follow_the_same_equation(model, stock):
         first, last = (d.schedule.alpha[i] + d.schedule.sigma[i] for i in (0, -1))
         ours = sample(Denoiser(model.denoiser(4).network, flow), noise(model) / last, c)
         gaps.append(rms(first * ours - sample(d, noise(model), c)).mean())
-    assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.4 * gaps[0], gaps
+    assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.5 * gaps[0], gaps
 
 
 def test_the_grid_runs_from_the_image_to_pure_noise(model):

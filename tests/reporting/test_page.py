@@ -169,5 +169,5 @@ def test_page_is_readable_at_any_width_and_by_keys(runs, tmp_path):
 def test_a_run_of_its_own_has_a_page(run, tmp_path):
     assert run("limit=1", "hydra.run.dir=alone", "tracking.project='a|[b]'") == 0
     page, text = written(tmp_path, tmp_path / "alone")
-    assert "| alone | 6 | 50 |" in text and "inverter fpi" not in page
+    assert "| alone | 6.00 dB | 50.0 |" in text and "inverter fpi" not in page
     assert not Reader(page).open

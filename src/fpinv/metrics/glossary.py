@@ -44,7 +44,7 @@ UNKNOWN = Metric("")
 GLOSSARY: Mapping[str, Metric] = {
     "psnr": Metric("of the reconstruction against the original", "dB", 2, True),
     "ceiling_psnr": Metric("of the image after the autoencoder alone", "dB", 2, True),
-    "gap": Metric("ceiling_psnr - psnr: what the inversion costs", "dB", 3, True),
+    "gap": Metric("what the reconstruction lacks of the ceiling", "dB", 3, True),
     "latent_psnr": Metric(
         "error of the reconstructed latent against the one that was inverted, "
         "10 log10(mean z^2 / mse)",
