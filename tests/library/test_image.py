@@ -14,7 +14,7 @@ from fpinv import Edit, FixedPoint, UserError
 from fpinv.datasets.scenes import Scenes
 from fpinv.images import square, to_pil
 from fpinv.run import main as command_line
-from fpinv.run.options import CONF
+from fpinv.run.console import CONF
 
 STEPS = 8
 PROMPT = "a photo of a star"

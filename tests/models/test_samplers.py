@@ -23,7 +23,7 @@ from fpinv.models.samplers import DDIMSampler, DPMSolver, EulerSampler
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.pipelines.image import load_model
 from fpinv.run.build import build
-from fpinv.run.options import CONF
+from fpinv.run.console import CONF
 from fpinv.run.preflight import require_sampler
 from fpinv.run.resume import has_same_config, save_config
 from fpinv.sampling import sample

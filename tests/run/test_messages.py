@@ -6,7 +6,7 @@ import pytest
 from toy_commands import only_run
 
 from fpinv.run import main as command_line
-from fpinv.run.options import CONF
+from fpinv.run.console import CONF
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from toy_commands import only_run, rows
 
 from fpinv.datasets.scenes import Scenes
 from fpinv.run import main as command_line
-from fpinv.run.console import hydra_main
-from fpinv.run.options import CONF
+from fpinv.run.console import CONF, hydra_main
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.frontier import SETTINGS, Frontier, cost, ground
-from fpinv.reporting.tables import CALLS, GAP, LATENT, Column, block, grounds, label, shared
+from fpinv.reporting.frontier import SETTINGS, Frontier, cost
+from fpinv.reporting.tables import CALLS, GAP, LATENT, Column, block, label, shared
 
 FRONTIER = Frontier(goal=50.0)  # dB: an error of a third of a per cent
 
@@ -28,7 +28,7 @@ class Cost(Column):
 
 @dataclass(frozen=True)
 class Reached(Column):
-    """Whether the goal is reached."""
+    """A column that says whether the goal is reached."""
 
     def cell(self, job: Job) -> str:
         """Return yes or no."""
@@ -54,10 +54,7 @@ def table(jobs: Sequence[Job]) -> str:
 
 def make(jobs: Sequence[Job]) -> Results:
     """Return a picture of all grounds and a table of each."""
-    blocks = grounds(jobs, ground)
-    figure = "![Error of the latent against evaluations a step](flow_frontier.png)"
-    text = "\n\n".join([figure, *map(table, blocks)])
-    return Results(text, {"flow_frontier.png": FRONTIER.panels(blocks)})
+    return FRONTIER.results(table, jobs, "flow_frontier.png")
 
 
 experiment = Experiment(make)

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.frontier import SETTINGS, Frontier, cost, ground
-from fpinv.reporting.tables import grounds, label, latent, markdown, mean, setting
+from fpinv.reporting.frontier import SETTINGS, Frontier, cost
+from fpinv.reporting.tables import label, latent, markdown, mean, setting
 
 FRONTIER = Frontier(goal=40.0)  # dB: an error of one per cent, which no picture shows
 HEADINGS = ("inverter", "evaluations a step", "latent, dB", "gap, dB", f"{FRONTIER.goal:g} dB")
@@ -36,10 +36,7 @@ def table(jobs: Sequence[Job]) -> str:
 
 def make(jobs: Sequence[Job]) -> Results:
     """Return a picture of all grounds and a table of each."""
-    blocks = grounds(jobs, ground)
-    figure = "![Error of the latent against evaluations a step](frontier.png)"
-    text = "\n\n".join([figure, *map(table, blocks)])
-    return Results(text, {"frontier.png": FRONTIER.panels(blocks)})
+    return FRONTIER.results(table, jobs, "frontier.png")
 
 
 experiment = Experiment(make)

@@ -182,7 +182,7 @@ class Sweeps(DDIMSampling):
 
 @dataclass(frozen=True)
 class Memory(PerSample):
-    r"""What a sweep leaves to the next one, clean end first, of the steps that it came to.
+    r"""The steps of a sweep as the next one needs them, clean end first.
 
     Arguments:
         held: What each step holds of the network's output, shape (B, C, H, W).

@@ -1,10 +1,11 @@
-"""What every metric of a record means, with its unit and the digits that are worth reading."""
+"""The meaning of every metric of a record, its unit, and the digits that are worth reading."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ GLOSSARY: Mapping[str, Metric] = {
 """The metrics by name, in the order of tables; ``*`` stands for any part of a name."""
 
 
+@cache
 def entry(name: str) -> str | None:
     """Return the glossary's name for a metric: its own, or the closest pattern; None for none."""
     patterns = [key for key in GLOSSARY if re.fullmatch(key.replace("*", "[a-z0-9_]+"), name)]

@@ -37,9 +37,9 @@ class Sampler(Protocol):
     """A sampler of models of noise, of rectified flow, or of both."""
 
     multistep: ClassVar[bool]
-    """Whether its steps look back at the step before."""
+    """True where a step looks back at the one before."""
     stochastic: ClassVar[bool]
-    """Whether its steps have noise."""
+    """True where steps have noise."""
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 
-from fpinv.reporting.experiment import Job
+from fpinv.reporting.experiment import Job, Results
 from fpinv.reporting.tables import CAP, grounds, latent, mean, setting
 
 SETTINGS = ("inverter.iterations", "inverter.accuracy", "inverter.descents")
@@ -74,6 +74,15 @@ class Frontier:
             self._draw(axes[place], jobs, colours)
         _finish(figure, axes, names)
         return figure
+
+    def results(
+        self, table: Callable[[Sequence[Job]], str], jobs: Sequence[Job], picture: str
+    ) -> Results:
+        """Return a picture of all grounds, with its file name, and a table of each."""
+        blocks = grounds(jobs, ground)
+        figure = f"![Error of the latent against evaluations a step]({picture})"
+        text = "\n\n".join([figure, *map(table, blocks)])
+        return Results(text, {picture: self.panels(blocks)})
 
     def _draw(self, axes: Axes, jobs: Sequence[Job], colours: Mapping[str, ColorType]) -> None:
         """Draw one panel: a line for each inverter, over its settings."""

@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+CONF = Path(__file__).parents[1] / "conf"
+"""The folder of the configuration groups."""
+
 
 def main() -> None:
     """Run the command with the configuration of the package, from any folder."""
-    start(Path(__file__).parents[1] / "conf")
+    start(CONF)
 
 
 def start(conf: Path) -> None:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from fpinv.errors import UserError
+from fpinv.run.console import CONF
 from fpinv.run.folder import write
 
 MENDABLE = (UserError, errors.HydraException, OmegaConfBaseException)
@@ -95,8 +96,7 @@ def explain_value_error(error: ValueError) -> str:
     if "Config group override must be a string" not in line:
         return line
     numbers = [argument for argument in sys.argv[1:] if re.search("=(null|[0-9.]*)$", argument)]
-    conf = Path(__file__).parents[1] / "conf"
-    culprits = [number for number in numbers if (conf / number.partition("=")[0]).is_dir()]
+    culprits = [number for number in numbers if (CONF / number.partition("=")[0]).is_dir()]
     names = " or ".join(culprits or numbers) or line
     return f"{names}: a group takes the name of one of its options"
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import fpinv
 from fpinv.errors import UserError
 from fpinv.run.build import build
+from fpinv.run.console import CONF
 from fpinv.run.messages import nearest
-
-CONF = Path(fpinv.__file__).parent / "conf"
-"""The folder of the configuration groups."""
 
 
 def names(group: str) -> list[str]:
