@@ -72,9 +72,10 @@ def test_a_user_error_is_one_line(run: Command, argument: str, capsys: pytest.Ca
 
 
 def test_the_first_line_precedes_all_imports():
-    """Block them: python -S has no packages at all, so that the first import of one fails."""
+    """Block them: python -S has no packages but the source, so that the first import fails."""
     command = [sys.executable, "-S", str(ROOT / "run.py")]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    source = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.run(command, capture_output=True, text=True, env=source, timeout=60)
     assert process.stderr.startswith(LOADING) and "No module named 'hydra'" in process.stderr
 
 
