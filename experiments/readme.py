@@ -106,6 +106,9 @@ def _stale_results(results: Path, root: Path) -> Iterator[str]:
         experiment.run(results, Path(folder))
         if (Path(folder) / TEXT).read_text(encoding="utf-8") != text:
             yield f"{name}: run its script on {results.relative_to(root).as_posix()}"
+        for file in sorted(Path(folder).iterdir()):
+            if not (results / file.name).is_file():
+                yield f"{name}: {file.name} is missing: run its script"
     for picture in PICTURE.findall(text):
         file = results / picture
         if not file.is_file() or file.stat().st_size >= LARGEST:

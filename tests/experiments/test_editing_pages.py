@@ -8,7 +8,8 @@ from finished_runs import finish
 from PIL import Image
 
 from fpinv.errors import UserError
-from fpinv.reporting.experiment import Job, as_picture
+from fpinv.reporting.experiment import Job
+from fpinv.reporting.figures import as_picture
 from fpinv.run.folder import RunFolder
 from fpinv.tasks.record import Record
 
@@ -59,7 +60,9 @@ def test_gallery_is_readable_at_any_width_and_shows_prompts_as_they_are(run, tmp
 
 def test_figure_8_has_a_point_a_job_and_names_the_missing_metrics():
     summary = {k: {"mean": 0.3, "ci95": 0.1} for k in ("lpips_alex", "clip_scenes")}
-    jobs = [Job(n, {"inverter": n}, summary | {"n": 9, "device": "cpu"}) for n in "ab"]
+    jobs = [
+        Job(n, {"inverter": n}, summary | {"n": 9, "device": "cpu", "inverter": n}) for n in "ab"
+    ]
     results = figure8.make(jobs)
     assert "| b | 9 | 0.300 ± 0.100 | 0.300 ± 0.100 |" in results.text
     pixels = np.asarray(as_picture(results.pictures["clip_distance.png"]))

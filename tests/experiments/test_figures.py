@@ -5,7 +5,8 @@ import pytest
 import scripts
 
 from fpinv.errors import UserError
-from fpinv.reporting.experiment import Job, as_picture
+from fpinv.reporting.experiment import Job
+from fpinv.reporting.figures import as_picture
 
 figure3 = scripts.load("fpi/figure3_iterations/plot")
 figure4 = scripts.load("fpi/figure4_adjustment/plot")
@@ -84,7 +85,7 @@ def test_figure_3_has_a_row_of_panels_and_a_table_for_each_guidance():
     results = figure3.make(jobs)
     assert results.text.count("| inverter |") == 2 and "median 0.500" in results.text
     assert results.text.index("| fpi 1 |") < results.text.index("| fpi 3 |")
-    assert len(results.pictures["iterations.png"].axes) == 2 * 4
+    assert len(results.pictures["iterations.png"]().axes) == 2 * 4
 
 
 def test_figure_4_needs_both_adjustments_and_leaves_out_absent_distances():
@@ -127,8 +128,9 @@ def test_guidance_sweep_has_a_column_a_guidance():
     assert guidance.table([exact()], guidance.LATENT).endswith("| fpi | ∞ |")
     assert "| inverter | w = 1 | w = 3 |" in results.text
     assert "| edict |  | 2.00 ± 0.50 |" in results.text
-    (_, right) = results.pictures["guidance.png"].axes
+    (_, right) = results.pictures["guidance.png"]().axes
     assert max(max(line.get_ydata()) for line in right.get_lines()) == guidance.CAP
+    assert right.get_yticklabels()[-1].get_text() == "≥ 75", "the axis says that it is capped"
 
 
 def test_ife_table_has_its_variants_and_names_the_measured_distance():

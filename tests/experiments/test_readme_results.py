@@ -70,6 +70,18 @@ def test_stale_results_are_named(root, capsys):
     assert "no table.py or plot.py" in next(readme.stale(root))
 
 
+def test_a_figure_without_its_dark_variant_is_stale(root):
+    readme.main([], root)
+    results = root / "experiments" / "studies" / "toy" / "results"
+    script = results.parent / "table.py"
+    drawn = script.read_text().replace("Results(", 'Results(pictures={"f.png": Figure}, text=')
+    script.write_text("from matplotlib.figure import Figure\n" + drawn)
+    readme.load(results.parent).run(results)
+    assert list(readme.stale(root)) == []
+    (results / "f.dark.png").unlink()
+    assert list(readme.stale(root)) == ["toy: f.dark.png is missing: run its script"]
+
+
 def test_a_place_that_cannot_be_filled_is_an_error(root):
     page = root / "README.md"
     page.write_text(PAGE.replace("toy", "nothing").format(""))

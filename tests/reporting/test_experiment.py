@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fpinv.errors import UserError
-from fpinv.reporting.experiment import LARGEST, Experiment, Results, encoded, read_saved
+from fpinv.reporting.experiment import LARGEST, Experiment, Results, encoded, read_saved, save
 from fpinv.tasks.record import Record
 
 
@@ -101,6 +101,15 @@ def test_pictures_are_encoded_below_the_limit():
         assert 10_000 < len(encoded(image, name)) < LARGEST
     with pytest.raises(UserError, match="huge.jpg does not get smaller than 300 KB"):
         encoded(Image.fromarray(np.tile(noise, (5, 5, 1))), "huge.jpg")
-    figure = Figure(figsize=(2, 1))
-    figure.subplots().plot([1, 2])
-    assert encoded(figure, "f.png").startswith(b"\x89PNG")
+
+
+def test_a_drawing_is_saved_in_light_and_in_dark(tmp_path):
+    def draw():
+        figure = Figure(figsize=(2, 1))
+        figure.subplots().plot([1, 2])
+        return figure
+
+    save(Results("", {"f.png": draw, "p.png": Image.new("RGB", (8, 8))}), [], tmp_path)
+    assert {file.name for file in tmp_path.glob("*.png")} == {"f.png", "f.dark.png", "p.png"}
+    light, dark = (Image.open(tmp_path / name).convert("L") for name in ("f.png", "f.dark.png"))
+    assert light.size == dark.size and np.median(light) == 255 and np.median(dark) < 50

@@ -1,57 +1,81 @@
-"""Pictures of runs side by side: their examples, and nothing where runs are not at hand."""
+"""The look of figures: methods are told apart, axes say where they end, themes are two."""
 
-from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
-from finished_runs import finish
-from PIL import Image
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
-from fpinv.reporting.experiment import Experiment, Results
-from fpinv.reporting.figures import job_pictures, new_words, prompts, side_by_side
-from fpinv.tasks.record import Record
+from fpinv.reporting import figures
+from fpinv.reporting.figures import INVERTERS, as_picture, look, mark_cap, name_coincident, style
+from fpinv.run.options import names
 
-EXPERIMENT = Experiment(lambda jobs: Results(""), examples=("images", "psnr"))
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    for number, ids in enumerate(("abc", "bcd")):
-        records = [
-            Record(id, id, {"psnr": 20.0}, images={"edit": Image.new("RGB", (4, 4), (9, k, 200))})
-            for k, id in enumerate("abcd")
-            if id in ids
-        ]
-        finish(tmp_path / str(number), records)
-    return EXPERIMENT.read(tmp_path)
+# Machado, Oliveira and Fernandes (2009), severity 1: what people without red or green cones see.
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+}
 
 
-def areas(picture):
-    """Return the number of pixels in each example's colour."""
-    return [(np.asarray(picture) == (9, k, 200)).all(-1).sum() for k in range(4)]
+def test_every_inverter_has_a_colour_and_a_marker_of_its_own():
+    assert set(names("inverter")) == set(INVERTERS)
+    assert len(set(INVERTERS.values())) == len(INVERTERS)
 
 
-def test_rows_are_the_first_examples_that_all_columns_have(jobs):
-    columns = [job_pictures(f"job {k}", job, "edit", "psnr") for k, job in enumerate(jobs)]
-    picture = 128**2
-    assert areas(side_by_side(columns, 9)) == [0, 2 * picture, 2 * picture, 0]
-    assert areas(side_by_side(columns, 1)) == [0, 2 * picture, 0, 0]
-    assert columns[0].caption("b") == "20.00 dB"
-    labelled = side_by_side(columns, 9, lambda example: f"example {example['id']}")
-    assert labelled.width > side_by_side(columns, 9).width
+def test_an_inverter_from_elsewhere_always_looks_the_same_and_like_none_of_ours():
+    looks = {name: look(name) for name in ("heun", "mine", "theirs")}
+    assert all(look(name) == seen for name, seen in looks.items())
+    assert not set(looks.values()) & set(INVERTERS.values())
 
 
-def test_there_is_nothing_to_show_without_runs_or_pictures(jobs):
-    assert side_by_side([job_pictures("", replace(jobs[0], folder=None), "edit")], 3) is None
-    assert side_by_side([job_pictures("", jobs[0], "original")], 3) is None
-    assert side_by_side([], 3) is None
+@pytest.mark.parametrize("matrix", BLINDNESS.values(), ids=BLINDNESS)
+@pytest.mark.parametrize("ink", ["black", figures.BRIGHT])
+def test_the_colours_differ_for_the_colour_blind_too(matrix, ink):
+    colours = [to_rgb(ink if c == figures.INK else c) for c in figures.PALETTE]
+    seen = [np.asarray(matrix) @ _linear(colour) for colour in colours]
+    assert min(np.abs(a - b).max() for a, b in combinations(seen, 2)) > 0.1
 
 
-def test_new_words_leave_out_the_words_of_the_reference_and_commas():
-    assert new_words("a blue star, on grey", "a red heart, on grey") == "blue star"
-    assert new_words("a star", "a star on grey") == ""
+def _linear(colour):
+    """Return sRGB as amounts of light."""
+    return (np.asarray(colour) + 0.055) ** 2.4 / 1.055**2.4
 
 
-def test_prompts_of_an_edit_are_those_before_and_after():
-    assert prompts({"prompt": "a star"}) == prompts({"prompt": "a star", "texts": {}}) == "a star"
-    assert prompts({"prompt": "a", "texts": {"target": "b"}}) == "a → b"
+def test_an_axis_says_that_it_is_capped_only_where_points_lie_at_the_cap():
+    axes = Figure().subplots()
+    axes.plot([1, 2], [20, 60])
+    before = [tick.get_text() for tick in axes.get_yticklabels()]
+    mark_cap(axes, 75.0)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == before
+    axes.plot([3], [75.0])
+    mark_cap(axes, 75.0)
+    labels = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert labels[-1] == "≥ 75" and "20" in labels and "80" not in labels
+
+
+def test_points_that_coincide_are_named_together():
+    axes = Figure().subplots()
+    points = [("a", 1, 1), ("b", 1, 1.001), ("a", 1, 1), ("c", 2, 2), ("c", 2, 2), ("d", 3, 9)]
+    for name, x, y in points:
+        axes.plot(x, y, **style(name))
+    name_coincident(axes, points)
+    assert [text.get_text() for text in axes.texts] == ["a, b"]
+
+
+def test_a_dark_figure_has_a_dark_ground_and_the_same_colours_of_methods():
+    def draw():
+        figure = Figure()
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], linewidth=9, **style("fpi"))
+        axes.plot([0, 1], [1, 0], linewidth=9, **style("auto"))
+        axes.set_xlabel("x")
+        return figure
+
+    light, dark = np.asarray(as_picture(draw)), np.asarray(as_picture(draw, dark=True))
+    assert light[0, 0].min() == 255 and dark[0, 0].max() < 50
+    fpi = (np.array(to_rgb(figures.BLUE)) * 255).round()
+    areas = [(picture == fpi).all(-1).sum() for picture in (light, dark)]
+    assert areas[0] > 1000 and areas[1] == pytest.approx(areas[0], rel=0.05)
+    assert (dark == 0).all(-1).sum() == 0, "nothing black is left, which nobody would see"

@@ -13,9 +13,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from fpinv.errors import command
-from fpinv.reporting.figures import Row, edits_with
 from fpinv.reporting.page import render
 from fpinv.reporting.page.gallery import Gallery, Thumbnail, framed
+from fpinv.reporting.sheets import Row, edits_with
 from fpinv.run.folder import picture, write
 
 MEASURES = (

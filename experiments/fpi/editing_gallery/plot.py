@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.figures import PictureColumn, job_pictures, new_words, side_by_side
+from fpinv.reporting.sheets import PictureColumn, job_pictures, new_words, side_by_side
 from fpinv.reporting.tables import setting
 
 ROWS = 6

@@ -14,8 +14,8 @@ from typing import Any
 from PIL import Image
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.figures import PictureColumn, job_pictures, new_words
 from fpinv.reporting.grid import Tile, grid, read_picture
+from fpinv.reporting.sheets import PictureColumn, job_pictures, new_words
 from fpinv.reporting.tables import setting
 
 MOST = 6  # edits of an image

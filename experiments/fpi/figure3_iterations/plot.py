@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.figures import look
 from fpinv.reporting.tables import (
     CALLS,
     GAP,
@@ -37,6 +39,8 @@ FLOOR = 1e-5
 """Residual below which rounding says what the next one is."""
 
 COLUMNS = (PSNR, GAP, LATENT, CALLS)
+COLOUR, MARKER = look("fpi")
+POINTS = {"marker": MARKER, "markerfacecolor": "none", "markersize": 4, "color": COLOUR}
 
 
 def traced(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def draw_residuals(axes: Axes, job: Job) -> None:
     """Draw a line for each image: the residual of each evaluated point of one step."""
     for example in job.examples:
         residuals = np.array(example["middle"], dtype=float)
-        axes.plot(range(1, len(residuals) + 1), residuals, color="C0", alpha=0.35, linewidth=0.8)
+        axes.plot(range(1, len(residuals) + 1), residuals, color=COLOUR, alpha=0.5, linewidth=0.8)
     step = int(job.summary["steps"]) // 2 + 1
     axes.set_title(f"{setting(job)}: {len(job.examples)} images, step {step}", fontsize=9)
     axes.set(yscale="log", xlabel="iteration k", ylabel="residual |x − g(x)| / |z|")
@@ -101,8 +105,10 @@ def draw_ratios(axes: Axes, job: Job) -> None:
     defined = np.isfinite(values).any(0)
     steps = np.arange(1, values.shape[1] + 1)[defined]
     low, middle, high = np.nanpercentile(values[:, defined], [5, 50, 95], axis=0)
-    axes.fill_between(steps, low, high, alpha=0.25, label="nine in ten images")
-    axes.plot(steps, middle, label="median")
+    axes.fill_between(
+        steps, low, high, color=COLOUR, alpha=0.25, linewidth=0, label="nine in ten images"
+    )
+    axes.plot(steps, middle, color=COLOUR, label="median")
     axes.axhline(1, color="grey", linestyle=":", linewidth=0.8)
     axes.set_ylim(0, max(1.05, 1.05 * float(high.max())))
     axes.set_title("contraction along the grid", fontsize=9)
@@ -113,14 +119,13 @@ def draw_ratios(axes: Axes, job: Job) -> None:
 def draw_psnr(axes: Axes, jobs: Sequence[Job]) -> None:
     """Draw PSNR with its ceiling against iterations, and on a second axis the latent's."""
     at = [iterations(job) for job in jobs]
-    image = axes.plot(at, [mean(job, "psnr") for job in jobs], "o-", ms=4)
-    ceiling = axes.axhline(mean(jobs[0], "ceiling_psnr"), color="C0", linestyle="--")
+    image = axes.plot(at, [mean(job, "psnr") for job in jobs], **POINTS)
+    ceiling = axes.axhline(mean(jobs[0], "ceiling_psnr"), color="grey", linestyle="--")
     axes.set_title("reconstruction", fontsize=9)
-    axes.set_xlabel("iterations")
-    axes.set_ylabel("PSNR of the image, dB", color="C0")
+    axes.set(xlabel="iterations", ylabel="PSNR of the image, dB (solid)")
     right = axes.twinx()
-    latents = right.plot(at, [latent(job) for job in jobs], "s:", ms=3, color="C1")
-    right.set_ylabel("of the latent, dB", color="C1")
+    latents = right.plot(at, [latent(job) for job in jobs], linestyle=":", **POINTS)
+    right.set_ylabel("of the latent, dB (dotted)")
     lines, names = [*image, ceiling, *latents], ["image", "VAE ceiling", "latent"]
     axes.legend(lines, names, fontsize=7, loc="lower right")
 
@@ -143,7 +148,9 @@ def make(jobs: Sequence[Job]) -> Results:
     """Return a picture of all guidances and a table of each."""
     blocks = [sorted(block, key=iterations) for block in grounds(jobs)]
     figure = "![Residuals, their ratios and PSNR against iterations](iterations.png)"
-    return Results("\n\n".join([figure, *map(table, blocks)]), {"iterations.png": panels(blocks)})
+    return Results(
+        "\n\n".join([figure, *map(table, blocks)]), {"iterations.png": partial(panels, blocks)}
+    )
 
 
 experiment = Experiment(make, examples=traced)

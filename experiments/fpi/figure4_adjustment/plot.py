@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fpinv.errors import UserError
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.figures import PictureColumn, job_pictures, side_by_side
+from fpinv.reporting.sheets import PictureColumn, job_pictures, side_by_side
 from fpinv.reporting.tables import Column, grounds, markdown, setting
 
 NONE, ADJUSTED = "none", "prompt_aware"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from matplotlib.figure import Figure
 
 from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.figures import style
 from fpinv.reporting.tables import GAP, LATENT, PSNR, Column, block, mean, shared
 
 COLUMNS = (
@@ -33,9 +35,11 @@ def draw(jobs: Sequence[Job]) -> Figure:
             (job.summary[name]["mean"], job.summary[name]["ci95"])
             for name in ("seconds_per_image", "psnr")
         )
-        point = axes.errorbar(x, y, xerr=xerr, yerr=yerr, fmt="o", capsize=2)
-        style = {"textcoords": "offset points", "color": point[0].get_color()}
-        axes.annotate(job.summary["inverter"], (x, y), xytext=(6, 6), **style)
+        name = job.summary["inverter"]
+        axes.errorbar(
+            x, y, xerr=xerr, yerr=yerr, capsize=2, linestyle="none", **style(name, filled=True)
+        )
+        axes.annotate(name, (x, y), xytext=(7, -12), textcoords="offset points")
     axes.axhline(mean(jobs[0], "ceiling_psnr"), color="grey", linestyle="--", label="VAE ceiling")
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
@@ -50,7 +54,9 @@ def make(jobs: Sequence[Job]) -> Results:
     jobs = sorted(jobs, key=lambda job: mean(job, "seconds_per_image"))
     head = f"{shared(jobs)}; batches of {jobs[0].summary['batch_size']}"
     figure = "![PSNR against seconds an image](psnr_time.png)"
-    return Results(f"{figure}\n\n{block(head, jobs, COLUMNS)}", {"psnr_time.png": draw(jobs)})
+    return Results(
+        f"{figure}\n\n{block(head, jobs, COLUMNS)}", {"psnr_time.png": partial(draw, jobs)}
+    )
 
 
 experiment = Experiment(make)

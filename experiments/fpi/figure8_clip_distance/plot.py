@@ -1,18 +1,21 @@
 """Draw the fit of edits to their prompts against the distance to their originals (FPI, Fig. 8).
 
 ``plot.py outputs/multirun/<stamp> [results]`` reads the records of a sweep over inverters. Rows of
-control (``task=edit_control``) are drawn in black: an edit ought to be where the true edit is.
+control (``task=edit_control``) are drawn in the colour of the text: an edit ought to be where the
+true edit is.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from matplotlib.figure import Figure
 
 from fpinv.errors import UserError
 from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.figures import ink, style
 from fpinv.reporting.tables import Column, block
 from fpinv.run.folder import is_interval
 from fpinv.run.job_result import varied
@@ -43,17 +46,20 @@ def name(job: Job, keys: Sequence[str]) -> str:
 
 
 def draw(jobs: Sequence[Job], keys: Sequence[str], x: str, y: str) -> Figure:
-    """Return a cross for each job: its means and their 95 % intervals; controls are black."""
+    """Return a cross for each job: its means and their 95 % intervals; controls are of ink."""
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
     for job in jobs:
         across, up = job.summary[x], job.summary[y]
-        style = {"fmt": "o", "capsize": 2, "label": name(job, keys)}
         if (picture := job.overrides.get("task.picture")) is not None:
-            style |= {"fmt": MARKERS[picture], "color": "black"}
-        bars = {"xerr": across["ci95"] or 0, "yerr": up["ci95"] or 0}
-        axis.errorbar(across["mean"], up["mean"], **bars, **style)
-    axis.set(xlabel=f"{x} to the original", ylabel=f"{y} to the target prompt")
+            look = {"marker": MARKERS[picture], "color": ink()}
+        else:
+            look = style(job.summary["inverter"], filled=True)
+        bars = {"xerr": across["ci95"] or 0, "yerr": up["ci95"] or 0, "capsize": 2}
+        axis.errorbar(
+            across["mean"], up["mean"], linestyle="none", label=name(job, keys), **bars, **look
+        )
+    axis.set(xlabel=f"{DISTANCE.title} ({x})", ylabel=f"{FIT.title} ({y})")
     axis.legend(fontsize=8)
     return figure
 
@@ -70,7 +76,7 @@ def make(jobs: Sequence[Job]) -> Results:
     table = block(
         figure, jobs, (Column("n", ("n",), 0), DISTANCE, FIT), lambda job: name(job, keys)
     )
-    return Results(table, {"clip_distance.png": draw(jobs, keys, x, y)})
+    return Results(table, {"clip_distance.png": partial(draw, jobs, keys, x, y)})
 
 
 experiment = Experiment(make)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from fpinv.errors import UserError
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.figures import PictureColumn, job_pictures, side_by_side
+from fpinv.reporting.figures import Drawing, style
+from fpinv.reporting.sheets import PictureColumn, job_pictures, side_by_side
 from fpinv.reporting.tables import GAP, PSNR, Column, grounds, markdown, mean
 
 BUDGETS = (1, 5)
 FPI, BASELINES = "fpi", ("null_text", "edict")
+VARIED = {"null_text": "inner steps", "edict": "N"}
+"""What the settings of a baseline differ in, which stands at its points."""
 COLUMNS = (PSNR, GAP, Column("s/image", ("seconds_per_image",), 2))
 SLACK = 1.1
 """Factor by which a setting may exceed a budget and still count as within it."""
@@ -87,11 +91,12 @@ def draw(fpi: Job, baselines: Sequence[Sequence[Job]]) -> Figure:
     """Return PSNR against time, a line a baseline; budgets are dotted, the ceiling is dashed."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(1, mean(fpi, "psnr"), "*", ms=12, color="C0", label=setting(fpi))
-    for colour, runs in zip(("C1", "C2"), baselines, strict=False):
+    axes.plot(1, mean(fpi, "psnr"), linestyle="none", label=setting(fpi), **style(FPI))
+    for runs in baselines:
+        name = runs[0].summary["inverter"]
         times = [multiple(job, fpi) for job in runs]
         values = [mean(job, "psnr") for job in runs]
-        axes.plot(times, values, "o-", ms=4, color=colour, label=runs[0].summary["inverter"])
+        axes.plot(times, values, label=f"{name} (numbers: {VARIED[name]})", **style(name))
         for job, x, y in zip(runs, times, values, strict=True):
             inner = job.overrides.get("inverter.inner_steps", job.summary["steps"])
             axes.annotate(inner, (x, y), xytext=(3, -9), textcoords="offset points", fontsize=7)
@@ -123,7 +128,7 @@ def make(jobs: Sequence[Job]) -> Results:
         UserError: no run of fpi is finished.
     """
     fpi, baselines = families(jobs)
-    pictures: dict[str, Image.Image | Figure] = {"time_budget.png": draw(fpi, baselines)}
+    pictures: dict[str, Image.Image | Drawing] = {"time_budget.png": partial(draw, fpi, baselines)}
     if (sheet := side_by_side(columns(fpi, baselines), ROWS)) is not None:
         pictures["pictures.jpg"] = sheet
     text = [

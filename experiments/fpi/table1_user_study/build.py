@@ -20,9 +20,9 @@ from typing import Any
 from PIL import Image
 
 from fpinv.errors import UserError, command
-from fpinv.reporting.figures import Row, edits_with, of_one_original
 from fpinv.reporting.page import render
 from fpinv.reporting.page.html import embedded
+from fpinv.reporting.sheets import Row, edits_with, of_one_original
 from fpinv.run.folder import picture, write
 
 HERE = Path(__file__).parent

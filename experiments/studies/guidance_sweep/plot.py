@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from matplotlib.figure import Figure
 
 from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.figures import mark_cap, name_coincident, style
 from fpinv.reporting.tables import (
     CAP,
     Column,
@@ -56,13 +58,18 @@ def draw(jobs: Sequence[Job]) -> Figure:
     """Return a figure of both measures, a line an inverter."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for k, family in enumerate(families(jobs)):
-        ws, style = [guidance(job) for job in family], {"ms": 4, "color": f"C{k}"}
-        left.plot(ws, [mean(job, "gap") for job in family], "o-", **style)
+    ends = []
+    for family in families(jobs):
+        ws, name = [guidance(job) for job in family], family[0].summary["inverter"]
+        gaps = [mean(job, "gap") for job in family]
+        left.plot(ws, gaps, **style(name))
         latents = [min(latent(job), CAP) for job in family]
-        right.plot(ws, latents, "o-", label=family[0].summary["inverter"], **style)
+        right.plot(ws, latents, label=named(name, family[0], jobs), **style(name))
+        ends.append((name, ws[-1], gaps[-1]))
     left.set(xlabel="guidance w", ylabel="gap to the VAE's ceiling, dB")
     right.set(xlabel="guidance w", ylabel="latent, dB")
+    mark_cap(right, CAP)
+    name_coincident(left, ends)
     figure.legend(loc="outside right center", fontsize=8)
     return figure
 
@@ -71,7 +78,7 @@ def make(jobs: Sequence[Job]) -> Results:
     """Return the picture and a table for each measure."""
     figure = "![Gap and error of the latent against guidance](guidance.png)"
     tables = [table(jobs, GAP), table(jobs, LATENT)]
-    return Results("\n\n".join([figure, *tables]), {"guidance.png": draw(jobs)})
+    return Results("\n\n".join([figure, *tables]), {"guidance.png": partial(draw, jobs)})
 
 
 experiment = Experiment(make)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,11 +18,14 @@ from matplotlib.figure import Figure
 from fpinv.metrics.glossary import interval
 from fpinv.metrics.intervals import bootstrap, mean_ci95
 from fpinv.reporting.experiment import Experiment, Job, Results
+from fpinv.reporting.figures import name_coincident, style
 from fpinv.reporting.tables import Column, devices, markdown, setting
 
 BASE, OURS = "ddim", "auto"
 GOAL = 0.1
 """Gap in dB that a seed with both, exactness and use, may have."""
+LINEAR = 0.01
+"""Gap in dB up to which the axis of a figure is linear."""
 
 INTERPOLATION, EDIT, KEPT, TRUTH = "accuracy", "edit_accuracy", "kept_accuracy", "truth_psnr"
 TASKS = {INTERPOLATION: "interpolation", EDIT: "editing", KEPT: "editing", TRUTH: "editing"}
@@ -176,21 +180,22 @@ def table_of_gains(seed: Seed, others: Sequence[Seed]) -> str:
 
 def draw(axes: Axes, metric: str, factor: float, families: Sequence[Sequence[Seed]]) -> None:
     """Draw one panel: a measure against the gap, a line an inverter, its noised steps as words."""
-    for k, family in enumerate(families):
+    points = []
+    for family in families:
         known = [seed for seed in family if None not in (seed.mean("gap"), seed.mean(metric))]
         xs = [seed.mean("gap") or 0.0 for seed in known]
         ys = [factor * (seed.mean(metric) or 0.0) for seed in known]
         halves = [factor * (seed.half_width(metric) or 0.0) for seed in known]
-        marker = "o" if len(family) > 1 else "x"
-        label, color = family[0].inverter, f"C{k % 10}"
-        axes.errorbar(
-            xs, ys, halves, elinewidth=0.4, color=color, marker=marker, ms=4, label=label
-        )
+        label, (name, _, adjustment) = family[0].inverter, family[0].inverter.partition(", ")
+        look = style(name, filled=bool(adjustment))
+        axes.errorbar(xs, ys, halves, elinewidth=0.4, label=label, **look)
+        points += [(label, x, y) for x, y in zip(xs, ys, strict=True)]
         for x, y, seed in zip(xs, ys, known, strict=True):
             if len(family) > 1:
                 words = str(seed.noised)
                 axes.annotate(words, (x, y), (3, 3), textcoords="offset points", fontsize=7)
-    axes.set_xscale("symlog", linthresh=0.01)
+    axes.set_xscale("symlog", linthresh=LINEAR)
+    name_coincident(axes, points)
 
 
 def picture(members: Sequence[Seed]) -> Figure:
@@ -205,12 +210,12 @@ def picture(members: Sequence[Seed]) -> Figure:
     panels = figure.subplots(2, 2, sharex=True).flat
     for axes, (metric, title, factor) in zip(panels, PANELS, strict=True):
         draw(axes, metric, factor, families)
-        for seed, style in zip(controls, (":", "--"), strict=False):
+        for seed, dashes in zip(controls, (":", "--"), strict=False):
             if (level := seed.mean(metric)) is not None:
-                axes.axhline(factor * level, color="grey", linestyle=style, label=seed.label)
+                axes.axhline(factor * level, color="grey", linestyle=dashes, label=seed.label)
         axes.set_ylabel(title)
     for axes in figure.axes[2:]:
-        axes.set_xlabel("gap to the ceiling, dB")
+        axes.set_xlabel(f"gap to the ceiling, dB (linear below {LINEAR:g}, then logarithmic)")
     named = zip(*(axes.get_legend_handles_labels() for axes in figure.axes), strict=True)
     handles, labels = (sum(parts, []) for parts in named)
     shown = dict(zip(labels, handles, strict=True))
@@ -239,7 +244,7 @@ def make(jobs: Sequence[Job]) -> Results:
         tables[f"What {ours.label} ({ours.cell(GAP)} dB gap) gains"] = table_of_gains(ours, others)
     blocks = ["![Noise and usefulness of seeds against the gap](trade_off.png)"]
     blocks += [f"{title}: {head}\n\n{table}" for title, table in tables.items()]
-    return Results("\n\n".join(blocks), {"trade_off.png": picture(members)})
+    return Results("\n\n".join(blocks), {"trade_off.png": partial(picture, members)})
 
 
 def counts(jobs: Sequence[Job]) -> str:

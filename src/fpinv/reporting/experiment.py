@@ -6,7 +6,7 @@ sweeps, or the ``jobs.json`` of an earlier call, which gives the same text again
 
 =================  ================================================================
 ``results.md``     the tables in Markdown, without a heading over them; printed, too
-pictures           PNG or JPEG, under 300 KB each
+pictures           PNG or JPEG, under 300 KB each; figures also in dark, ``<name>.dark.png``
 ``jobs.json``      name, overrides, settings and summary of each job, a line a job
 ``examples.json``  values of single examples, where the tables need some
 =================  ================================================================
@@ -24,25 +24,22 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 from PIL import Image
 
 from fpinv.errors import UserError, command
+from fpinv.reporting.figures import Drawing, as_picture, dark_name
 from fpinv.run.folder import read_rows, replacing, write
 from fpinv.run.job_result import JobResult, read_jobs
 from fpinv.run.resume import load_config
 from fpinv.tasks.record import map_floats
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 TEXT, JOBS, EXAMPLES = "results.md", "jobs.json", "examples.json"
 SCRIPTS = ("table.py", "plot.py")
 LARGEST = 300_000  # bytes of a picture at most
 DIGITS = 8  # significant digits of numbers in jobs.json
-DPI = 110  # dots an inch of figures
 FOLDERS = re.compile(r"[^\s,=\[\]]*/")  # the folders of a path, in an override
 Selection = Sequence[str] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -74,11 +71,12 @@ class Results:
 
     Arguments:
         text: Markdown, which shows pictures by their file names.
-        pictures: The pictures that can be drawn of the records at hand, by file name.
+        pictures: The pictures that can be drawn of the records at hand, by file name. A drawing
+            gets a dark variant beside it.
     """
 
     text: str
-    pictures: Mapping[str, Image.Image | Figure] = field(default_factory=dict)
+    pictures: Mapping[str, Image.Image | Drawing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def save(results: Results, jobs: Sequence[Job], folder: Path) -> None:
         UserError: A picture does not get small enough.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in results.pictures.items():
+    for name, picture in _files(results.pictures):
         with replacing(folder / name) as partial:
             partial.write_bytes(encoded(picture, name))
     lines = [json.dumps(_entry(job), ensure_ascii=False) for job in jobs]
@@ -249,22 +247,31 @@ def save(results: Results, jobs: Sequence[Job], folder: Path) -> None:
     write(folder / TEXT, results.text.strip() + "\n")
 
 
+def _files(pictures: Mapping[str, Image.Image | Drawing]) -> Iterator[tuple[str, Image.Image]]:
+    """Yield the name and the picture of each file; a drawing makes two, light and dark."""
+    for name, picture in pictures.items():
+        if isinstance(picture, Image.Image):
+            yield name, picture
+        else:
+            yield name, as_picture(picture)
+            yield dark_name(name), as_picture(picture, dark=True)
+
+
 def _entry(job: Job) -> dict[str, Any]:
     settings = {"settings": job.settings} if job.settings else {}
     return {"name": job.name, "overrides": job.overrides} | settings | {"summary": job.summary}
 
 
-def encoded(picture: Image.Image | Figure, name: str) -> bytes:
+def encoded(picture: Image.Image, name: str) -> bytes:
     """Return a picture as the bytes of a PNG or JPEG file, as good as its size allows.
 
     Raises:
         UserError: No quality gets it under 300 KB.
     """
-    image = picture if isinstance(picture, Image.Image) else as_picture(picture)
-    colours = image.convert("RGB")
+    colours = picture.convert("RGB")
     trials: list[tuple[Image.Image, dict[str, Any]]]
     if name.endswith(".png"):
-        trials = [(image, {"format": "PNG"}), (colours.quantize(), {"format": "PNG"})]
+        trials = [(picture, {"format": "PNG"}), (colours.quantize(), {"format": "PNG"})]
     else:
         trials = [(colours, {"format": "JPEG", "quality": q}) for q in (92, 85, 75, 60)]
     for version, options in trials:
@@ -272,12 +279,3 @@ def encoded(picture: Image.Image | Figure, name: str) -> bytes:
         if len(data := file.getvalue()) < LARGEST:
             return data
     raise UserError(f"{name} does not get smaller than {LARGEST // 1000} KB: show less in it")
-
-
-def as_picture(figure: Figure) -> Image.Image:
-    """Return a figure of matplotlib as a picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    file = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(file, format="png", dpi=DPI)
-    return Image.open(file).convert("RGB")

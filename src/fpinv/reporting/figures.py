@@ -1,118 +1,171 @@
-"""Pictures of several runs side by side: a row an example, a column a kind of picture of a run."""
+"""The look of figures: one colour and marker an inverter, axes that say where they end, themes.
+
+Markers are hollow, so that what lies under one still shows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+import io
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from zlib import crc32
 
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
-from fpinv.errors import UserError
-from fpinv.reporting.experiment import Job
-from fpinv.reporting.grid import SIDE, Tile, grid, read_picture
-from fpinv.run.folder import LINES_FILE, picture, read_rows
+Drawing = Callable[[], Figure]
+"""Draws a figure, in the theme of the moment."""
 
-Row = Mapping[str, Any]
-"""The line of an example, with its ``id`` and ``images``."""
+DPI = 110  # dots an inch
+INK = "ink"
+"""The colour of the text, which differs by theme."""
+GROUND, BRIGHT, EDGE = "#1c1f24", "#e7e8ea", "#5a616b"  # the dark sheet of page.css, and its ink
+
+DARK: dict[Any, str] = {
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), GROUND),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), BRIGHT),
+    **dict.fromkeys(("xtick.color", "ytick.color"), BRIGHT),
+    "legend.edgecolor": EDGE,
+}
+"""What a dark figure has unlike a light one."""
+
+BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = (
+    *("#0072b2", "#56b4e9", "#009e73"),
+    *("#e69f00", "#d55e00", "#cc79a7"),
+)
+PALETTE = (INK, BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE)
+"""Colours that the colour-blind tell apart (Okabe and Ito, 2008), without the yellow."""
+
+INVERTERS: Mapping[str, tuple[str, str]] = {
+    "auto": (INK, "*"),
+    # plain steps
+    "ddim": (VERMILION, "o"),
+    "euler": (VERMILION, "s"),
+    # equations solved by iteration
+    "fpi": (BLUE, "s"),
+    "sweeps": (BLUE, "D"),
+    "newton": (BLUE, "X"),
+    "aidi": (SKY, "^"),
+    "renoise": (SKY, ">"),
+    "renoise_turbo": (SKY, "<"),
+    # equations estimated, or avoided
+    "ife": (PURPLE, "D"),
+    "negative_prompt": (PURPLE, "d"),
+    "direct": (PURPLE, "P"),
+    "null_text": (ORANGE, "p"),
+    # exact by what they store
+    "edict": (GREEN, "v"),
+    "bdia": (GREEN, "<"),
+    "belm": (GREEN, ">"),
+    "edit_friendly": (GREEN, "h"),
+    "stored_noises": (GREEN, "H"),
+    # for rectified flow
+    "rf_solver": (ORANGE, "^"),
+    "rf_inversion": (ORANGE, "X"),
+    "fireflow": (ORANGE, "v"),
+    "uniinv": (ORANGE, "D"),
+}
+"""Colour and marker of each inverter; a colour is a family."""
+FOREIGN_MARKERS = ("8", "1", "2", "3", "4", "+")
+"""Markers of inverters from elsewhere, which no inverter of the project has."""
 
 
-@dataclass(frozen=True)
-class PictureColumn:
-    """One kind of picture of one run.
+def look(inverter: str) -> tuple[str, str]:
+    """Return the colour and marker of an inverter: the same in all figures, by its name alone."""
+    if inverter in INVERTERS:
+        return INVERTERS[inverter]
+    number = crc32(inverter.encode())
+    return PALETTE[1 + number % 6], FOREIGN_MARKERS[number // 6 % len(FOREIGN_MARKERS)]
+
+
+def style(inverter: str, filled: bool = False) -> dict[str, Any]:
+    """Return the arguments of matplotlib for the points and lines of an inverter.
 
     Arguments:
-        title: Words over the column.
-        folder: The run's folder; None where it is not at hand, which leaves the column empty.
-        rows: The run's examples.
-        name: Name of the picture, such as ``reconstruction``.
-        metric: The metric in dB whose value stands under each picture; empty for none.
+        inverter: Name of the inverter.
+        filled: Fill the marker, for a variant in the same figure or one that error bars cross.
     """
-
-    title: str
-    folder: Path | None
-    rows: Sequence[Row]
-    name: str
-    metric: str = ""
-
-    @cached_property
-    def examples(self) -> dict[str, Row]:
-        """Return the examples with that picture, by id."""
-        rows = self.rows if self.folder else ()
-        return {row["id"]: row for row in rows if self.name in row["images"]}
-
-    def file(self, id: str) -> Path:
-        """Return the file of an example's picture."""
-        assert self.folder is not None
-        return picture(self.folder, id, self.name)
-
-    def caption(self, id: str) -> str:
-        """Return the value of the metric, such as ``29.13 dB``."""
-        value = self.examples[id].get(self.metric)
-        return "" if value is None else f"{value:.2f} dB"
+    colour, marker = look(inverter)
+    shown = ink() if colour == INK else colour
+    face = shown if filled else "none"
+    size = 8 if marker == "*" else 5
+    return {"color": shown, "marker": marker, "markerfacecolor": face, "markersize": size}
 
 
-def job_pictures(title: str, job: Job, name: str, metric: str = "") -> PictureColumn:
-    """Return a column of pictures of a job, whose examples must have their ``images``."""
-    return PictureColumn(title, job.folder, job.examples, name, metric)
+def ink() -> str:
+    """Return the colour of the text in the theme of the moment."""
+    return str(matplotlib.rcParams["text.color"])
 
 
-def shared(columns: Sequence[PictureColumn]) -> list[str]:
-    """Return the ids of the examples whose pictures all columns have, in the first one's order."""
-    if not columns:
-        return []
-    return [id for id in columns[0].examples if all(id in c.examples for c in columns)]
+def mark_cap(axes: Axes, cap: float) -> None:
+    """Say at the y axis that points on the line ``cap`` are at least so high.
+
+    It is called when all is drawn; without points there the axis stays as it is.
+    """
+    if not any(cap in np.asarray(line.get_ydata()) for line in axes.get_lines()):
+        return
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= cap - (high - low) / 10]
+    axes.set_yticks([*ticks, cap], [*(f"{tick:g}" for tick in ticks), f"≥ {cap:g}"])
+    axes.set_ylim(low, high)
 
 
-def side_by_side(
-    columns: Sequence[PictureColumn],
-    most: int,
-    label: Callable[[Row], str] = lambda row: "",
-    side: int = SIDE,
-) -> Image.Image | None:
-    """Return a picture of the first ``most`` examples that all columns share; None without any.
+def name_coincident(
+    axes: Axes, points: Iterable[tuple[str, float, float]], apart: float = 0.012
+) -> None:
+    """Write the names of different inverters beside points that coincide.
+
+    It is called when all is drawn, as it needs the limits of the axes.
 
     Arguments:
-        columns: The columns from left to right.
-        most: Number of rows at most.
-        label: Gives the words beside the row of an example.
-        side: Pixels that the shorter side of a picture has at least.
+        axes: The axes.
+        points: Name and place of each point.
+        apart: Distance below which points coincide, as a part of the axes.
     """
-    ids = shared(columns)[:most]
-    rows = [[Tile(read_picture(c.file(id)), c.caption(id)) for c in columns] for id in ids]
-    labels = [label(columns[0].examples[id]) for id in ids]
-    return grid(rows, [c.title for c in columns], labels, side) if ids else None
+    axes.autoscale_view()
+    places = axes.transScale + axes.transLimits
+    groups: list[tuple[tuple[float, float], list[str]]] = []
+    for name, x, y in points:
+        across, up = places.transform((x, y))
+        for (left, bottom), names in groups:
+            if max(abs(across - left), abs(up - bottom)) < apart:
+                names.append(name)
+                break
+        else:
+            groups.append(((across, up), [name]))
+    for place, names in groups:
+        if len(distinct := dict.fromkeys(names)) > 1:
+            _note(axes, ", ".join(distinct), place)
 
 
-def edits_with(folder: Path, *names: str) -> dict[str, Row]:
-    """Return the lines of the edits of a run that kept all of the pictures ``names``, by id.
-
-    Raises:
-        UserError: The folder is no run's, or no edit kept them.
-    """
-    if not (folder / LINES_FILE).is_file():
-        raise UserError(f"{folder}: no run's folder")
-    rows: list[Row] = [row for row in read_rows(folder) if set(names) <= set(row["images"])]
-    if not rows:
-        raise UserError(f"{folder}: no pictures of edits; run task=editing with images=null")
-    return {row["id"]: row for row in rows}
-
-
-def of_one_original(folders: Iterable[Path], id: str) -> bool:
-    """Return True if all runs kept the same original of an example, or none kept any."""
-    files = [picture(folder, id, "original") for folder in folders]
-    return len({file.read_bytes() if file.exists() else None for file in files}) == 1
+def _note(axes: Axes, words: str, place: tuple[float, float]) -> None:
+    """Write words beside a place in parts of the axes, on the side where there is room."""
+    right, low = place[0] > 0.6, place[1] < 0.9
+    axes.annotate(
+        words,
+        place,
+        (-6 if right else 6, 6 if low else -9),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right" if right else "left",
+        fontsize=7,
+    )
 
 
-def prompts(row: Row) -> str:
-    """Return the prompt of an example, and that of its edit where it has one."""
-    target = row.get("texts", row).get("target")
-    return f"{row['prompt']} → {target}" if target else row["prompt"]
+def dark_name(name: str) -> str:
+    """Return the file name of the dark variant of a figure, such as ``frontier.dark.png``."""
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.dark.{ending}"
 
 
-def new_words(text: str, reference: str) -> str:
-    """Return the words of a prompt that a reference lacks, without their punctuation."""
-    words = reference.split()
-    return " ".join(word.strip(",.;") for word in text.split() if word not in words)
+def as_picture(drawing: Drawing, dark: bool = False) -> Image.Image:
+    """Return a figure as a picture, in light or in dark."""
+    file = io.BytesIO()
+    # The theme lasts until the file is written: matplotlib makes ticks when it draws.
+    with matplotlib.rc_context(DARK if dark else {}):
+        FigureCanvasAgg(drawing()).print_figure(file, format="png", dpi=DPI)
+    return Image.open(file).convert("RGB")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.typing import ColorType
 
 from fpinv.reporting.experiment import Job, Results
+from fpinv.reporting.figures import mark_cap, name_coincident, style
 from fpinv.reporting.tables import CAP, grounds, latent, mean, setting
 
 SETTINGS = ("inverter.iterations", "inverter.accuracy", "inverter.descents")
@@ -63,15 +63,13 @@ class Frontier:
     def panels(self, all_grounds: Sequence[Sequence[Job]]) -> Figure:
         """Return the figure of all grounds: guidance down and grid across, or one grid across."""
         names = sorted({job.summary["inverter"] for jobs in all_grounds for job in jobs})
-        palette = matplotlib.colormaps["tab20"]
-        colours = {name: palette(k % 20) for k, name in enumerate(names)} | {"auto": "black"}
         places = _places([ground(jobs[0]) for jobs in all_grounds])
         rows, columns = (1 + max(place[side] for place in places) for side in (0, 1))
         width, height = (3.4, 2.7) if rows > 1 else (4.6, 3.8)
         figure = Figure(figsize=(width * columns, height * rows + 0.2), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for jobs, place in zip(all_grounds, places, strict=True):
-            self._draw(axes[place], jobs, colours)
+            self._draw(axes[place], jobs)
         _finish(figure, axes, names)
         return figure
 
@@ -82,21 +80,24 @@ class Frontier:
         blocks = grounds(jobs, ground)
         figure = f"![Error of the latent against evaluations a step]({picture})"
         text = "\n\n".join([figure, *map(table, blocks)])
-        return Results(text, {picture: self.panels(blocks)})
+        return Results(text, {picture: partial(self.panels, blocks)})
 
-    def _draw(self, axes: Axes, jobs: Sequence[Job], colours: Mapping[str, ColorType]) -> None:
+    def _draw(self, axes: Axes, jobs: Sequence[Job]) -> None:
         """Draw one panel: a line for each inverter, over its settings."""
+        points = []
         for family in families(jobs):
             members, name = sorted(family, key=cost), family[0].summary["inverter"]
             width, order = (2.5, 3) if name == "auto" else (1, 2)
             xs, ys = [cost(job) for job in members], [min(latent(job), CAP) for job in members]
-            line = axes.plot(xs, ys, "o-", ms=4, label=name, color=colours[name])[0]
-            line.set(linewidth=width, zorder=order)
+            axes.plot(xs, ys, label=name, linewidth=width, zorder=order, **style(name))
+            points += [(name, x, y) for x, y in zip(xs, ys, strict=True)]
         axes.axhline(self.goal, color="grey", linewidth=0.8, linestyle=":")
         axes.set_title(f"{setting(jobs[0])}, n = {jobs[0].summary['n']}", fontsize=9)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.tick_params(labelsize=8)
+        mark_cap(axes, CAP)
+        name_coincident(axes, points)
 
 
 def _places(all_grounds: Sequence[tuple[float, int]]) -> list[tuple[int, int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fpinv.reporting.figures import PictureColumn, of_one_original, prompts, side_by_side
 from fpinv.reporting.grid import SIDE
+from fpinv.reporting.sheets import PictureColumn, of_one_original, prompts, side_by_side
 from fpinv.run.folder import read_rows, replacing
 from fpinv.run.job_result import JobResult, varied
 

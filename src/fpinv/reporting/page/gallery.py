@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from fpinv.reporting.experiment import in_order
-from fpinv.reporting.figures import prompts, shared
 from fpinv.reporting.page.html import thumbnail
+from fpinv.reporting.sheets import prompts, shared
 from fpinv.run.job_result import JobResult
 from fpinv.run.sweep_pictures import picture_columns
 
