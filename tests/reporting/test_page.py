@@ -12,7 +12,7 @@ from PIL import Image
 
 from fpinv.errors import UserError
 from fpinv.reporting.page import collect
-from fpinv.reporting.page.html import from_markdown
+from fpinv.reporting.page.html import embedded, from_markdown
 from fpinv.reporting.page.report import NOTICE
 from fpinv.tasks.record import Record
 
@@ -39,7 +39,7 @@ def runs(tmp_path):
     return tmp_path / "runs"
 
 
-VOID = ("html", "meta", "link", "img", "br")
+VOID = ("html", "meta", "link", "img", "br", "source")
 
 
 class Reader(HTMLParser):
@@ -83,7 +83,7 @@ def test_page_links_to_the_records(runs, tmp_path):
     page, text = written(tmp_path, runs)
     files = [link for link in Reader(page).links if not link.startswith(("#", "data:"))]
     assert len(files) == 3 and all((tmp_path / "out" / file).is_file() for file in files)
-    assert (tmp_path / "out" / text.rpartition("Records: ")[2].strip()).is_dir()
+    assert (tmp_path / "out" / text.rpartition("Records: ")[2].split("\n")[0]).is_dir()
 
 
 def test_page_marks_the_numbers_of_the_paper(runs, tmp_path):
@@ -102,8 +102,8 @@ def test_section_of_results_equals_that_of_their_runs(runs, tmp_path):
     assert [job.name for job in of_results.jobs] == ["all/0", "all/1"]
     assert len(of_runs.galleries) == 1 and not of_results.galleries
     page, text = written(tmp_path, runs, runs / "results")
-    assert page.count("<section") == 2 and text.count("\n## The reconstruction table\n") == 2
-    assert len(set(re.findall(r'<section id="([^"]+)"', page))) == 2
+    assert page.count("<section") == 2 + 1 and text.count("\n## The reconstruction table\n") == 2
+    assert len(set(re.findall(r'<section id="([^"]+)"', page))) == 2 + 1, "with the glossary"
 
 
 def test_page_embeds_the_pictures_of_results(tmp_path):
@@ -117,6 +117,24 @@ def test_page_embeds_the_pictures_of_results(tmp_path):
     assert (tmp_path / "out" / link).resolve() == folder / "p.png"
 
 
+def test_a_figure_follows_the_scheme_of_the_reader(tmp_path):
+    for name, colour in (("f.png", "white"), ("f.dark.png", "black"), ("p.png", "red")):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / name)
+    html = from_markdown("![f](f.png)\n\n![p](p.png)", tmp_path)
+    reader = Reader(html)
+    assert not reader.open and html.count("<picture>") == html.count("<source") == 1
+    assert reader.sources == [embedded(tmp_path / f) for f in ("f.dark.png", "f.png", "p.png")]
+    assert 'media="(prefers-color-scheme: dark)"' in html
+
+
+def test_headings_of_metrics_lead_to_their_meaning(runs, tmp_path):
+    page, text = written(tmp_path, runs)
+    targets = {link for link in Reader(page).links if link.startswith("#metric")}
+    assert {"#metrics", "#metric-psnr", "#metric-gap", "#metric-nfe_calls"} <= targets
+    assert all(f'id="{target[1:]}"' in page for target in targets)
+    assert "- `gap`: what the reconstruction lacks of the ceiling (dB)" in text.splitlines()
+
+
 def test_section_of_a_plain_sweep_names_the_varied_settings(tmp_path):
     for k, steps in enumerate((10, 20)):
         strip = {"strip": Image.new("RGB", (600, 300 // (k + 1)))}
@@ -124,8 +142,9 @@ def test_section_of_a_plain_sweep_names_the_varied_settings(tmp_path):
         header = {"steps": 20, "task": "interpolation"}
         finish(tmp_path / "mine" / str(k), [record], [f"task.points={steps}"], header=header)
     section = collect(tmp_path / "mine", report.EXPERIMENTS)
-    assert section.title == "mine" and section.paper is None and section.keys == ["task.points"]
-    assert section.text.splitlines()[0] == "| job | task.points | psnr |"
+    assert section.title.startswith("Interpolation: ") and section.title.endswith("by task.points")
+    assert section.paper is None and section.keys == ["task.points"]
+    assert section.text.splitlines()[0] == "| inverter | task.points | psnr |"
     tall, wide = section.galleries[0].examples[0][1]
     assert not tall.wide and wide.wide
     assert tall.data.startswith("data:image/jpeg") and wide.data.startswith("data:image/png")
@@ -144,6 +163,27 @@ def test_markdown_shows_html_and_loads_nothing():
     assert "<b>" not in from_markdown("<b>x</b>") and 'src="http' not in from_markdown(
         "![p](http://x/p.png)"
     )
+
+
+IN_VIEW = """[...document.querySelectorAll('.block td')].every(cell => {
+  const place = cell.getBoundingClientRect();
+  return place.left >= 0 && place.right <= innerWidth && place.width > 0;
+})"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_costs_are_in_view_on_a_phone_without_scrolling(tmp_path):
+    metrics = {**METRICS, "ssim": 0.5, "lpips_alex": 0.2, "seconds_per_image": 12.34}
+    for k in range(2):
+        record = Record("e", "p", metrics)
+        finish(tmp_path / "mine" / str(k), [record], [f"steps={k}"], header={"task": "editing"})
+    written(tmp_path, tmp_path / "mine")
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "out" / "report.html", 400)
+        assert browser.ask("document.querySelectorAll('.block td').length") >= 2 * 8
+        assert browser.ask(IN_VIEW)
+        labels = browser.ask("[...document.querySelectorAll('td')].map(c => c.dataset.label)")
+        assert "nfe_calls" in labels and "seconds_per_image" in labels
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
@@ -169,5 +209,6 @@ def test_page_is_readable_at_any_width_and_by_keys(runs, tmp_path):
 def test_a_run_of_its_own_has_a_page(run, tmp_path):
     assert run("limit=1", "hydra.run.dir=alone", "tracking.project='a|[b]'") == 0
     page, text = written(tmp_path, tmp_path / "alone")
-    assert "| alone | 6.00 dB | 50.0 |" in text and "inverter fpi" not in page
+    assert "## Reconstruction: fpi on " in text and "alone" not in text.partition("Records:")[0]
+    assert "| fpi | 6.00 dB | 50.0 |" in text and "inverter fpi" not in page
     assert not Reader(page).open

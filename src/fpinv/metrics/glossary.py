@@ -24,6 +24,11 @@ class Metric:
     digits: int = 3
     headline: bool = False
 
+    @property
+    def words(self) -> str:
+        """The meaning, with the unit where there is one."""
+        return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
+
     def number(self, value: float) -> str:
         """Return a value in the unit."""
         return f"{100 * value if self.unit == '%' else value:.{self.digits}f}"
@@ -146,8 +151,13 @@ def with_unit(name: str, value: Mapping[str, float | None] | None) -> str:
     return text if text == "-" else f"{text} {describe(name).unit}".strip()
 
 
-def headlines(names: Iterable[str]) -> list[str]:
-    """Return those metrics that a short table shows, in the order of the glossary."""
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return those metrics that the glossary has, in its order."""
     order = list(GLOSSARY)
     places = [(order.index(key), name) for name in names if (key := entry(name)) is not None]
-    return [name for place, name in sorted(places) if GLOSSARY[order[place]].headline]
+    return [name for _, name in sorted(places)]
+
+
+def headlines(names: Iterable[str]) -> list[str]:
+    """Return those metrics that a short table shows, in the order of the glossary."""
+    return [name for name in ordered(names) if describe(name).headline]

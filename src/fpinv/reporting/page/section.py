@@ -38,6 +38,8 @@ MADE_WITH = (
     "commit",
 )
 """Entries of a summary that say what was measured."""
+NAMED = ("task", "inverter", "dataset", "model")
+"""Groups that the title of a section names by their options."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Section:
 
     Arguments:
         name: Name of the experiment's folder, which anchors the section.
-        title, about: Heading and beginning of its README.
+        title, about: Heading and beginning of its README; of other runs, what was run.
         text: Its results.md.
         paper: The paper's numbers in Markdown; None where the paper has none.
         results: The folder of results.md and its pictures.
@@ -69,6 +71,12 @@ class Section:
         return varied([job.overrides for job in self.jobs])
 
     @property
+    def metrics(self) -> list[str]:
+        """Return the metrics that the jobs measured."""
+        values = (item for job in self.jobs for item in job.summary.items())
+        return [name for name, value in values if is_interval(value)]
+
+    @property
     def facts(self) -> Mapping[str, str]:
         """Return all values that the jobs had of each setting and version."""
         per_job = [_facts(job.summary) for job in self.jobs]
@@ -76,6 +84,19 @@ class Section:
         return {
             key: ", ".join(dict.fromkeys(facts.get(key, "-") for facts in per_job)) for key in keys
         }
+
+
+def title_of(jobs: Sequence[Job]) -> str:
+    """Return what jobs without an experiment were: task, inverters, data and what they vary."""
+    task, inverters, datasets, models = (
+        ", ".join(dict.fromkeys(str(job.summary.get(key)) for job in jobs))
+        for key in ("task", "inverter", "dataset", "model")
+    )
+    varieties = [key for key in varied([job.overrides for job in jobs]) if key not in NAMED]
+    more = f"; by {', '.join(varieties)}" if varieties else ""
+    return (
+        f"{task.replace('_', ' ').capitalize()}: {inverters} on {datasets}, model {models}{more}"
+    )
 
 
 def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -102,7 +123,7 @@ def collect(folder: Path, experiments: Path) -> Section:
         jobs = Experiment(overview).read(folder)
         name = _experiment(jobs, folder) or folder.resolve().name
         results, pictures = _results(folder, folder_of(experiments, name)), galleries(folder)
-    title, about = _introduction(folder_of(experiments, name) / "README.md", name)
+    title, about = _introduction(folder_of(experiments, name) / "README.md", jobs, name)
     paper = folder_of(experiments, name) / PAPER
     numbers = paper.read_text(encoding="utf-8") if paper.is_file() else None
     text = (results / TEXT).read_text(encoding="utf-8")
@@ -131,25 +152,28 @@ def _results(folder: Path, experiment: Path) -> Path:
 
 
 def overview(jobs: Sequence[Job]) -> Results:
-    """Return the results of jobs without a script: varied settings and headline metrics."""
-    keys = varied([job.overrides for job in jobs])
-    measured = {k: v for job in jobs for k, v in job.summary.items() if is_interval(v)}
-    metrics = short(measured)
+    """Return the results of jobs without a script: inverter, varied settings, main metrics."""
+    keys = [k for k in varied([job.overrides for job in jobs]) if k != "inverter"]
+    means = {k: v for job in jobs for k, v in job.summary.items() if is_interval(v)}
+    metrics = short(means)
     rows = [
         [
-            job.name,
+            job.summary["inverter"],
             *(job.overrides.get(key, "") for key in keys),
             *(with_unit(name, job.summary.get(name)) for name in metrics),
         ]
         for job in jobs
     ]
-    return Results(markdown(["job", *keys, *metrics], rows, words=1 + len(keys)))
+    return Results(markdown(["inverter", *keys, *metrics], rows, words=1 + len(keys)))
 
 
-def _introduction(readme: Path, name: str) -> tuple[str, str]:
-    """Return the heading of a README, and its command with the first paragraph about it."""
+def _introduction(readme: Path, jobs: Sequence[Job], name: str) -> tuple[str, str]:
+    """Return the heading of a README, and its command with the first paragraph about it.
+
+    Without a README the heading says what was run, or is the name where nothing is known of it.
+    """
     if not readme.is_file():
-        return name, ""
+        return title_of(jobs) if jobs else name, ""
     heading, *paragraphs = readme.read_text(encoding="utf-8").split("\n\n")
     prose = next((k for k, text in enumerate(paragraphs) if text[0].isalpha()), len(paragraphs))
     about = "\n\n".join(paragraphs[: prose + 1])
