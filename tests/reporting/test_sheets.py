@@ -8,7 +8,7 @@ from finished_runs import finish
 from PIL import Image
 
 from fpinv.reporting.experiment import Experiment, Results
-from fpinv.reporting.sheets import job_pictures, new_words, prompts, side_by_side
+from fpinv.reporting.sheets import change, job_pictures, prompts, side_by_side
 from fpinv.tasks.record import Record
 
 EXPERIMENT = Experiment(lambda jobs: Results(""), examples=("images", "psnr"))
@@ -36,7 +36,7 @@ def test_rows_are_the_first_examples_that_all_columns_have(jobs):
     picture = 128**2
     assert areas(side_by_side(columns, 9)) == [0, 2 * picture, 2 * picture, 0]
     assert areas(side_by_side(columns, 1)) == [0, 2 * picture, 0, 0]
-    assert columns[0].caption("b") == "20.00 dB"
+    assert columns[0].caption("b") == "PSNR 20.00 dB"
     labelled = side_by_side(columns, 9, lambda example: f"example {example['id']}")
     assert labelled.width > side_by_side(columns, 9).width
 
@@ -47,11 +47,18 @@ def test_there_is_nothing_to_show_without_runs_or_pictures(jobs):
     assert side_by_side([], 3) is None
 
 
-def test_new_words_leave_out_the_words_of_the_reference_and_commas():
-    assert new_words("a blue star, on grey", "a red heart, on grey") == "blue star"
-    assert new_words("a star", "a star on grey") == ""
-
-
-def test_prompts_of_an_edit_are_those_before_and_after():
+def test_a_label_of_an_edit_says_what_changes():
     assert prompts({"prompt": "a star"}) == prompts({"prompt": "a star", "texts": {}}) == "a star"
-    assert prompts({"prompt": "a", "texts": {"target": "b"}}) == "a → b"
+    for before, after, label in (
+        ("a red cat, on grey", "a black dog, on grey", "“red cat” becomes “black dog”"),
+        ("a cat", "a cat in the snow", "“in the snow” is added"),
+        ("a cat, on grey", "a cat", "“cat, on grey” becomes “cat”"),
+        ("a cat on grey", "a cat", "“on grey” is dropped"),
+        ("a cat on a sofa", "a dog on a beach", "a cat on a sofa → a dog on a beach"),
+        ("cat", "dog", "cat → dog"),
+        ("a cat", "a cat", "a cat → a cat"),
+    ):
+        assert prompts({"prompt": before, "texts": {"target": after}}) == label
+    texts = {"target": "a dog", "instruction": "make it a dog"}
+    assert prompts({"prompt": "a cat", "texts": texts}) == "make it a dog"
+    assert change({"prompt": "a cat", **texts}) == "make it a dog", "as experiments keep it"

@@ -65,6 +65,24 @@ def test_sheet_of_edits_has_the_perfect_one(tmp_path):
     assert area(drawing, (9, 60, 9)) == 0
 
 
+def test_strips_of_jobs_stand_below_each_other_whole(tmp_path):
+    jobs = []
+    for number in (1, 2):
+        folder = RunFolder(tmp_path / str(number))
+        for k, id in enumerate("ab"):
+            strip = {"strip": Image.new("RGB", (700, 40), (90 * k, 9, 100 * number))}
+            folder.append(Record(id, "p", {}, {}, strip))
+        origin = Origin(number, "sweep", {"inverter": str(number)})
+        jobs.append(JobResult(origin, 0, {"n": 2}, folder.path))
+    assert compare(jobs, tmp_path / "comparison.png") and compare(jobs[:1], tmp_path / "one.png")
+    drawing = pixels(tmp_path / "comparison.png")
+    colours = [(90 * k, 9, 100 * number) for k in (0, 1) for number in (1, 2)]
+    tops = [np.argwhere((drawing == colour).all(-1))[0][0] for colour in colours]
+    assert tops == sorted(tops), "those of an example are together"
+    assert [area(drawing, colour) for colour in colours] == [700 * 40] * 4
+    assert area(pixels(tmp_path / "one.png"), colours[1]) == 0
+
+
 def test_sheet_is_not_drawn_where_jobs_share_no_example(tmp_path):
     jobs = [job(tmp_path, 1, ["a"], inverter="ddim"), job(tmp_path, 2, ["b"], inverter="fpi")]
     assert not compare(jobs, tmp_path / "comparison.png")

@@ -96,7 +96,7 @@ def test_uncropped_pictures_of_several_sizes_share_a_run(model):
 
 
 def test_record_of_an_edit_is_complete(model):
-    blended = example(Edit(TARGETS[0], blend=("red", "blue")))
+    blended = example(Edit(TARGETS[0], blend=("red", "blue")), instruction="make it blue")
     record = run(model, [blended, example(TARGETS[1])], inverter=EXACT, guidance=2.0)[0]
     m = record.metrics
     assert set(Editing.metrics) <= m.keys()
@@ -105,10 +105,12 @@ def test_record_of_an_edit_is_complete(model):
     assert m["nfe_rows"] == 2 * m["nfe_calls"] > 0
     assert (m["sample_nfe_calls"], m["sample_nfe_rows"]) == (3, 3 * 2 * 3 / 2)
     assert m["edit_accuracy"] is None and m["seconds_per_image"] > 0
-    assert record.texts == {"target": TARGETS[0], "change": "colour"}
+    words = {"target": TARGETS[0], "change": "colour", "instruction": "make it blue"}
+    assert record.texts == words
     names = ["original", "reconstruction", "edit", "mask", "truth"]
     assert list(record.images) == [*names, "strip"]
-    expected = strip({name: record.images[name] for name in names})
+    heads = {"mask": "may change: white", "truth": "perfect edit"}
+    expected = strip({heads.get(name, name): record.images[name] for name in names})
     assert np.array_equal(np.asarray(record.images["strip"]), np.asarray(expected))
 
 

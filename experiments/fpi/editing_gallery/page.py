@@ -23,6 +23,9 @@ MEASURES = (
     *("truth_psnr", "background_psnr", "reconstruction_psnr"),
 )
 
+KINDS = {"add": "an object added", "remove": "an object removed"}
+"""Words for kinds of change whose names are no nouns."""
+
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,7 +58,8 @@ def page(runs: Mapping[str, Path]) -> str:
 
 
 def _kind(row: Row) -> str:
-    return row["texts"].get("change", "edits")
+    kind = row["texts"].get("change", "edits")
+    return KINDS.get(kind, kind)
 
 
 def _edit(
@@ -63,7 +67,9 @@ def _edit(
 ) -> tuple[Markup, list[Thumbnail]]:
     """Return the prompts of an edit, and the strip of each run that has it."""
     before, after = row["prompt"].split(), row["texts"]["target"].split()
-    prompts = Markup("{}<br>{}").format(
+    instruction = row["texts"].get("instruction")
+    head = Markup("<b>{}</b><br>").format(instruction) if instruction else Markup()
+    prompts = head + Markup("{}<br>{}").format(
         _marked(before, after, "del"), _marked(after, before, "ins")
     )
     return prompts, [

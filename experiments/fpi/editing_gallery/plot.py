@@ -7,23 +7,15 @@ picture. ``page.py`` makes a page of all.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.sheets import PictureColumn, job_pictures, new_words, side_by_side
+from fpinv.reporting.sheets import PictureColumn, change, job_pictures, side_by_side
 from fpinv.reporting.tables import setting
 
 ROWS = 6
-VALUES = ("images", "prompt", "target", "reconstruction_psnr", "background_psnr")
-
-
-def changed(example: Mapping[str, Any]) -> str:
-    """Return the words that the prompt loses and those that it gains, such as ``red → blue``."""
-    before, after = example["prompt"], example["target"]
-    lost, gained = new_words(before, after), new_words(after, before)
-    return f"{lost or '–'} → {gained or '–'}"
+VALUES = ("images", "prompt", "target", "instruction", "reconstruction_psnr", "background_psnr")
 
 
 def some(job: Job, ids: Sequence[str]) -> Job:
@@ -58,7 +50,7 @@ def make(jobs: Sequence[Job]) -> Results:
     pictures = {"reconstructions.jpg": side_by_side(reconstructions(jobs), ROWS)}
     for k in range(0, len(ids), ROWS):
         columns = edits([some(job, ids[k : k + ROWS]) for job in jobs])
-        pictures[f"edits_{k // ROWS + 1}.jpg"] = side_by_side(columns, ROWS, changed)
+        pictures[f"edits_{k // ROWS + 1}.jpg"] = side_by_side(columns, ROWS, change)
     run = jobs[0].summary
     text = [
         f"{setting(jobs[0])}, {run['model']}, {run['dataset']}; under a reconstruction its "

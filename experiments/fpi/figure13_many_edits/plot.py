@@ -1,7 +1,7 @@
 """Draw many edits of one image from one inversion (FPI, Fig. 13): ``plot.py FOLDER [RESULTS]``.
 
-It reads records only. A row shows an image, its reconstruction, and its edits with the words
-that are not in the image's prompt.
+It reads records only. A row shows an image, its reconstruction, and its edits with what they
+change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.grid import Tile, grid, read_picture
-from fpinv.reporting.sheets import PictureColumn, job_pictures, new_words
+from fpinv.reporting.sheets import PictureColumn, change, job_pictures
 from fpinv.reporting.tables import setting
 
 MOST = 6  # edits of an image
@@ -33,7 +33,7 @@ def row(columns: Sequence[PictureColumn], edits: Sequence[Mapping[str, Any]]) ->
     """Return the source, its reconstruction and its edits."""
     source, reconstruction, edit = columns
     id, edits = edits[0]["id"], edits[:MOST]
-    words = [new_words(row["target"], row["prompt"]) for row in edits]
+    words = list(map(change, edits))
     files = [source.file(id), reconstruction.file(id), *(edit.file(row["id"]) for row in edits)]
     captions = ["", reconstruction.caption(id), *words]
     return list(map(Tile, map(read_picture, files), captions))
@@ -65,7 +65,9 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join(text), pictures)
 
 
-experiment = Experiment(make, examples=("images", "prompt", "target", "reconstruction_psnr"))
+experiment = Experiment(
+    make, examples=("images", "prompt", "target", "instruction", "reconstruction_psnr")
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

@@ -29,6 +29,7 @@ class EditCase:
         mask: Pixels where the edit may show, or a function that draws them; None if unknown.
         truth: Function that draws the picture of a perfect edit; None if unknown.
         attributes: Attributes of that picture, if they are known.
+        instruction: The edit in words, such as ``make the red star blue``; empty if unknown.
     """
 
     edit: Edit
@@ -36,6 +37,7 @@ class EditCase:
     mask: Mask | Callable[[], Mask] | None = None
     truth: Callable[[], Image.Image] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    instruction: str = ""
 
     def open_mask(self, size: tuple[int, int]) -> Mask | None:
         """Return the mask for an image of this width and height, or None if it is unknown.

@@ -105,7 +105,7 @@ def _example(folder: Path, id: str, entry: Mapping[str, Any]) -> Example:
         _plain(entry["original_prompt"]),
         folder / "annotation_images" / entry["image_path"],
         attributes={"change": TYPES[kind] if kind < len(TYPES) else str(kind)},
-        case=EditCase(edit, id, mask),
+        case=EditCase(edit, id, mask, instruction=entry.get("editing_instruction") or ""),
     )
 
 

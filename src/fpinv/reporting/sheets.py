@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from fpinv.reporting.experiment import Job
 from fpinv.reporting.grid import SIDE, Tile, grid, read_picture
 from fpinv.run.folder import LINES_FILE, picture, read_rows
 
+WIDE = 1400
+"""Pixels that the longer side of a strip or sheet of pictures keeps."""
 Row = Mapping[str, Any]
 """The line of an example, with its ``id`` and ``images``."""
 
@@ -49,9 +52,10 @@ class PictureColumn:
         return picture(self.folder, id, self.name)
 
     def caption(self, id: str) -> str:
-        """Return the value of the metric, such as ``29.13 dB``."""
+        """Return the value of the metric with its name, such as ``PSNR 29.13 dB``."""
         value = self.examples[id].get(self.metric)
-        return "" if value is None else f"{value:.2f} dB"
+        name = "background" if self.metric.startswith("background") else "PSNR"
+        return "" if value is None else f"{name} {value:.2f} dB"
 
 
 def job_pictures(title: str, job: Job, name: str, metric: str = "") -> PictureColumn:
@@ -86,6 +90,24 @@ def side_by_side(
     return grid(rows, [c.title for c in columns], labels, side) if ids else None
 
 
+def stacked(columns: Sequence[PictureColumn], most: int) -> Image.Image | None:
+    """Return strips below each other, those of an example together; None without any.
+
+    Beside each stand the prompt and, of several columns, the title.
+
+    Arguments:
+        columns: The columns, of pictures with heads of their own.
+        most: Number of examples at most.
+    """
+    places = [(id, column) for id in shared(columns)[:most] for column in columns]
+    rows = [[Tile(read_picture(column.file(id), WIDE))] for id, column in places]
+    labels = [
+        "\n".join([prompts(column.examples[id]), *([column.title] if columns[1:] else [])])
+        for id, column in places
+    ]
+    return grid(rows, labels=labels, side=1) if rows else None
+
+
 def edits_with(folder: Path, *names: str) -> dict[str, Row]:
     """Return the lines of the edits of a run that kept all of the pictures ``names``, by id.
 
@@ -107,12 +129,32 @@ def of_one_original(folders: Iterable[Path], id: str) -> bool:
 
 
 def prompts(row: Row) -> str:
-    """Return the prompt of an example, and that of its edit where it has one."""
-    target = row.get("texts", row).get("target")
-    return f"{row['prompt']} → {target}" if target else row["prompt"]
+    """Return the prompt of an example; of an edit, what was asked for in words."""
+    texts = row.get("texts", row)
+    return change(row) if texts.get("target") else row["prompt"]
 
 
-def new_words(text: str, reference: str) -> str:
-    """Return the words of a prompt that a reference lacks, without their punctuation."""
-    words = reference.split()
-    return " ".join(word.strip(",.;") for word in text.split() if word not in words)
+def change(row: Row) -> str:
+    """Return the instruction of an edit, or else what becomes of its prompt.
+
+    That is such as ``“cat” becomes “dog”`` where one place of the prompt differs; otherwise both
+    prompts.
+    """
+    texts = row.get("texts", row)
+    if instruction := texts.get("instruction"):
+        return str(instruction)
+    before, after = row["prompt"].split(), texts["target"].split()
+    parts = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    places = [part[1:] for part in parts if part[0] != "equal"]
+    if len(places) != 1 or len(parts) == 1:
+        return f"{row['prompt']} → {texts['target']}"
+    ((begin, end, start, stop),) = places
+    lost, gained = _quoted(before[begin:end]), _quoted(after[start:stop])
+    if lost and gained:
+        return f"{lost} becomes {gained}"
+    return f"{gained} is added" if gained else f"{lost} is dropped"
+
+
+def _quoted(words: Sequence[str]) -> str:
+    """Return words in quotes, without the punctuation around them; nothing for none."""
+    return f"“{' '.join(words).strip(',.;')}”" if words else ""

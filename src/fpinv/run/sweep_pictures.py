@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fpinv.reporting.grid import SIDE
-from fpinv.reporting.sheets import PictureColumn, of_one_original, prompts, side_by_side
+from fpinv.reporting.sheets import (
+    PictureColumn,
+    of_one_original,
+    prompts,
+    side_by_side,
+    stacked,
+)
 from fpinv.run.folder import read_rows, replacing
 from fpinv.run.job_result import JobResult, varied
 
@@ -26,6 +32,8 @@ VIEWS: Mapping[str, tuple[Mapping[str, tuple[str, str]], str]] = {
     "sheet": ({}, ""),
 }
 """Views of a sweep, by the picture in which its jobs differ: shared columns, and its metric."""
+WHOLE = {"strip", "sheet"}
+"""Views that are pictures of several, with heads of their own."""
 
 
 def compare(jobs: Sequence[JobResult], path: Path) -> bool:
@@ -33,15 +41,18 @@ def compare(jobs: Sequence[JobResult], path: Path) -> bool:
 
     Editing runs give original | perfect edit, where it is known | each job's edit. Under the
     ceiling and the reconstructions stands their PSNR in dB, under the edits that of their
-    backgrounds.
+    backgrounds. Strips along paths and sheets of classes stand below each other.
 
     Returns:
         True if there was anything to draw: examples of one original whose pictures all jobs kept.
     """
     columns = picture_columns([job for job in jobs if job.summary.get("n")][:MOST_JOBS])
-    if "original" not in (column.name for column in columns):
-        return False
-    sheet = side_by_side(columns, MOST_EXAMPLES, prompts, SIDE if jobs[1:] else LARGE)
+    names = {column.name for column in columns}
+    sheet = None
+    if names & WHOLE:
+        sheet = stacked(columns, max(1, MOST_EXAMPLES // len(columns)))
+    elif "original" in names:
+        sheet = side_by_side(columns, MOST_EXAMPLES, prompts, SIDE if jobs[1:] else LARGE)
     if sheet is not None:
         with replacing(path) as partial:
             sheet.save(partial, format="PNG")
@@ -82,10 +93,10 @@ def picture_columns(jobs: Sequence[JobResult]) -> list[PictureColumn]:
 def _titles(jobs: Sequence[JobResult], view: str) -> Iterator[str]:
     """Yield for each job the overrides in which it differs from the others, a line each.
 
-    A run of its own has the name of the view.
+    Without such it has the name of its inverter, and a run of its own that of the view.
     """
     keys = varied([job.overrides for job in jobs])
     for job in jobs:
-        name = f"job {job.name}" if jobs[1:] else view
+        name = str(job.summary.get("inverter", job.name)) if jobs[1:] else view
         settings = [(k.rpartition(".")[2], job.overrides[k]) for k in keys if k in job.overrides]
         yield "\n".join(f"{key} {value}" for key, value in settings) or name

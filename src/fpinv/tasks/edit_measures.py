@@ -133,6 +133,10 @@ def pictures(batch: EditedBatch, k: int) -> dict[str, Image.Image]:
     }
 
 
+HEADS = {"mask": "may change: white", "truth": "perfect edit"}
+"""Heads of pictures in a strip, where they are not the names."""
+
+
 def record(
     case: Case,
     metrics: Mapping[str, float | None],
@@ -140,15 +144,19 @@ def record(
     inversion: Inversion | None = None,
 ) -> Record:
     """Return the record of a case, with its pictures, the true edit and a strip of them all."""
-    kind = case.example.attributes.get("change")
+    texts = {
+        "target": case.case.edit.prompt,
+        "change": case.example.attributes.get("change"),
+        "instruction": case.case.instruction,
+    }
     truth = {} if case.truth is None else {"truth": to_pil(case.truth)}
     images = {**named, **truth}
     return Record(
         case.example.id,
         case.example.prompt,
         metrics,
-        images=images | {"strip": strip(images)},
+        images=images | {"strip": strip({HEADS.get(k, k): image for k, image in images.items()})},
         inversion=inversion,
         image=case.case.image,
-        texts={"target": case.case.edit.prompt} | ({} if kind is None else {"change": kind}),
+        texts={name: text for name, text in texts.items() if text},
     )

@@ -13,6 +13,7 @@ from fpinv.datasets.scenes.captions import caption
 from fpinv.datasets.scenes.dataset import Scenes
 from fpinv.datasets.scenes.edits import Change, SceneEdit, edit
 from fpinv.datasets.scenes.render import render
+from fpinv.datasets.scenes.wording import instruction
 from fpinv.datasets.scenes.world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
@@ -104,6 +105,7 @@ def _case(changed: SceneEdit, image: str, size: int) -> EditCase:
         partial(changed.mask, size),
         partial(changed.image, size),
         changed.target.attributes(),
+        instruction(changed),
     )
 
 

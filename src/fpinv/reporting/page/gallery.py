@@ -12,12 +12,11 @@ from PIL import Image
 
 from fpinv.reporting.experiment import in_order
 from fpinv.reporting.page.html import thumbnail
-from fpinv.reporting.sheets import prompts, shared
+from fpinv.reporting.sheets import WIDE, prompts, shared
 from fpinv.run.job_result import JobResult
 from fpinv.run.sweep_pictures import picture_columns
 
 EXAMPLES = 3  # of a gallery in a report
-WIDE = 1400  # pixels that the longer side of a strip keeps
 
 
 @dataclass(frozen=True)
