@@ -85,7 +85,7 @@ def test_null_text_samples_as_it_optimised():
     assert all(torch.allclose(a, b) for a, b in zip(seen[1:], steps, strict=False))
 
 
-def test_null_text_is_the_optimisation_of_the_paper():
+def test_null_text_is_the_optimisation_of_its_authors():
     """Against the algorithm written down for one image: Adam, its rate, warm start, stopping."""
     d, z, c = toy.denoiser(10, scale=0.3), toy.latents(1), close_guidance(3.0)[:1]
     inversion = NullText(4, tolerance=1e-4, growth=1e-4).invert(d, z, c)
@@ -96,7 +96,7 @@ def test_null_text_is_the_optimisation_of_the_paper():
     null, x, evaluations = c.null.tokens.clone(), pivots[-1], 0
     for k, i in enumerate(range(10, 0, -1)):
         null = null.detach().requires_grad_()
-        adam = torch.optim.Adam([null], lr=1e-2 * (1 - k / 20))
+        adam = torch.optim.Adam([null], lr=1e-2 * (1 - k / 100))
         for _ in range(4):
             m = d(x, i, replace(c, null=Embedding(null)))
             loss = (d.schedule.transfer(x, m, i, i - 1) - pivots[i - 1]).square().mean()

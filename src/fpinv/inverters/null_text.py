@@ -29,7 +29,7 @@ class NullText(Guided):
               \bar z_{i-1} = \mathrm{DDIM}_i(\bar z_i; \varnothing_i)
 
     by Adam, fresh at every step, from the embedding of the step before, with learning rate
-    :math:`10^{-2} (1 - k / 2N)` at :math:`k = N - i`, until the image's mean squared error is
+    :math:`10^{-2} (1 - k / 100)` at :math:`k = N - i`, until the image's mean squared error is
     below :math:`10^{-5} + 2 \cdot 10^{-5} k`; an image that is there leaves the batch. The half of
     the guidance that has the prompt does not change meanwhile and is evaluated once a step.
     Gradients are of the embedding alone, whether or not the network is frozen, and live for one
@@ -45,7 +45,9 @@ class NullText(Guided):
 
     Arguments:
         inner_steps: Optimisation steps of a grid step at most; 0 leaves the null prompt alone.
-        learning_rate: Of the first grid step; it falls linearly to half.
+        learning_rate: Of the first grid step. It falls by a hundredth of itself a step, whatever
+            N, as in the authors' code: to half at N = 50. From step 100 on it stays at the last
+            hundredth.
         tolerance: Mean squared error at which the first grid step is done.
         growth: Increase of that tolerance from one grid step to the next.
     """
@@ -112,8 +114,8 @@ class NullText(Guided):
         def losses(tokens: Tensor, rows: Rows) -> Tensor:
             return (guided(tokens, rows) - pivot[rows]).square().flatten(1).mean(1)
 
-        steps, k = denoiser.schedule.steps, denoiser.schedule.steps - i
-        rate = self.learning_rate * (1 - k / (2 * steps))
+        k = denoiser.schedule.steps - i
+        rate = self.learning_rate * max(100 - k, 1) / 100
         tolerance = self.tolerance + self.growth * k
         tokens, calls = _minimise(losses, tokens, rate, tolerance, self.inner_steps)
         return tokens, guided(tokens, slice(None)), calls + 2
