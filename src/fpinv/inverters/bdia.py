@@ -17,7 +17,8 @@ class BDIA(TwoStep):
 
     with :math:`M` the DDIM moves at :math:`\epsilon(z_i, t_i)`; inversion solves it for
     :math:`z_{i+1}`. It divides by :math:`\gamma` a step, so that small ones blow up over many
-    steps (0.5 does over 50). :math:`z_1` is DDIM inversion's.
+    steps (0.5 does over 50). :math:`z_1` is DDIM inversion's, with the network evaluated at
+    :math:`z_0` under the label :math:`t_1`, since the clean end may have no label of its own.
 
     NFE: N to invert, N - 1 to sample. Stores: :math:`z_{N-1}`.
 

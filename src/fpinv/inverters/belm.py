@@ -19,7 +19,9 @@ class BELM(TwoStep):
               + \Big(1 - \frac{h_i^2}{h_{i+1}^2}\Big) \bar z_i
               - \frac{h_i (h_i + h_{i+1})}{h_{i+1}} \epsilon(z_i, t_i)
 
-    Inversion solves it for :math:`z_{i+1}`; :math:`z_1` is DDIM inversion's. Where
+    Inversion solves it for :math:`z_{i+1}`; :math:`z_1` is DDIM inversion's. At the clean end
+    :math:`\alpha_0` is the scheduler's: 1, or with ``set_alpha_to_one=False`` that of timestep 0.
+    Where
     :meth:`fpinv.schedule.Schedule.form` holds the network's output, the recursion is that of the
     output in its own :meth:`~fpinv.schedule.Schedule.time`, which divides by no signal scale.
 

@@ -44,8 +44,8 @@ class Newton(DDIMSampling):
         | (Samuel et al., 2024), https://arxiv.org/abs/2312.12540
 
     Deviations: the authors' code evaluates the network without a gradient, which leaves a step of
-    one length in every coordinate. The prior is that of a step between grid indices. The
-    tolerance is ours.
+    one length in every coordinate. The prior is that of a step between grid indices: its mean and
+    variance are those of the forward process from i - 1 to i. The tolerance is ours.
 
     Arguments:
         iterations: Evaluations K of a step (at most, with a tolerance).

@@ -39,6 +39,9 @@ class ReNoise(DDIMSampling):
         | ReNoise: Real Image Inversion Through Iterative Noising (Garibi et al., 2024)
         | https://arxiv.org/abs/2403.14602
 
+    With whitening, noises are whitened from the first one on that takes part in the average (also
+    where that is the only one, K = 1), before they make the next iterate; so is the average.
+
     Deviations: the noise correction of stochastic samplers is left out, since ours is DDIM. The
     random draws of the whitening are the same for all images.
 

@@ -30,7 +30,8 @@ class Whitening:
         L_{KL} = \sum \Big| \log \frac{v'}{v} + \frac{v + (\mu - \mu')^2}{v'} - 1 \Big|, \qquad
         L_{AC} = \sum \operatorname{mean}(\epsilon \cdot \operatorname{roll}_d \epsilon)^2
 
-    The reference is what the network predicts where the image is noised at random.
+    The reference is what the network predicts at the image's own latents, noised to the index of
+    the step by one draw that all steps and images share.
 
     References:
         | ReNoise: Real Image Inversion Through Iterative Noising (Garibi et al., 2024)

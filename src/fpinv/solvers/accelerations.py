@@ -71,7 +71,8 @@ class Anderson:
     it is the plain iteration.
 
     Arguments:
-        window: Number of remembered pairs (AIDI: 3).
+        window: Number of remembered pairs (x, g(x)), the newest among them (AIDI: 3). It is one
+            more than the m of Anderson's papers, which counts differences.
         regularization: Tikhonov weight relative to the mean diagonal of the normal equations.
 
     References:
