@@ -48,7 +48,7 @@ def denoiser(grid: Schedule) -> Denoiser:
     """Return the posterior mean's prediction, with a misfit as a trained network has one."""
 
     def network(z: Tensor, label: Tensor, embedding: Embedding) -> Tensor:
-        i = int(label)
+        i = int(label[0])
         a, s, x = grid.alpha[i], grid.sigma[i], z.flatten(1)
         variance = (a * STD) ** 2 + s**2
         square = (x[:, None] - a * MEANS).square().sum(-1)

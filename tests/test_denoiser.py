@@ -4,6 +4,7 @@ import pytest
 import torch
 import toy
 
+from fpinv import BELM, EDICT, IFE, Auto, FixedPoint, NegativePrompt, Newton, NullText
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 
@@ -61,13 +62,12 @@ def test_network_runs_in_its_precision_and_latents_keep_theirs(dtype):
     assert seen == [dtype] and out.dtype == torch.float32
 
 
-def test_the_network_gets_the_label_of_the_grid_index():
+def test_the_network_gets_the_label_of_the_grid_index_for_every_row():
     labels = []
     d = Denoiser(lambda z, t, e: labels.append(t) or z, toy.schedule(10), dtype=torch.float64)
     for i in range(11):
         d(toy.latents(), i, toy.condition())
-    assert [int(t) for t in labels] == list(d.schedule.timestep)
-    assert all(t.shape == () for t in labels)
+    assert [t.tolist() for t in labels] == [[label] * 3 for label in d.schedule.timestep]
 
 
 def test_null_rows_come_first():
@@ -88,3 +88,31 @@ def test_embedding_carries_the_parts_of_stable_diffusion_xl():
     both = Embedding.cat([e.expand(2), e])
     assert len(both) == 3 and both.pooled.shape == (3, 4)
     assert torch.equal(both[2:].tokens, e.tokens)
+
+
+def class_network():
+    """Return a denoiser of class labels (B,), and the condition of three images."""
+    means = torch.linspace(-1, 1, 4, dtype=torch.float64)
+
+    def network(z, t, embedding):
+        shift = means[embedding.tokens] * t / 1000
+        return torch.tanh(0.3 * z + shift.view(-1, 1, 1, 1))
+
+    labels = Embedding(torch.tensor([0, 1, 2])), Embedding(torch.tensor([3, 3, 3]))
+    return Denoiser(network, toy.schedule(10), torch.float64), Condition(*labels, guidance=2.0)
+
+
+def test_class_labels_are_an_embedding_for_every_iteration():
+    d, c = class_network()
+    for inverter in (FixedPoint(30), IFE(), Auto(), Newton(), NegativePrompt(), EDICT(), BELM()):
+        z = toy.latents()
+        error = toy.error(inverter, d, z, c)
+        assert error.isfinite().all()
+        if isinstance(inverter, FixedPoint | EDICT | BELM):
+            assert error.max() < 1e-9, inverter
+
+
+def test_class_labels_without_a_gradient_are_refused_by_null_text():
+    d, c = class_network()
+    with pytest.raises(UserError, match="class labels, without a gradient"):
+        NullText().invert(d, toy.latents(), c)

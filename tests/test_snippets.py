@@ -1,4 +1,4 @@
-"""The Python of README and docs/library.md, run as it stands on a tiny Stable Diffusion."""
+"""The Python of README and docs, run as it stands on tiny networks."""
 
 import re
 from pathlib import Path
@@ -34,3 +34,17 @@ def test_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch)
         with Image.open(picture) as image:
             assert image.size == names["model"].image_size
     assert Path("cat.safetensors").exists()
+
+
+def test_network_of_class_labels_on_the_page_is_inverted():
+    """With weights so small that the equations of all steps but the noisiest contract."""
+    names: dict[str, object] = {}
+    for block in snippets("docs/network.md"):
+        exec(compile(block.replace("50", "8"), "docs/network.md", "exec"), names)
+        names["unet"].conv_out.weight.data *= 0.01
+    assert names["again"].shape == names["images"].shape
+    assert (
+        names["inversion"].residual.shape == (8, 2)
+        and names["inversion"].residual[:-1].max() < 1e-3
+    )
+    assert names["denoiser"].rows == 2 * 2 * (5 * 8 + 8)

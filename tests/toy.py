@@ -47,7 +47,7 @@ def predicting(eps: Callable, grid: Schedule) -> Callable:
     scales = {t: (a, s) for t, a, s in zip(grid.timestep, grid.alpha, grid.sigma, strict=True)}
 
     def network(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
-        a, s = scales[int(t)]
+        a, s = scales[int(t[0])]
         noise = eps(z, t, embedding)
         match grid.prediction:
             case "epsilon":
@@ -70,7 +70,7 @@ def tanh_eps(scale: float = 1.0) -> Callable:
     A, B, C = weights(64, 16), weights(16, 64) * scale, weights(64, 8)
 
     def eps(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
-        hidden = z.flatten(1) @ A.T + embedding.tokens.mean(1) @ C.T + torch.sin(t / 1000)
+        hidden = z.flatten(1) @ A.T + embedding.tokens.mean(1) @ C.T + torch.sin(t / 1000)[:, None]
         return (torch.tanh(hidden) @ B.T).view_as(z)
 
     return eps
@@ -121,7 +121,7 @@ class Gaussian:
         }
 
     def __call__(self, z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
-        a, s = self.scales[int(t)]
+        a, s = self.scales[int(t[0])]
         return s * (z - a * self.mean) / ((a * self.std) ** 2 + s**2)
 
     def flow(self, z: Tensor) -> Tensor:

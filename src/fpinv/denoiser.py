@@ -17,10 +17,11 @@ from fpinv.schedule import Schedule
 
 @dataclass(frozen=True)
 class Embedding(PerSample):
-    """Output of a text encoder for a batch of prompts.
+    """What a network knows of the prompts of a batch: the output of a text encoder, or labels.
 
     Arguments:
-        tokens: Token states, shape (B, L, D).
+        tokens: Token states, shape (B, L, D). A network of one's own may take anything else that
+            has a row a prompt, such as class labels (B,).
         pooled: Pooled state, shape (B, P); None for Stable Diffusion 1 and 2, which have none.
     """
 
@@ -88,7 +89,7 @@ class Condition(PerSample):
 
 
 Network = Callable[[Tensor, Tensor, Embedding], Tensor]
-"""``(latents (R, C, H, W), timestep (), embedding of R rows) -> output (R, C, H, W)``."""
+"""``(latents (R, C, H, W), timestep (R,), embedding of R rows) -> output (R, C, H, W)``."""
 
 
 class Denoiser:
@@ -168,7 +169,8 @@ class Denoiser:
         rows = torch.cat([z] * repeats) if repeats > 1 else z
         self.calls += 1
         self.rows += len(rows)
-        return self.network(rows.to(self.dtype), self._label(i), embedding).to(z.dtype)
+        labels = self._label(i).expand(len(rows))
+        return self.network(rows.to(self.dtype), labels, embedding).to(z.dtype)
 
     def _label(self, i: float) -> Tensor:
         """Return the label of an index; labels of a flow are linear in its noise scale."""

@@ -36,7 +36,7 @@ def test_a_network_sure_of_its_images_moves_by_their_difference(start):
     grid = Schedule.flow(10)
 
     def network(z, t, embedding):
-        return (z - images[embedding.tokens.flatten().long()]) / (t / 1000)
+        return (z - images[embedding.tokens.flatten().long()]) / (t[0] / 1000)
 
     def prompt(number):
         return Condition(Embedding(torch.full((3, 1, 1), float(number))))

@@ -44,7 +44,7 @@ def test_sdedit_noising_equals_diffusers():
     from diffusers import DDIMScheduler
 
     d, z, seen = toy.denoiser(), toy.latents(), []
-    d.network = lambda x, t, e: seen.append((x.clone(), int(t))) or torch.zeros_like(x)
+    d.network = lambda x, t, e: seen.append((x.clone(), int(t[0]))) or torch.zeros_like(x)
     noise = torch.randn_like(z)
     PromptAware(rounds=1)(d, z, toy.condition(), noise)
     scheduler = DDIMScheduler(

@@ -65,7 +65,7 @@ def test_auto_takes_one_evaluation_a_step_from_a_network_sure_of_its_image():
     scales = {t: (a, s) for t, a, s in zip(grid.timestep, grid.alpha, grid.sigma, strict=True)}
 
     def eps(z, t, embedding):
-        a, s = scales[int(t)]
+        a, s = scales[int(t[0])]
         return (z - a * image) / s
 
     d = Denoiser(eps, grid, torch.float64)

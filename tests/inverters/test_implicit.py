@@ -30,7 +30,7 @@ CONVERGED = [
 EVERY = [
     DDIM(), DDIM(label="source"), FixedPoint(), FixedPoint(3, acceleration=Anderson()),
     FixedPoint(3, acceleration=Averaged()), FixedPoint(2, start="extrapolated"),
-    FixedPoint(8, 1e-4), IFE(), IFE(variant="cached"), IFE(variant="literal"),
+    FixedPoint(8, 1e-4), IFE(), IFE(variant="corrected"), IFE(variant="literal"),
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_literal_estimator_is_ddim_with_the_source_label(prediction, guidance):
 def test_corrected_estimator_is_one_iteration_from_the_extrapolated_start(family):
     d, z, c = toy.denoiser(10, family), toy.latents(), toy.condition()
     single = FixedPoint(1, start="extrapolated").invert(d, z, c)
-    ife = IFE().invert(d, z, c)
+    ife = IFE(variant="corrected").invert(d, z, c)
     assert torch.allclose(ife.noise, single.noise, rtol=1e-10)
     assert torch.allclose(ife.residual, single.residual, rtol=1e-8)
 
@@ -103,7 +103,7 @@ def test_the_estimator_beats_ddim_at_its_cost_on_a_smooth_path(variant):
 @pytest.mark.parametrize("guidance", [1, 3])
 @pytest.mark.parametrize(
     ("inverter", "calls"),
-    [(DDIM(), 10), (DDIM(label="source"), 10), (IFE(), 10), (IFE(variant="cached"), 10),
+    [(DDIM(), 10), (DDIM(label="source"), 10), (IFE(), 10), (IFE(variant="corrected"), 10),
      (IFE(variant="literal"), 10), (FixedPoint(), 50), (FixedPoint(1), 10),
      (FixedPoint(4, acceleration=Anderson()), 40), (FixedPoint(4, acceleration=Averaged()), 40)],
     ids=repr,
@@ -214,5 +214,5 @@ def test_the_estimator_continues_the_velocity(grid):
         length = grid.sigma[i] - grid.sigma[i - 1]
         v = d(x + length * v, i, c)
         x = x + length * v
-    assert torch.allclose(IFE().invert(d, z, c).noise, x, rtol=1e-9)
+    assert torch.allclose(IFE(variant="corrected").invert(d, z, c).noise, x, rtol=1e-9)
     assert mixture.decibels(IFE(), grid) > mixture.decibels(DDIM(), grid) + 6

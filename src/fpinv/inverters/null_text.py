@@ -67,10 +67,15 @@ class NullText(Guided):
         """Invert ``z0`` (B, C, H, W) by DDIM, then optimise an embedding a step, noise end first.
 
         Raises:
-            UserError: there is no null prompt, or the network runs in fp16, which loses gradients
-                as small as these.
+            UserError: there is no null prompt, or it is a label without a gradient, or the network
+                runs in fp16, which loses gradients as small as these.
         """
         optimising = self.inner_steps > 0 and condition.guidance != 1
+        if optimising and not _null(condition).tokens.is_floating_point():
+            raise UserError(
+                "null_text optimises the states of the null prompt, but this network's are whole "
+                "numbers, such as class labels, without a gradient: use inverter=negative_prompt"
+            )
         if optimising and denoiser.dtype == torch.float16:
             raise UserError("null_text needs gradients that fp16 loses: use precision=fp32")
         steps, pivoting = denoiser.schedule.steps, self.inverting(condition, denoiser)

@@ -92,8 +92,8 @@ class FlowReading(StableDiffusion):
         return Denoiser(self._velocity, Schedule.flow(steps, self.shift), precise, self.device)
 
     def _velocity(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
-        """Return the velocity (R, C, H, W) at latents of the straight path and a flow's label."""
-        sigma = timestep.double() / LABELS
+        """Return the velocity (R, C, H, W) at latents of the straight path and a flow's labels."""
+        sigma = timestep[0].double() / LABELS  # all rows have the same
         angle = torch.atan2(sigma, 1 - sigma)
         label, angle_known = self._nearest(angle)
         scale = torch.hypot(sigma, 1 - sigma)

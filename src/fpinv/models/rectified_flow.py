@@ -76,7 +76,7 @@ class RectifiedFlow(LatentModel):
 
     @abstractmethod
     def _network(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
-        """Return the velocity (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
+        """Return the velocity (R, C, H, W) at latents (R, C, H, W), R labels and embeddings."""
 
 
 class StableDiffusion3(RectifiedFlow):
@@ -146,11 +146,11 @@ class StableDiffusion3(RectifiedFlow):
         return Embedding(*states[int(null) :: 2])
 
     def _network(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
-        """Return the velocity (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
+        """Return the velocity (R, C, H, W) at latents (R, C, H, W), R labels and embeddings."""
         assert embedding.pooled is not None
         return self.network(
             hidden_states=z,
-            timestep=timestep.expand(len(z)),
+            timestep=timestep,
             encoder_hidden_states=embedding.tokens.to(self.dtype),
             pooled_projections=embedding.pooled.to(self.dtype),
             return_dict=False,
@@ -220,7 +220,7 @@ class Flux(RectifiedFlow):
         return Embedding(tokens, pooled)
 
     def _network(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
-        """Return the velocity (R, C, H, W) at latents (R, C, H, W), a label, R embeddings."""
+        """Return the velocity (R, C, H, W) at latents (R, C, H, W), R labels and embeddings."""
         assert embedding.pooled is not None
         rows, size = len(z), (z.shape[-2] // 2, z.shape[-1] // 2)
         guidance = None
@@ -229,7 +229,7 @@ class Flux(RectifiedFlow):
         words, pictures = self._places(embedding.tokens.shape[1], *size)
         packed = self.network(
             hidden_states=pixel_unshuffle(z, 2).flatten(2).mT,
-            timestep=(timestep.to(self.dtype) / 1000).expand(rows),  # rounded before, as there
+            timestep=timestep.to(self.dtype) / 1000,  # rounded before, as there
             guidance=guidance,
             pooled_projections=embedding.pooled.to(self.dtype),
             encoder_hidden_states=embedding.tokens.to(self.dtype),

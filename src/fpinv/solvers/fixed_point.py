@@ -58,6 +58,11 @@ class FixedPointIteration:
     made from :math:`x^k`; a sample that never gets there takes the iterate made from its point of
     least residual. The residual costs nothing, because g was evaluated anyway.
 
+    An acceleration's last iterate is a mix that no evaluation tests. It is the value only where
+    the last point has the least residual of all; elsewhere that is g of the point that has.
+    (Anderson, K = 5, N = 20, 16 scenes: at w = 3 the worst latent comes back at 24.5 dB instead
+    of 9.8, the mean at 35.1 instead of 33.8; at w = 1 at 45.9 instead of 46.2.)
+
     A sample whose g is not finite keeps its best iterate with a tolerance and its last finite one
     without. With a tolerance, it is never reported as converged; without, nothing is said of that.
 
@@ -81,12 +86,21 @@ class FixedPointIteration:
                 "or null for a fixed number of iterations"
             )
 
+    @property
+    def accelerated(self) -> bool:
+        """Whether an iterate is made of more than the last evaluation."""
+        return self.acceleration.memory > 1
+
     def __call__(self, g: Equation, start: Tensor, scale: Tensor) -> Solution:
         """Solve ``x = g(x)`` from ``start`` (B, ...); the residual's unit is ``scale`` (B,)."""
 
         def step(k: int, history: History, rows: Rows) -> tuple[History, Trial]:
             gx = g(history.x, rows)
             history, following, residual = history.advance(gx, self.acceleration, scale[rows])
+            if self.accelerated:
+                ends = (residual <= (self.tolerance or 0)) | (k + 1 == self.iterations)
+                value = torch.where(per_sample(ends, gx), following, gx)
+                return history, Trial(value, residual, residual)
             # Without a tolerance every finite iterate replaces the one before, better or not.
             latest = torch.where(residual.isfinite(), -float(k), residual)
             rank = latest if self.tolerance is None else residual

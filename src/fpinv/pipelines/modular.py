@@ -1,0 +1,115 @@
+"""Inversion as a block of modular diffusers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
+from diffusers.configuration_utils import FrozenDict
+from diffusers.guiders.classifier_free_guidance import ClassifierFreeGuidance
+from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks, PipelineState
+from diffusers.modular_pipelines.modular_pipeline_utils import (
+    ComponentSpec,
+    InputParam,
+    OutputParam,
+)
+
+from fpinv.models.pipeline import Pipeline
+from fpinv.pipelines.stock import InversionPipeline
+
+GUIDER = ComponentSpec(
+    "guider",
+    ClassifierFreeGuidance,
+    config=FrozenDict({"guidance_scale": 7.5}),
+    default_creation_method="from_config",
+)
+
+
+class InvertBlock(ModularPipelineBlocks):
+    """The block that finds the latents z_N of a picture and hands them on as ``latents``.
+
+    It goes before the blocks of text to image, which then bring the picture back, or what their
+    prompt makes of its noise. The guidance is the guider's; a negative prompt takes part in the
+    way back alone. The scheduler becomes the one that inversion needs:
+
+    .. code-block:: python
+
+        blocks = StableDiffusionXLAutoBlocks()
+        blocks.sub_blocks.insert("invert", StableDiffusionXLInvertBlock(), 0)
+        pipe = blocks.init_pipeline()
+        pipe.update_components(**stock.components, guider=ClassifierFreeGuidance(2.0))
+        again = pipe(picture="cat.jpg", prompt="a cat on a sofa", num_inference_steps=50)
+
+    Attributes:
+        stock: The stock pipeline of the same components.
+        null: The negative prompt that the blocks behind it get where there is none.
+    """
+
+    stock: ClassVar[type[Pipeline]]
+    null: ClassVar[str | None] = None
+
+    @property
+    def description(self) -> str:
+        return "Invert a picture: find the latents that this prompt and grid turn back into it."
+
+    @property
+    def expected_components(self) -> list[ComponentSpec]:
+        return [*(ComponentSpec(name) for name in self._parts()), GUIDER]
+
+    @property
+    def inputs(self) -> list[InputParam]:
+        return [
+            InputParam("picture", required=True, description="A file, or what `invert` takes."),
+            InputParam("source_prompt", description="Of the picture; the prompt where left out."),
+            InputParam("prompt", required=True),
+            InputParam("negative_prompt"),
+            InputParam("num_inference_steps", default=50),
+            InputParam("inverter", default="fpi", description="An inverter, or its name."),
+        ]
+
+    @property
+    def intermediate_outputs(self) -> list[OutputParam]:
+        return [OutputParam("latents", type_hint=torch.Tensor, description="z_N (1, C, h, w)")]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        components: Any,  # noqa: ANN401 - the modular pipeline, whose parts are set at run time
+        state: PipelineState,
+    ) -> tuple[Any, PipelineState]:
+        """Invert the picture, and give the components the scheduler of its grid."""
+        block: Any = self.get_block_state(state)
+        parts = {name: getattr(components, name) for name in self._parts()}
+        pipe = InversionPipeline.from_pipe(self.stock(**parts))
+        block.latents = pipe.invert(
+            block.picture,
+            block.source_prompt or block.prompt,
+            block.inverter,
+            num_inference_steps=block.num_inference_steps,
+            guidance_scale=components.guider.guidance_scale,
+        )
+        block.negative_prompt = block.negative_prompt or self.null
+        components.update_components(scheduler=pipe.pipe.scheduler)
+        self.set_block_state(state, block)
+        return components, state
+
+    def _parts(self) -> list[str]:
+        """Return the names of the components that the stock pipeline needs."""
+        needed, _ = self.stock._get_signature_keys(self.stock)
+        return sorted(needed)
+
+
+class StableDiffusionXLInvertBlock(InvertBlock):
+    """The block for Stable Diffusion XL."""
+
+    model_name = "stable-diffusion-xl"  # type: ignore[assignment]  # diffusers says None
+    stock = StableDiffusionXLPipeline
+
+
+class StableDiffusion3InvertBlock(InvertBlock):
+    """The block for Stable Diffusion 3 and 3.5."""
+
+    model_name = "stable-diffusion-3"  # type: ignore[assignment]  # diffusers says None
+    stock = StableDiffusion3Pipeline
+    null = ""  # without a negative prompt its text encoders leave the null rows out
