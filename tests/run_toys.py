@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
+import torch
 from PIL import Image
 
 from fpinv.datasets.example import Example
@@ -61,7 +62,7 @@ def load_model(
         path=str(path), commit=None, digest="0", scheduler="none", spacing="leading"
     )
     return SimpleNamespace(
-        name="toy", origin=origin, device="cpu", excess=lambda prompt: prompt[reads:]
+        name="toy", origin=origin, device=torch.device("cpu"), excess=lambda prompt: prompt[reads:]
     )
 
 

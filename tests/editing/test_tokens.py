@@ -7,7 +7,7 @@ import torch
 from pipelines import TextPipeline, tokenizer
 from transformers import PreTrainedTokenizer
 
-from fpinv.editing.tokens import align, edit_kind, tokenise
+from fpinv.editing.tokens import align, edit_kind, suggestion, tokenise
 from fpinv.errors import UserError
 
 WORDS = tokenizer()  # a token a letter: every word has several
@@ -155,6 +155,18 @@ def test_encoders_that_read_a_prompt_differently_raise_user_error():
 def test_absent_word_raises_user_error_with_the_nearest_word():
     with pytest.raises(UserError, match="'starr' is not in the prompt 'a star'; did you mean sta"):
         tokens("a star").locate("starr")
+
+
+def test_an_absent_word_is_answered_with_words_that_mean_something():
+    prompt = "a cat on a sofa, with the dog"
+    with pytest.raises(UserError, match=r"; its words are cat, sofa, dog$"):
+        tokens(prompt).locate("elephants")
+    with pytest.raises(UserError, match=r"; did you mean sofa\?$"):
+        tokens(prompt).locate("Sofas")
+    for absent in ("an", "x", "th"):
+        message = suggestion(absent, ("a", "the", "of", ",", "cat"))
+        assert message in ("; its words are cat", "; did you mean cat?")
+    assert suggestion("cat", ("a", ",")) == ""
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n"])

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from toy_commands import PAIRS, REAL_INVERTER, Command, files, only_run, rows, summary
 
+from fpinv.run.terminal import print_once
+
 
 def test_a_run_leaves_its_records(
     run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -30,6 +32,13 @@ def test_a_run_leaves_its_records(
     assert {"python", "torch", "diffusers", "transformers", "fpinv"} == content["versions"].keys()
     assert json.loads((folder / "status.json").read_text())["exit_code"] == 0
     assert "${" not in (folder / "config.yaml").read_text()
+
+
+def test_fp16_on_a_cpu_says_once_that_it_is_slow(run: Command, capsys: pytest.CaptureFixture[str]):
+    print_once.cache_clear()
+    assert run("-m", "precision=fp16,bf16", "guidance=1,2", "limit=1") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "precision" in line]
+    assert len(lines) == 1 and lines[0].startswith("precision=fp16 is many times as slow")
 
 
 def test_a_crash_keeps_its_traceback(

@@ -27,9 +27,8 @@ from torch import Tensor
 
 from fpinv.editing.projections import Block, Part
 from fpinv.editing.request import Kind
-from fpinv.editing.tokens import Tokens, align
+from fpinv.editing.tokens import Tokens, align, suggestion
 from fpinv.errors import UserError
-from fpinv.run.messages import nearest
 
 Interval = float | tuple[float, float]
 """A part of the sampling, as fractions from its noisy start: (begin, end), or the end alone."""
@@ -329,7 +328,7 @@ class LocalBlend:
             if not source.find(word) and not target.find(word):
                 raise UserError(
                     f"the word to blend '{word}' is in neither '{source.prompt}' nor "
-                    f"'{target.prompt}'{nearest(word, [*source.words, *target.words])}"
+                    f"'{target.prompt}'{suggestion(word, [*source.words, *target.words])}"
                 )
         words = source.indicator(self.words), target.indicator(self.words)
         active = moment.number > round(self.start * moment.steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 from unicodedata import category, normalize
@@ -16,7 +16,6 @@ from torch import Tensor
 from fpinv.editing.request import Kind
 from fpinv.errors import UserError
 from fpinv.models.weights import quiet
-from fpinv.run.messages import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,6 +31,11 @@ UNIT = re.compile(rf"\w[\w{ACCENT}]*(?:['’-]\w[\w{ACCENT}]*)*|[^\w\s]{ACCENT}*
 
 WORD_END = "</w>"
 """The mark that CLIP's tokenizers append to the last token of a word."""
+
+FUNCTION_WORDS = frozenset(
+    "a an and are as at by for from in is it its of on or that the this to with".split()
+)
+"""Words of English that show nothing by themselves."""
 
 PUNCTUATION = ".,;:!?…'\"‘’“”()[]"
 """Signs that are not sought for when they stand around a phrase."""
@@ -114,7 +118,7 @@ class Tokens:
         if positions := self.find(phrase):
             return positions
         raise UserError(
-            f"'{phrase}' is not in the prompt '{self.prompt}'{nearest(phrase, self.words)}"
+            f"'{phrase}' is not in the prompt '{self.prompt}'{suggestion(phrase, self.words)}"
         )
 
     def indicator(self, phrases: Iterable[str]) -> Tensor:
@@ -122,6 +126,17 @@ class Tokens:
         marked = torch.zeros(self.length)
         marked[[position for phrase in phrases for position in self.find(phrase)]] = 1
         return marked
+
+
+def suggestion(phrase: str, words: Iterable[str]) -> str:
+    """Return words of a prompt to name in place of an absent one, as the end of a message.
+
+    That is the nearest one or, where none is near, all that have a meaning of their own.
+    """
+    telling = [w for w in dict.fromkeys(words) if w not in FUNCTION_WORDS and w[0].isalnum()]
+    if near := get_close_matches(_folded(phrase), telling, 1):
+        return f"; did you mean {near[0]}?"
+    return f"; its words are {', '.join(telling)}" if telling else ""
 
 
 def tokenise(pipeline: TokenizingPipeline, prompt: str) -> Tokens:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from fpinv.tasks.task import Task
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+SLOW = "precision=fp16 is many times as slow as fp32 on a CPU: use precision=fp32 there"
 
 
 def run_job(config: DictConfig) -> int:
@@ -178,6 +179,8 @@ class Run:
         """Build the model, and take measures away that do not know the pictures of a data set."""
         _seed_everything(self.settings.seed)
         self.model: Model = build(self.config, "model")
+        if self.config.precision == "fp16" and self.model.device.type == "cpu":
+            terminal.print_once(SLOW)
         self.task, left_out = without_misfits(self.task, self.model, pictures)
         for line in filter(None, (foreign_pictures(self.model, pictures), left_out)):
             terminal.print_notice(line)
@@ -215,6 +218,8 @@ class Run:
         digests: dict[str, str | None] = {}
         examples = (self.dataset[k] for k in share)
         unfinished = (example for example in examples if example.id not in finished)
+        left = sum(self.dataset[k].id not in finished for k in share)
+        pace = terminal.Pace(left, self.settings.batch_size, self.label)
         with terminal.progress_bar(
             self.label or self.title, len(share), self.earlier_rows()
         ) as bar:
@@ -231,6 +236,7 @@ class Run:
                 row = self.folder.append(record, settings, origin)
                 self.tracker.example(len(self.folder.rows) - 1, row)
                 bar.advance(record.metrics)
+                pace.advance()
 
     def earlier_rows(self) -> Iterator[Mapping[str, Any]]:
         """Track the lines of an earlier process, and yield this process's part of them."""

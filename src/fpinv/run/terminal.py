@@ -8,8 +8,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from rich import box, progress
@@ -97,6 +99,54 @@ def progress_bar(
             bar.count(metrics)
         bar.show(number)
         yield bar
+
+
+LONG = 60
+"""Seconds of work from which on a run says how long it takes."""
+
+
+@dataclass
+class Pace:
+    """The pace of a run, from which it says once how long the rest takes, where that is long.
+
+    The first whole batch is the measure: what an example costs differs by inverter and setting,
+    and for adaptive ones by image.
+
+    Arguments:
+        total: Number of examples to do.
+        batch: Number of examples that are done together.
+        name: What is before the line, such as a job of a sweep; empty for nothing.
+        begun: Time of the start, in seconds.
+    """
+
+    total: int
+    batch: int
+    name: str = ""
+    begun: float = field(default_factory=monotonic)
+    done: int = 0
+
+    def advance(self) -> None:
+        """Count one more example; after the first batch, say how long the rest takes."""
+        self.done += 1
+        if self.done == self.batch and speaks() and (line := self.estimate(monotonic())):
+            print(f"{self.name}: {line}" if self.name else line, file=sys.stderr)
+
+    def estimate(self, now: float) -> str:
+        """Return such as ``about 12 min left: 8 of 32 examples took 4 min``; nothing if short."""
+        spent = now - self.begun
+        left = spent / self.done * (self.total - self.done)
+        if left < LONG:
+            return ""
+        counts = f"{self.done} of {self.total} examples took {duration(spent)}"
+        return f"about {duration(left)} left: {counts}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, such as ``70 s``, ``12 min`` or ``3.5 h``."""
+    minutes = seconds / 60
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def short(means: Mapping[str, Any]) -> list[str]:
