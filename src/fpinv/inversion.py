@@ -43,6 +43,7 @@ class Inversion(PerSample):
             ``edit_friendly`` samples them at another guidance.
         trace: Relative residual of every point that was evaluated, shape (K, N, B), with NaN after
             an image was done with a step; None for methods that keep none.
+        gradients: Those of the ``rows`` that were differentiated, shape (B,); None for none.
     """
 
     noise: Tensor
@@ -54,9 +55,18 @@ class Inversion(PerSample):
     state: Mapping[str, Tensor] = field(default_factory=dict)
     source: Tensor | None = None
     trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
+    gradients: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.noise)
+
+    @property
+    def equivalents(self) -> Tensor:
+        """Return the cost of each image in rows without a gradient, (B,): one with counts three.
+
+        The backward pass through a network takes about twice as long as the forward pass.
+        """
+        return self.rows + (0 if self.gradients is None else 2 * self.gradients)
 
     @property
     def stored_numbers(self) -> int:

@@ -178,15 +178,24 @@ def require_stochastic(inverter: object) -> None:
 
 
 class Cost(TypedDict):
-    """Network calls and rows that each image took, shape (B,) each."""
+    """Network calls and rows that each image took, and rows with a gradient, shape (B,) each."""
 
     calls: Tensor
     rows: Tensor
+    gradients: Tensor
 
 
-def spent(condition: Condition, calls: Tensor | int) -> Cost:
-    """Return the ``calls`` and ``rows`` of an inversion from calls per image, (B,) or a number."""
-    if isinstance(calls, int):
-        prompts = condition.prompt
-        calls = torch.full((len(prompts),), calls, device=prompts.tokens.device)
-    return {"calls": calls, "rows": calls * condition.rows_per_sample}
+def spent(condition: Condition, calls: Tensor | int, gradients: Tensor | int = 0) -> Cost:
+    """Return the cost of an inversion from calls per image.
+
+    Arguments:
+        condition: The condition of the calls, which says how many rows each had.
+        calls: Network calls, shape (B,) or a number.
+        gradients: Those of them with a gradient, likewise.
+    """
+    tokens, rows = condition.prompt.tokens, condition.rows_per_sample
+    calls, gradients = (
+        count if isinstance(count, Tensor) else torch.full((len(tokens),), count).to(tokens.device)
+        for count in (calls, gradients)
+    )
+    return {"calls": calls, "rows": calls * rows, "gradients": gradients * rows}

@@ -46,16 +46,18 @@ def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -
     The step before the first one is taken to have stood still at ``z0``.
     """
     before, z, steps, within, traces = z0, z0, [], [], []
+    gradients: Tensor | int = 0
     for i in range(1, denoiser.schedule.steps + 1):
         solution = solve(before, z, i)
         before, z = z, solution.value
         steps.append((solution.residual, solution.steps))
+        gradients = gradients + (0 if solution.gradients is None else solution.gradients)
         within += [] if solution.converged is None else [solution.converged]
         traces += [] if solution.trace is None else [solution.trace]
     residual, iterations = (torch.stack(column) for column in zip(*steps, strict=True))
     return Inversion(
         z,
-        **spent(condition, iterations.sum(0)),
+        **spent(condition, iterations.sum(0), gradients),
         residual=residual,
         iterations=iterations,
         converged=torch.stack(within) if within else None,

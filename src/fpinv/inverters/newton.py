@@ -85,7 +85,8 @@ class Newton(DDIMSampling):
                 x = x.detach().requires_grad_(moving)
                 gx = g(x, rows)
                 objective = self._objective(x, gx, mean[rows], variance)
-            trial = Trial(gx.detach(), objective.detach(), rms(x - gx) / scale[rows])
+            residual = rms(x - gx) / scale[rows]
+            trial = Trial(gx.detach(), objective.detach(), residual, differentiated=moving)
             if not moving:
                 return x, trial
             (slope,) = torch.autograd.grad(objective, x, torch.ones_like(objective))

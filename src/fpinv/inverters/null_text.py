@@ -81,11 +81,14 @@ class NullText(Guided):
         steps, pivoting = denoiser.schedule.steps, self.inverting(condition, denoiser)
         pivots = [z0, *ddim_path(denoiser, z0, pivoting)]
         tokens, z, nulls = _null(condition).tokens.to(z0.dtype), pivots[-1], []
-        cost = spent(pivoting, steps)
+        cost = spent(pivoting, steps, gradients=0)
         for i in range(steps, 0, -1):
             if optimising:
-                tokens, z, calls = self._step(denoiser, z, pivots[i - 1], i, condition, tokens)
-                cost = {"calls": cost["calls"] + calls, "rows": cost["rows"] + calls}
+                tokens, z, inner = self._step(denoiser, z, pivots[i - 1], i, condition, tokens)
+                # One row a call: the prompt's, those of the null prompt, and that of the result.
+                cost["calls"] = cost["calls"] + inner + 2
+                cost["rows"] = cost["rows"] + inner + 2
+                cost["gradients"] = cost["gradients"] + inner
             nulls.append(tokens)
         return Inversion(pivots[-1], **cost, state={"null": torch.stack(nulls[::-1], 1)})
 
@@ -107,7 +110,7 @@ class NullText(Guided):
         condition: Condition,
         tokens: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the null tokens of step i, the latents that they lead to, and the calls (B,)."""
+        """Return the null tokens of step i, their latents, and the gradients taken, (B,)."""
         prompted = denoiser(z, i, replace(condition, guidance=1.0))
 
         def guided(tokens: Tensor, rows: Rows) -> Tensor:
@@ -122,8 +125,8 @@ class NullText(Guided):
         k = denoiser.schedule.steps - i
         rate = self.learning_rate * max(100 - k, 1) / 100
         tolerance = self.tolerance + self.growth * k
-        tokens, calls = _minimise(losses, tokens, rate, tolerance, self.inner_steps)
-        return tokens, guided(tokens, slice(None)), calls + 2
+        tokens, inner = _minimise(losses, tokens, rate, tolerance, self.inner_steps)
+        return tokens, guided(tokens, slice(None)), inner
 
 
 def _minimise(
@@ -146,7 +149,7 @@ def _minimise(
             (slope,) = torch.autograd.grad(loss.sum(), x)
         adam, loss = adam.moved(slope, rate, k), loss.detach()
         # The latest point is the result, whatever the losses before it.
-        return adam, Trial(adam.x, torch.full_like(loss, -k), loss)
+        return adam, Trial(adam.x, torch.full_like(loss, -k), loss, differentiated=True)
 
     solution = search(step, Adam.at(start), start, steps, tolerance)
     return solution.value, solution.steps

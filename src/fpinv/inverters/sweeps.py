@@ -13,7 +13,7 @@ from fpinv.batch import PerSample, Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
-from fpinv.inverters.auto.check import Closest
+from fpinv.inverters.auto.check import Closest, cost
 from fpinv.inverters.auto.goal import Goal
 from fpinv.sampling import DDIMSampling, spent
 from fpinv.schedule import Schedule, implied
@@ -112,7 +112,7 @@ class Sweeps(DDIMSampling):
         steps, every = denoiser.schedule.steps, torch.ones_like(accepted, dtype=torch.bool)
         early, memory = self._sweep(goal, Memory(), min(EARLY, steps))
         first, memory = self._sweep(goal, memory, steps)
-        best = Closest(goal, first, torch.full_like(accepted, math.inf), early.calls)
+        best = Closest(goal, first, torch.full_like(accepted, math.inf), *cost(goal, early))
         best.offer(every, lambda rows: first)
 
         def again(rows: Tensor) -> Inversion:
@@ -123,7 +123,7 @@ class Sweeps(DDIMSampling):
 
         for _ in range(self.sweeps - 1):
             best.offer(~(best.error <= accepted), again)
-        return replace(best.inversion, **spent(goal.condition, best.calls))
+        return replace(best.inversion, **spent(goal.condition, best.calls, best.gradients))
 
     def _sweep(self, goal: Goal, memory: Memory, top: int) -> tuple[Inversion, Memory]:
         """Return the inversion up to index ``top`` with the bends of the last sweep, and its own.
@@ -137,20 +137,21 @@ class Sweeps(DDIMSampling):
         for i in range(1, top + 1):
             step = Step.of(schedule, i, images, memory)
             if i == 1 and memory.first is not None and not step.looks_back:
-                solutions.append(replace(memory.first, steps=torch.zeros_like(memory.first.steps)))
+                none = torch.zeros_like(memory.first.steps)
+                solutions.append(replace(memory.first, steps=none, gradients=none))
             else:
                 start = step.start(z, schedule, images, memory)
                 solutions.append(self._solve(goal, step, z, start))
             held.append(step.held(z, solutions[-1].value))
             z = solutions[-1].value
             images.append(step.image(z, held[-1]))
-        residual, iterations, converged = (
+        residual, iterations, converged, gradients = (
             torch.stack([getattr(solution, name) for solution in solutions])
-            for name in ("residual", "steps", "converged")
+            for name in ("residual", "steps", "converged", "gradients")
         )
         inversion = Inversion(
             z,
-            **spent(goal.condition, iterations.sum(0)),
+            **spent(goal.condition, iterations.sum(0), gradients.sum(0)),
             residual=residual,
             iterations=iterations,
             converged=converged,
@@ -176,8 +177,14 @@ class Sweeps(DDIMSampling):
             return solution
         descend = LeastSquares(self.descents)
         x = descend(lambda x, r: x - g(x, rows[r]), solution.value[rows], tolerance * size[rows])
-        steps = solution.steps[rows] + x.steps
-        return solution.put(rows, Solution(x.value, x.residual / size[rows], steps, x.converged))
+        there = Solution(
+            x.value,
+            x.residual / size[rows],
+            solution.steps[rows] + x.steps,
+            x.converged,
+            gradients=x.gradients,
+        )
+        return solution.put(rows, there)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ GLOSSARY: Mapping[str, Metric] = {
     "converged": Metric("steps whose residual is within the inverter's tolerance", "%", 1),
     "nfe_calls": Metric("network calls of the inversion", "", 1, True),
     "nfe_rows": Metric("network rows of the inversion: two a call under guidance", "", 1),
+    "nfe_equivalents": Metric("the same, where a row with a gradient counts as three", "", 1),
     "sample_nfe_*": Metric("calls and rows of the sampling", "", 1),
     "adjust_nfe_*": Metric("calls and rows of the adjustment", "", 1),
     "seconds_per_image": Metric(

@@ -61,7 +61,7 @@ class LeastSquares:
             half, slope = _half_square(f, x, rows)
             at = at.advance(x, half, slope, self.memory) if k else at.measured(half, slope)
             residual = (2 * at.half / start[0].numel()).sqrt()
-            return at, Trial(at.x, at.half, residual, hopeful=at.length > SHORTEST)
+            return at, Trial(at.x, at.half, residual, at.length > SHORTEST, differentiated=True)
 
         # The first trial is the start itself: without a slope there is no step.
         zero = start.new_zeros(len(start))

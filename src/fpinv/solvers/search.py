@@ -47,6 +47,8 @@ class Solution(PerSample):
         converged: The residual is within the tolerance, shape (B,); None without a tolerance.
         trace: The residual of every evaluated point in order, shape (K, B): NaN after a sample
             has left the batch; None from a solver that keeps none.
+        gradients: The number of those evaluations that were differentiated, shape (B,); None
+            for none.
     """
 
     value: Tensor
@@ -54,6 +56,7 @@ class Solution(PerSample):
     steps: Tensor
     converged: Tensor | None
     trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
+    gradients: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,14 @@ class Trial:
             or NaN for a value that is not to be kept.
         residual: The residual that belongs to the value, shape (R,).
         hopeful: Which samples may still improve, shape (R,); None for all.
+        differentiated: Whether the evaluation had a gradient.
     """
 
     value: Tensor
     rank: Tensor
     residual: Tensor
     hopeful: Tensor | None = None
+    differentiated: bool = False
 
 
 Step = Callable[[int, State, Rows], tuple[State, Trial]]
@@ -122,7 +127,8 @@ def search(
             state = state[keep]
     residual = best.residual
     within = None if tolerance is None else residual.isfinite() & (residual <= tolerance)
-    return Solution(best.value, residual, best.steps, within, trace if traced else None)
+    traces = trace if traced else None
+    return Solution(best.value, residual, best.steps, within, traces, best.gradients)
 
 
 class _Best:
@@ -131,7 +137,9 @@ class _Best:
     def __init__(self, start: Tensor) -> None:
         self.value = start.clone()
         self.rank, self.residual = start.new_full((2, len(start)), math.inf)
-        self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
+        self.steps, self.gradients = torch.zeros(
+            2, len(start), dtype=torch.long, device=start.device
+        )
 
     def offer(self, active: Rows, trial: Trial) -> None:
         """Take a trial of the samples ``active`` into account."""
@@ -142,3 +150,4 @@ class _Best:
         self.rank[active] = torch.where(better, trial.rank, self.rank[active])
         self.residual[active] = torch.where(better, trial.residual, self.residual[active])
         self.steps[active] += 1
+        self.gradients[active] += int(trial.differentiated)

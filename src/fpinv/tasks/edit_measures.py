@@ -64,6 +64,7 @@ def cost(batch: EditedBatch) -> dict[str, Column]:
         "reconstruction_latent_psnr": pixels.latent_psnr(batch.source_latents, latents),
         "nfe_calls": torch.cat([inversion.calls for inversion in inversions]),
         "nfe_rows": torch.cat([inversion.rows for inversion in inversions]),
+        "nfe_equivalents": torch.cat([inversion.equivalents for inversion in inversions]),
         "sample_nfe_calls": sampled.calls,
         "sample_nfe_rows": sampled.rows / count,
         "seconds_per_image": [s.seconds + batch.seconds / count for s in batch.sources],

@@ -71,6 +71,7 @@ class FlowEditing(EditMeasures):
         columns = {
             "nfe_calls": denoiser.calls,
             "nfe_rows": denoiser.rows / len(cases),
+            "nfe_equivalents": denoiser.rows / len(cases),
             "seconds_per_image": watch.seconds / len(cases),
             "stored_numbers": 0,
             **self.quality(EditedImages(cases, originals, edits)),

@@ -93,6 +93,7 @@ class RoundTrip:
             "converged": over_steps(inversion.converged),
             "nfe_calls": inversion.calls,
             "nfe_rows": inversion.rows,
+            "nfe_equivalents": inversion.equivalents,
             "sample_nfe_calls": self.sampling.calls,
             "sample_nfe_rows": self.sampling.rows // count,
             "adjust_nfe_calls": self.adjusting.calls,

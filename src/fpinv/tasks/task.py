@@ -68,7 +68,7 @@ def not_negative(key: str, value: Any) -> None:  # noqa: ANN401
 
 LARGEST = 2**63 - 1  # of a whole number that torch takes
 
-COSTS = ("nfe_calls", "nfe_rows", "seconds_per_image", "stored_numbers")
+COSTS = ("nfe_calls", "nfe_rows", "nfe_equivalents", "seconds_per_image", "stored_numbers")
 """Metrics that say what an inversion costs, with its way back."""
 
 

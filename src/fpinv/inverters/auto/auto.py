@@ -82,9 +82,9 @@ class Auto(DDIMSampling):
     NFE: between N and K N; more for a step that the iteration did not solve: at most 2 L for a
     descent from a latent that comes back, 5 L + 1 for one that does not (L + i + 1 for i > 4 L).
     N for sampling back; a second climb costs what a climb costs, and N; the comparison with DDIM
-    2 N. A gradient with respect to j takes i - j evaluations, which count as any other; its
-    backward pass, about twice their time, is not counted, and their activations are held for it
-    all at once. Stores: nothing beyond z_N.
+    2 N. A gradient with respect to j takes i - j evaluations, which count as any other; their
+    number is in :attr:`fpinv.inversion.Inversion.gradients`, and their activations are held for
+    the backward pass all at once. Stores: nothing beyond z_N.
 
     References:
         | Start: DPM-Solver++ (Lu et al., 2022), https://arxiv.org/abs/2211.01095
@@ -165,8 +165,14 @@ class Climb:
             error = error.index_copy(0, rows, descended.error)
             a, _ = self.iteration.schedule.sensitivity(i)
             residual = a * descended.miss / rms(unsolved.below)
-            steps = solution.steps[rows] + descended.calls
             solved = descended.error <= unsolved.limit
-            solution = solution.put(rows, Solution(descended.value, residual, steps, solved))
+            there = Solution(
+                descended.value,
+                residual,
+                solution.steps[rows] + descended.calls,
+                solved,
+                gradients=descended.gradients,  # the iteration took none
+            )
+            solution = solution.put(rows, there)
         self.error = error
         return solution

@@ -48,14 +48,21 @@ def check(goal: Goal, climb: Climb) -> Inversion:
     inversion, expected = climb(goal)
     assert inversion.converged is not None, "every climb says which steps it solved"
     unsure = ~(expected <= goal.accepted) | (goal.condition.rows_per_sample > 1)
-    error, calls = torch.where(unsure, math.inf, expected), inversion.calls.where(~unsure, 0)
-    best = Closest(goal, inversion, error, calls)
+    error = torch.where(unsure, math.inf, expected)
+    calls, gradients = (count.where(~unsure, 0) for count in cost(goal, inversion))
+    best = Closest(goal, inversion, error, calls, gradients)
     best.offer(unsure, lambda rows: inversion[rows])
     unforeseen = inversion.converged.all(0) | (best.error > FORESEEN * expected)
     strict = replace(goal, aim=STRICT)
     best.offer((best.error > goal.accepted) & unforeseen, lambda rows: climb(strict[rows])[0])
     best.offer(best.error > DOUBT * goal.accepted, lambda rows: _ddim(goal[rows]))
-    return replace(best.inversion, **spent(goal.condition, best.calls))
+    return replace(best.inversion, **spent(goal.condition, best.calls, best.gradients))
+
+
+def cost(goal: Goal, inversion: Inversion) -> tuple[Tensor, Tensor]:
+    """Return the calls of each sample, and those of them with a gradient, (B,) each."""
+    assert inversion.gradients is not None, "every climb counts them"
+    return inversion.calls, inversion.gradients // goal.condition.rows_per_sample
 
 
 def _ddim(goal: Goal) -> Inversion:
@@ -74,12 +81,14 @@ class Closest:
         inversion: Their inversions.
         error: Their distances from z_0 once sampled back, rms, (B,); inf where not finite.
         calls: Network calls of all inversions that were made of a sample, (B,).
+        gradients: Those of them with a gradient, (B,).
     """
 
     goal: Goal
     inversion: Inversion
     error: Tensor
     calls: Tensor
+    gradients: Tensor
 
     def offer(self, mask: Tensor, invert: Callable[[Tensor], Inversion]) -> None:
         """Invert the samples of the mask (B,) by ``invert(rows)``, and take what comes closer."""
@@ -89,7 +98,9 @@ class Closest:
         rival, goal = invert(rows), self.goal[rows]
         off = sample(goal.denoiser, rival.noise, goal.condition) - goal.z0
         error = rms(off).nan_to_num(math.inf, math.inf)
-        self.calls[rows] += rival.calls + goal.denoiser.schedule.steps
+        calls, gradients = cost(goal, rival)
+        self.calls[rows] += calls + goal.denoiser.schedule.steps
+        self.gradients[rows] += gradients
         closer = (error < self.error[rows]).nonzero().squeeze(1)
         self.error[rows[closer]] = error[closer]
         self.inversion = self.inversion.put(rows[closer], rival[closer])

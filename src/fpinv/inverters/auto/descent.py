@@ -69,12 +69,14 @@ class Descended(PerSample):
         miss: Distance of their DDIM step from :math:`z_{i-1}`, rms, shape (R,).
         error: The error at z_0 to be expected of them, rms, shape (R,).
         calls: Evaluations spent, shape (R,).
+        gradients: Those of them that were differentiated, shape (R,).
     """
 
     value: Tensor
     miss: Tensor
     error: Tensor
     calls: Tensor
+    gradients: Tensor
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,14 @@ class StepDescent:
         tolerance = unsolved.goal.aim * unsolved.allowance / unsolved.gain
         x = solver(_miss(unsolved.goal, unsolved.below, i, i - 1), start, tolerance)
         error = torch.hypot(unsolved.error, unsolved.gain * x.residual)
-        return Descended(x.value, x.residual, error, x.steps)
+        return Descended(x.value, x.residual, error, x.steps, x.steps)
 
     def _to_image(self, unsolved: Unsolved, start: Tensor, i: int) -> Descended:
         """Descend from ``start`` towards the images, j = 0, of which the residual is the error."""
         solver = LeastSquares(max(1, JOINT * self.gradients // i), first_length=CAREFUL)
         x = solver(_miss(unsolved.goal, unsolved.goal.z0, i, 0), start, unsolved.limit)
         miss = rms(_miss(unsolved.goal, unsolved.below, i, i - 1)(x.value, slice(None)))
-        return Descended(x.value, miss, x.residual, i * x.steps + 1)
+        return Descended(x.value, miss, x.residual, i * x.steps + 1, i * x.steps)
 
 
 def _miss(goal: Goal, latents: Tensor, i: int, j: int) -> Equation:
@@ -132,6 +134,10 @@ def _miss(goal: Goal, latents: Tensor, i: int, j: int) -> Equation:
 
 def _merged(best: Descended, rows: Tensor, rival: Descended, better: Tensor) -> Descended:
     """Return ``best`` with the samples ``rows`` of ``rival`` where ``better``, all at its cost."""
-    best = replace(best, calls=best.calls.index_add(0, rows, rival.calls))
-    rival = replace(rival, calls=best.calls[rows])
+    best = replace(
+        best,
+        calls=best.calls.index_add(0, rows, rival.calls),
+        gradients=best.gradients.index_add(0, rows, rival.gradients),
+    )
+    rival = replace(rival, calls=best.calls[rows], gradients=best.gradients[rows])
     return best.put(rows[better], rival[better])
