@@ -40,7 +40,7 @@ def test_gallery_is_one_whole_page(run, tmp_path, capsys):
     assert page.count("<figure") == 6 and page.count("<details") == 2
     assert "<del>red</del>" in page and "<ins>blue</ins>" in page
     assert "&lt;star&gt;" in page and "<star>" not in page and "http" not in page
-    assert "<b>truth_psnr 21.5</b>" in page
+    assert "<b>truth_psnr 21.50 dB</b>" in page
     assert gallery.main([f"x={tmp_path / 'no'}"]) == 2
     assert "no run's folder" in capsys.readouterr().err
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from fpinv.errors import command
+from fpinv.metrics.glossary import with_unit
 from fpinv.reporting.page import render
 from fpinv.reporting.page.gallery import Gallery, Thumbnail, framed
 from fpinv.reporting.sheets import Row, edits_with
@@ -52,8 +53,7 @@ def page(runs: Mapping[str, Path]) -> str:
         Gallery(kind, [_edit(row, runs, rows) for row in edits.values() if _kind(row) == kind])
         for kind in kinds
     ]
-    names = [name for name in next(iter(edits.values()))["images"] if name != "strip"]
-    about = f"Each strip: {', '.join(names)}."
+    about = "Struck words leave the prompt, bold ones are new."
     return render("gallery.html", title="Edits", about=about, galleries=galleries)
 
 
@@ -86,7 +86,8 @@ def _marked(words: Sequence[str], reference: Sequence[str], tag: str) -> Markup:
 
 
 def _measures(row: Row) -> str:
-    return ", ".join(f"{key} {row[key]:.3g}" for key in MEASURES if row.get(key) is not None)
+    known = [key for key in MEASURES if row.get(key) is not None]
+    return ", ".join(f"{key} {with_unit(key, {'mean': row[key], 'ci95': None})}" for key in known)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def row(job: Job) -> list[str]:
         label(job, SETTINGS),
         f"{cost(job):.2f}",
         f"{latent(job):.1f}".replace("inf", "∞"),
-        f"{mean(job, 'gap'):.3f}",
+        f"{mean(job, 'gap'):z.3f}",
         "yes" if FRONTIER.reached(job) else "no",
     ]
 

@@ -31,7 +31,7 @@ class Metric:
 
     def number(self, value: float) -> str:
         """Return a value in the unit."""
-        return f"{100 * value if self.unit == '%' else value:.{self.digits}f}"
+        return f"{100 * value if self.unit == '%' else value:z.{self.digits}f}"
 
     def shown(self, mean: float | None, half: float | None) -> str:
         """Return a mean with the half-width of its interval, unless that is nothing.

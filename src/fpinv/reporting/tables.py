@@ -53,7 +53,7 @@ class Column:
         return f"{self.title} ({', '.join(names)})" if several else self.title
 
     def _number(self, value: float) -> str:
-        return f"{value * self.factor:.{self.digits}f}"
+        return f"{value * self.factor:z.{self.digits}f}"  # z: no minus before 0
 
 
 PSNR = Column("PSNR, dB", ("psnr",), 2)

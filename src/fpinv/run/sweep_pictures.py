@@ -93,10 +93,12 @@ def picture_columns(jobs: Sequence[JobResult]) -> list[PictureColumn]:
 def _titles(jobs: Sequence[JobResult], view: str) -> Iterator[str]:
     """Yield for each job the overrides in which it differs from the others, a line each.
 
-    Without such it has the name of its inverter, and a run of its own that of the view.
+    Without such it has the name of its inverter; the one picture of a run of its own has that of
+    the view.
     """
     keys = varied([job.overrides for job in jobs])
     for job in jobs:
-        name = str(job.summary.get("inverter", job.name)) if jobs[1:] else view
+        inverter = str(job.summary.get("inverter", job.name))
+        name = inverter if jobs[1:] or view in WHOLE else view
         settings = [(k.rpartition(".")[2], job.overrides[k]) for k in keys if k in job.overrides]
         yield "\n".join(f"{key} {value}" for key, value in settings) or name
