@@ -13,12 +13,14 @@ from fpinv.tasks.flow_editing import FlowEditing
 from fpinv.tasks.interpolation import Interpolation
 from fpinv.tasks.rare_concept import RareConcept
 from fpinv.tasks.reconstruction import Reconstruction
+from fpinv.tasks.watermark import Watermark
 
 RESULTS = sorted((Path(__file__).parents[2] / "experiments").glob("*/*/results/jobs.json"))
 
 
 @pytest.mark.parametrize(
-    "task", [Reconstruction, Editing, FlowEditing, EditControl, Interpolation, RareConcept]
+    "task",
+    [Reconstruction, Editing, FlowEditing, EditControl, Interpolation, RareConcept, Watermark],
 )
 def test_every_metric_of_a_task_is_explained(task):
     assert [name for name in task.metrics if entry(name) is None] == []

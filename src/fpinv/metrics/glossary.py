@@ -89,6 +89,11 @@ GLOSSARY: Mapping[str, Metric] = {
     "diversity": Metric(
         "mean distance of the features of generated images of a class", "", 2, True
     ),
+    "detected": Metric("images whose mark is read with a p-value below .01", "%", 1, True),
+    "mark_p": Metric("p-value of the mark: share of unmarked noise that looks as marked", "", 4),
+    "mark_distance": Metric("distance of the noise from the mark's key, in its transform", "", 2),
+    "bit_accuracy": Metric("bits of the message that are read right", "%", 1, True),
+    "sign_accuracy": Metric("numbers of z_N whose sign the inversion recovers", "%", 1, True),
     "norm_ratio": Metric("norm of the seeds over sqrt(d), 1 for noise"),
     "residual": Metric("mean relative residual of the solved equations", "", 6),
     "iterations": Metric("evaluations a step", "", 2),
