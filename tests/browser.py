@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -52,11 +53,15 @@ class Browser:
 
     def open(self, file, width, dark=False, height=900):
         """Show a file in a window of a width."""
+        self.visit(file.as_uri(), width, dark, height)
+
+    def visit(self, address, width, dark=False, height=900):
+        """Show the page at an address in a window of a width."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._send("Emulation.setEmulatedMedia", features=[scheme])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._send("Emulation.setDeviceMetricsOverride", **size)
-        self._send("Page.navigate", url=file.as_uri())
+        self._send("Page.navigate", url=address)
         self._until("Page.loadEventFired")
 
     def ask(self, expression):
@@ -64,6 +69,14 @@ class Browser:
         answer = self._send("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait(self, expression, seconds=120):
+        """Return the value of an expression as soon as there is one."""
+        end = time.monotonic() + seconds
+        while not (value := self.ask(expression)):
+            assert time.monotonic() < end, f"{expression} is {value} after {seconds} seconds"
+            time.sleep(0.1)
+        return value
 
     def press(self, key):
         """Press a key."""
