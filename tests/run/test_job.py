@@ -34,6 +34,13 @@ def test_a_run_leaves_its_records(
     assert "${" not in (folder / "config.yaml").read_text()
 
 
+def test_a_run_without_results_prints_no_table(run: Command, capsys: pytest.CaptureFixture[str]):
+    assert run("limit=1", "dataset.corrupt=0", "images=0") == 1
+    output = capsys.readouterr()
+    assert "n = 0" in output.out and "meaning" not in output.out
+    assert output.err.startswith("error: 1 of 1 examples failed: ")
+
+
 def test_fp16_on_a_cpu_says_once_that_it_is_slow(run: Command, capsys: pytest.CaptureFixture[str]):
     print_once.cache_clear()
     assert run("-m", "precision=fp16,bf16", "guidance=1,2", "limit=1") == 0

@@ -270,7 +270,8 @@ class Run:
             print(f"{self.title}, n = {summary['n']}")
             means = {name: summary[name] for name in names}
             full = self.config.get("table") == "full"
-            terminal.show(terminal.run_table(means, names if full else terminal.short(means)))
+            if shown := list(means) if full else terminal.short(means):
+                terminal.show(terminal.run_table(means, shown))
         terminal.print_cut(self.folder.rows)
         terminal.print_failed(self.folder.failed, summary["total"])
         print(self.path)
