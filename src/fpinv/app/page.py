@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
-from fpinv.app.workbench import SIDE, Request, RoundTrip, Workbench
+from fpinv.app.workbench import SIDE, InvertedPhoto, Request, Workbench
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.run.messages import explain_and_log
 from fpinv.tasks.domains import foreign_pictures
@@ -104,12 +104,12 @@ def build(bench: Workbench) -> gr.Blocks:
                 target, edit = _target(bench)
             with gr.Column(scale=3):
                 edited = _edited()
-        shown, files = [*trip, *edited], [sample[0]["path"] for sample in examples.samples]
+        fields, files = [*trip, *edited], [sample[0]["path"] for sample in examples.samples]
         answers = Answers(bench, files)
         start = [*request[:2], *target[:2]]
         examples.click(answers.choose, examples, start, show_progress="hidden")
-        request[0].change(answers.clear, None, shown, show_progress="hidden")
-        trial = answers.invert, [trip[0], *request], shown
+        request[0].change(answers.clear, None, fields, show_progress="hidden")
+        trial = answers.invert, [trip[0], *request], fields
         invert.click(*trial, api_name="invert", **QUEUE)
         inverted = edit.click(*trial, api_visibility="private", **QUEUE)
         inverted.success(answers.edit, [trip[0], *target], edited, api_name="edit", **QUEUE)
@@ -137,7 +137,7 @@ class Answers:
         return self.files[number], example.prompt, edit.prompt, "; ".join(edit.blend)
 
     @in_a_line
-    def invert(self, trip: RoundTrip | None, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def invert(self, trip: InvertedPhoto | None, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """Return a round trip, its pictures and numbers, and no edit yet."""
         request = Request(*fields)
         if trip is None or trip.request != request:
@@ -146,7 +146,7 @@ class Answers:
         return trip, *pictures, f"{trip.table}\n\n{WORDS}", *NO_EDIT
 
     @in_a_line
-    def edit(self, trip: RoundTrip, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def edit(self, trip: InvertedPhoto, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
         """Return an edit and its mask."""
         edited = self.bench.edit(trip, *fields)
         return edited.picture, gr.update(value=edited.mask, visible=edited.mask is not None)

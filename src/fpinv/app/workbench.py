@@ -67,7 +67,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class RoundTrip:
+class InvertedPhoto:
     """A picture that was inverted and brought back.
 
     Arguments:
@@ -137,7 +137,7 @@ class Workbench:
         scenes = SceneEdits() if self.model.domain == SceneEdits.domain else ()
         return [example for example, _ in zip(scenes, CHANGES, strict=False)]
 
-    def invert(self, request: Request) -> RoundTrip:
+    def invert(self, request: Request) -> InvertedPhoto:
         """Return the round trip of a picture.
 
         Raises:
@@ -151,11 +151,11 @@ class Workbench:
         (record,) = Reconstruction()(self.model, inverter, [example], settings)
         if record.error is not None:
             raise UserError(record.error)
-        return RoundTrip(request, record)
+        return InvertedPhoto(request, record)
 
     def edit(
         self,
-        trip: RoundTrip,
+        trip: InvertedPhoto,
         target: str,
         blend: str = "",
         cross_steps: Interval = PromptToPrompt.cross_steps,
@@ -188,8 +188,8 @@ class Workbench:
             target_guidance=guidance,
             recipe=self._recipe(cross_steps, self_steps),
         )
-        shown = trip.record.images["reconstruction"]
-        mask = masked(shown, edited.masks[0]) if blended else None
+        reconstruction = trip.record.images["reconstruction"]
+        mask = masked(reconstruction, edited.masks[0]) if blended else None
         return EditedPhoto(enlarged(to_pil(edited.images[0]), SIDE), mask)
 
     def _recipe(self, cross_steps: Interval, self_steps: Interval) -> Recipe:

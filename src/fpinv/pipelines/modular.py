@@ -80,8 +80,8 @@ class InvertBlock(ModularPipelineBlocks):
     ) -> tuple[Any, PipelineState]:
         """Invert the picture, and give the components the scheduler of its grid."""
         block: Any = self.get_block_state(state)
-        parts = {name: getattr(components, name) for name in self._parts()}
-        pipe = InversionPipeline.from_pipe(self.stock(**parts))
+        needed = {name: getattr(components, name) for name in self._parts()}
+        pipe = InversionPipeline.from_pipe(self.stock(**needed))
         block.latents = pipe.invert(
             block.picture,
             block.source_prompt or block.prompt,

@@ -90,10 +90,10 @@ def style(inverter: str, filled: bool = False) -> dict[str, Any]:
         filled: Fill the marker, for a variant in the same figure or one that error bars cross.
     """
     colour, marker = look(inverter)
-    shown = ink() if colour == INK else colour
-    face = shown if filled else "none"
+    shade = ink() if colour == INK else colour
+    face = shade if filled else "none"
     size = 8 if marker == "*" else 5
-    return {"color": shown, "marker": marker, "markerfacecolor": face, "markersize": size}
+    return {"color": shade, "marker": marker, "markerfacecolor": face, "markersize": size}
 
 
 def ink() -> str:

@@ -144,9 +144,9 @@ def change(row: Row) -> str:
     if instruction := texts.get("instruction"):
         return str(instruction)
     before, after = row["prompt"].split(), texts["target"].split()
-    parts = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    places = [part[1:] for part in parts if part[0] != "equal"]
-    if len(places) != 1 or len(parts) == 1:
+    changes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    places = [change[1:] for change in changes if change[0] != "equal"]
+    if len(places) != 1 or len(changes) == 1:
         return f"{row['prompt']} → {texts['target']}"
     ((begin, end, start, stop),) = places
     lost, gained = _quoted(before[begin:end]), _quoted(after[start:stop])

@@ -218,8 +218,8 @@ class Run:
         digests: dict[str, str | None] = {}
         examples = (self.dataset[k] for k in share)
         unfinished = (example for example in examples if example.id not in finished)
-        left = sum(self.dataset[k].id not in finished for k in share)
-        pace = terminal.Pace(left, self.settings.batch_size, self.label)
+        remaining = sum(self.dataset[k].id not in finished for k in share)
+        pace = terminal.Pace(remaining, self.settings.batch_size, self.label)
         with terminal.progress_bar(
             self.label or self.title, len(share), self.earlier_rows()
         ) as bar:

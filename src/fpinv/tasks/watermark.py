@@ -87,36 +87,32 @@ class Watermark:
     def _records(
         self, model: Model, inverter: Inverter, batch: Sequence[Example], settings: Settings
     ) -> list[Record]:
+        """Return the records of a batch."""
         ids, steps = [example.id for example in batch], settings.steps
-        prompts = [example.prompt for example in batch]
+        condition = model.condition([example.prompt for example in batch], settings.guidance)
         noise = self._noise(model, ids, settings.seed)
         with torch.no_grad():
-            condition = model.condition(prompts, settings.guidance)
             latents = sample(model.denoiser(steps), noise, condition)
-        made = model.decode(latents)
-        seen = self._attacked(made, ids, settings.seed)
+        images = model.decode(latents)
+        attacked_images = self._attacked(images, ids, settings.seed)
+        encoded = latents if self.seen == "latents" else model.encode(attacked_images)
         if self.prompt == "lost":
             condition = model.condition([""] * len(batch), 1.0)
         watch = Stopwatch(model)
-        encoded = latents if self.seen == "latents" else model.encode(seen)
         with watch.running():
             inversion = invert(inverter, model.denoiser(steps), encoded, condition, ids, settings)
-        columns = self._columns(inversion, noise) | {
-            "seconds_per_image": watch.seconds / len(batch)
-        }
+        columns = self._columns(inversion, noise)
+        columns["seconds_per_image"] = torch.full((len(batch),), watch.seconds / len(batch))
         metrics = by_example(columns, len(batch))
-        pictures = ({"marked": made[k], "attacked": seen[k]} for k in range(len(batch)))
         return [
             Record(
                 example.id,
                 example.prompt,
-                values,
-                images={name: to_pil(image) for name, image in images.items()},
+                metrics[k],
+                images={"marked": to_pil(images[k]), "attacked": to_pil(attacked_images[k])},
                 inversion=inversion[slice(k, k + 1)],
             )
-            for k, (example, values, images) in enumerate(
-                zip(batch, metrics, pictures, strict=True)
-            )
+            for k, example in enumerate(batch)
         ]
 
     def _noise(self, model: Model, ids: Sequence[str], seed: int) -> Tensor:

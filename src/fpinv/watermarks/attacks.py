@@ -47,11 +47,11 @@ def _crop(image: Tensor, generator: torch.Generator) -> Tensor:
     height, width = image.shape[-2:]
     h, w = round(height * 0.75**0.5), round(width * 0.75**0.5)
     top, left = (
-        int(torch.randint(whole - part + 1, (), generator=generator))
-        for whole, part in ((height, h), (width, w))
+        int(torch.randint(whole - size + 1, (), generator=generator))
+        for whole, size in ((height, h), (width, w))
     )
-    part = image[None, :, top : top + h, left : left + w]
-    return interpolate(part, (height, width), mode="bicubic", antialias=True)[0]
+    window = image[None, :, top : top + h, left : left + w]
+    return interpolate(window, (height, width), mode="bicubic", antialias=True)[0]
 
 
 ATTACKS: dict[str, Attack] = {

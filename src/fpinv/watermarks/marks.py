@@ -82,10 +82,10 @@ class TreeRing:
         ring = self._ring(noise) & _upper_half(noise)
         key = self._key(noise)[ring]
         spectrum = _spectrum(noise[:, self.channel])[:, ring]
-        parts = torch.view_as_real(spectrum).flatten(1).double()
+        numbers = torch.view_as_real(spectrum).flatten(1).double()
         target = torch.view_as_real(key).flatten().double()
-        variance = parts.var(1)
-        eta = ((parts - target).square().sum(1) / variance).cpu().numpy()
+        variance = numbers.var(1)
+        eta = ((numbers - target).square().sum(1) / variance).cpu().numpy()
         away = (target.square().sum() / variance).cpu().numpy()
         p = torch.from_numpy(np.asarray(ncx2.cdf(eta, len(target), away)))
         return {"mark_p": p, "mark_distance": (spectrum - key).abs().double().mean(1).cpu()}

@@ -75,8 +75,8 @@ def _ground(name: str) -> str:
 
 
 def _swapped(edit: SceneEdit) -> str:
-    first, second = (_named(edit.source, number) for number in (0, 1))
-    return f"move {first} {RELATIONS[edit.change.value]} {second}"
+    mover, anchor = (_named(edit.source, number) for number in (0, 1))
+    return f"move {mover} {RELATIONS[edit.change.value]} {anchor}"
 
 
 def _added(edit: SceneEdit) -> str:

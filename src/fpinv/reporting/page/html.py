@@ -74,8 +74,8 @@ def _whole(token: Token, pictures: Path | None) -> list[Token]:
     dark = file.with_name(dark_name(file.name)) if file else None
     if dark is None or not dark.is_file():
         return [token]
-    parts = IN_DARK.format(embedded(dark)), "</picture>"
-    begin, end = (Token("html_inline", "", 0, content=part) for part in parts)
+    tags = IN_DARK.format(embedded(dark)), "</picture>"
+    begin, end = (Token("html_inline", "", 0, content=tag) for tag in tags)
     return [begin, token, end]
 
 
