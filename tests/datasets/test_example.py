@@ -24,7 +24,7 @@ def test_generated_example_has_nothing_to_open() -> None:
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gone\.jpg: no such image; check dataset\.root"):
+    with pytest.raises(UserError, match=r"gone\.jpg: no such image; check the path"):
         Example("a", "", tmp_path / "gone.jpg").open()
 
 

@@ -105,6 +105,18 @@ def test_unknown_inverter_is_refused_with_the_nearest(model):
         fpinv.invert(model, Image.new("RGB", (64, 64)), PROMPT, "re-noise")
 
 
+def test_unknown_model_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match="no model 'scene'; did you mean scenes"):
+        fpinv.load_model("scene")
+
+
+def test_shown_image_names_what_it_was_made_with_and_no_numbers(inverted):
+    shown = repr(inverted)
+    assert inverted.prompt in shown
+    assert "scenes" in shown
+    assert "tensor" not in shown
+
+
 def test_edit_to_its_own_prompt_is_the_reconstruction(inverted):
     assert distance(inverted.edit(inverted.prompt), inverted.reconstruct()) < 0.5
 
@@ -116,7 +128,9 @@ def test_words_of_an_edit_are_those_of_the_request(model, example, inverted):
     request = Edit(target, **words)
     source = inverted.inversion, inverted.prompt
     edited = fpinv.edit(model, inverted.inverter, *source, [request], steps=STEPS)
-    for image in (inverted.edit(target, **words), inverted.edit(request)):
+    one_word = words | {"blend": thing["shape"]}
+    requests = ((target, words), (target, one_word), (request, {}))
+    for image in (inverted.edit(prompt, **options) for prompt, options in requests):
         assert distance(image, to_pil(edited.images[0])) == 0
     assert distance(inverted.edit(target), inverted.edit(request)) > 0
     with pytest.raises(UserError, match="own blend"):

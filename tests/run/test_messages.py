@@ -13,8 +13,10 @@ from fpinv.run.console import CONF
     ("arguments", "line"),
     [
         (["+limt=3"], "+limt: there is no such key; did you mean limit?"),
+        (["edti=a dog"], "edti: no such key; did you mean edit?"),
         (["inverter=ddim", "inverter.iterations=2"], "iterations: no such key of DDIM"),
-        (["-m", "inverter=ddim,fpi", "inverter.iterations=2"], "iterations: no such key of DDIM"),
+        (["-m", "inverter=ddim,fpi", "inverter.iterations=2"], "of DDIM, but of aidi, auto,"),
+        (["steps=2", "-m", "inverter=ddim,fpi"], "-m stands between settings: put it before all"),
         (
             ["inverter=ddim", "inverter/acceleration=anderson"],
             "chosen inverter has no acceleration",

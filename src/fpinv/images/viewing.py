@@ -56,7 +56,7 @@ def open_picture(file: Path, ground: Ground = "white") -> Image.Image:
             with _spelt(file).open("rb") as stream, Image.open(stream) as image:
                 return as_seen(image, ground)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such image; check dataset.root") from None
+        raise UserError(f"{file}: no such image; check the path") from None
     except BOMBS:
         raise UserError(
             f"{file}: has more than {Image.MAX_IMAGE_PIXELS} pixels: reduce it, or raise the "

@@ -52,8 +52,7 @@ GLOSSARY: Mapping[str, Metric] = {
     "ceiling_psnr": Metric("of the image after the autoencoder alone", "dB", 2, True),
     "gap": Metric("what the reconstruction lacks of the ceiling", "dB", 3, True),
     "latent_psnr": Metric(
-        "error of the reconstructed latent against the one that was inverted, "
-        "10 log10(mean z^2 / mse)",
+        "error of the reconstructed latent, below its power: 10 log10(mean z^2 / mse)",
         "dB",
         1,
         True,

@@ -23,6 +23,7 @@ from fpinv.images.viewing import Crop, open_picture
 from fpinv.inversion import Inversion, Inverter
 from fpinv.models.hub import find_weights, read_index
 from fpinv.models.latent_model import OPTIONS, LatentModel
+from fpinv.models.weights import local_folder
 from fpinv.run.build import build, described, is_own, targets
 from fpinv.run.options import names, option
 from fpinv.tasks.loading import require_same_entries, vae_factor
@@ -31,7 +32,7 @@ Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 """A file, a picture, an array (H, W, 3) of bytes, or a tensor (3, H, W) in [-1, 1]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InvertedImage:
     """An image with its inversion and all that it was made with.
 
@@ -53,6 +54,13 @@ class InvertedImage:
     guidance: float
     size: tuple[int, int]
 
+    def __repr__(self) -> str:
+        """Return what the image was inverted with, without the numbers of its tensors."""
+        return (
+            f"InvertedImage({self.prompt!r}, model={self.model.name}, inverter={self.inverter}, "
+            f"steps={self.steps}, guidance={self.guidance}, size={self.size})"
+        )
+
     @property
     def noise(self) -> Tensor:
         """The latents z_N, (1, C, h, w), which a stock pipeline takes as its ``latents``."""
@@ -70,7 +78,7 @@ class InvertedImage:
         self,
         prompt: str | Edit,
         *,
-        blend: Sequence[str] = (),
+        blend: str | Sequence[str] = (),
         reweight: Mapping[str, float] | None = None,
         guidance: float | None = None,
     ) -> Image.Image:
@@ -78,7 +86,7 @@ class InvertedImage:
 
         Arguments:
             prompt: Description of the edited picture, or a whole request.
-            blend: Words outside which the picture should stay.
+            blend: A word, or several, outside which the picture should stay.
             reweight: Factors by word of the prompt.
             guidance: Guidance scale of the edit; None for that of the inversion.
 
@@ -87,7 +95,8 @@ class InvertedImage:
         """
         request = prompt
         if isinstance(prompt, str):
-            request = Edit(prompt, blend=tuple(blend), reweight=dict(reweight or {}))
+            words = (blend,) if isinstance(blend, str) else tuple(blend)
+            request = Edit(prompt, blend=words, reweight=dict(reweight or {}))
         elif blend or reweight:
             raise UserError("an Edit has its own blend and reweight: give them there")
         edited = edit_inversion(
@@ -195,7 +204,7 @@ def load_model(name: str, **settings: Any) -> LatentModel:  # noqa: ANN401
     Raises:
         UserError: there is no such model, or a setting does not fit.
     """
-    if name in names("model"):
+    if name in names("model") or not ("/" in name or local_folder(name).exists()):
         return option("model", name, **settings)
     index = read_index(find_weights(name, settings.get("revision"), settings.get("variant")))
     if (kind := index.get("_class_name")) not in OPTIONS:

@@ -100,7 +100,9 @@ def _check_options(arguments: Sequence[str]) -> None:
         return
     name, _, value = unknown[0].lstrip("-").partition("=")
     if not unknown[0].startswith("-"):
-        raise UserError(f"{unknown[0]} stands behind an option: put options before all settings")
+        before = arguments[: list(arguments).index(unknown[0])]
+        flag = next(argument for argument in reversed(before) if argument.startswith("-"))
+        raise UserError(f"{flag} stands between settings: put it before all of them")
     following = [*arguments[list(arguments).index(unknown[0]) + 1 :], ""][0]
     setting = f"{name}={value or following or '<value>'}"
     raise UserError(f"{unknown[0]} is no option: write settings as key=value, {setting}")

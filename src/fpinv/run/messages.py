@@ -21,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from fpinv.errors import UserError
 from fpinv.run.console import CONF
 from fpinv.run.folder import write
+from fpinv.run.photo_arguments import KEYS as SHORT_KEYS
 
 MENDABLE = (UserError, errors.HydraException, OmegaConfBaseException)
 """Errors that the user can mend."""
@@ -171,10 +172,18 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
         return f"{full_key}: no such key; did you mean {' or '.join(elsewhere)}?"
     prefix = full_key.removesuffix(key)
     names = [str(name) for name in node if name != "hydra" and not str(name).startswith("_")]
-    siblings = names if prefix else [*names, *EMPTY_GROUPS]
+    siblings = names if prefix else [*names, *EMPTY_GROUPS, *SHORT_KEYS]
     owner = str(node.get("_target_") or "").rpartition(".")[2]
+    if owner and (options := _options_with(prefix.rstrip("."), key)):
+        return f"{full_key}: no such key of {owner}, but of {', '.join(options)}"
     hint = nearest(full_key, [prefix + name for name in siblings])
     return f"{full_key}: no such key{f' of {owner}' if owner else ''}{hint}"
+
+
+def _options_with(group: str, key: str) -> list[str]:
+    """Return the options of a group whose files have a key."""
+    files = (CONF / group.replace(".", "/")).glob("*.yaml")
+    return sorted(file.stem for file in files if re.search(f"(?m)^{key}:", file.read_text()))
 
 
 def refuse_unknown_additions(
