@@ -28,7 +28,7 @@ def test_one_prompt_is_that_of_all_images(folder):
 
 def test_each_image_may_have_a_prompt_of_its_own(folder):
     assert [e.prompt for e in Photos(["a_cat.jpg", "b.png"], ["a", "b"])] == ["a", "b"]
-    with pytest.raises(UserError, match="2 prompts for 1 images"):
+    with pytest.raises(UserError, match="2 prompts for 1 image:"):
         Photos("b.png", ["a", "b"])
 
 

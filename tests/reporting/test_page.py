@@ -144,7 +144,7 @@ def test_section_of_a_plain_sweep_names_the_varied_settings(tmp_path):
     section = collect(tmp_path / "mine", report.EXPERIMENTS)
     assert section.title.startswith("Interpolation: ") and section.title.endswith("by task.points")
     assert section.paper is None and section.keys == ["task.points"]
-    assert section.text.splitlines()[0] == "| inverter | task.points | psnr |"
+    assert section.text.splitlines()[0] == "| inverter | task.points | n | psnr |"
     tall, wide = section.galleries[0].examples[0][1]
     assert not tall.wide and wide.wide
     assert tall.data.startswith("data:image/jpeg") and wide.data.startswith("data:image/png")
@@ -210,5 +210,5 @@ def test_a_run_of_its_own_has_a_page(run, tmp_path):
     assert run("limit=1", "hydra.run.dir=alone", "tracking.project='a|[b]'") == 0
     page, text = written(tmp_path, tmp_path / "alone")
     assert "## Reconstruction: fpi on " in text and "alone" not in text.partition("Records:")[0]
-    assert "| fpi | 6.00 dB | 50.0 |" in text and "inverter fpi" not in page
+    assert "| fpi | 1 | 6.00 dB | 50.0 |" in text and "inverter fpi" not in page
     assert not Reader(page).open

@@ -110,5 +110,6 @@ def _captions(prompt: Texts, files: Sequence[Path]) -> list[str]:
     if len(prompts) == 1:
         return prompts * len(files)
     if len(prompts) != len(files):
-        raise UserError(f"there are {len(prompts)} prompts for {len(files)} images: give one each")
+        images = f"{len(files)} image{'s' if len(files) > 1 else ''}"
+        raise UserError(f"there are {len(prompts)} prompts for {images}: give one each")
     return prompts

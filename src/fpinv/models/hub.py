@@ -49,7 +49,7 @@ REFUSALS: Mapping[type[Exception], str] = {
 }
 UNREACHABLE = (
     "model '{path}' is neither in the local cache nor could the hub be reached ({reason}): "
-    "connect once, or pass model.path=<folder in diffusers format>"
+    "connect once, pass model.path=<folder in diffusers format>, or try the bundled model=scenes"
 )
 
 

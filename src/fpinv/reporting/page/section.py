@@ -152,7 +152,7 @@ def _results(folder: Path, experiment: Path) -> Path:
 
 
 def overview(jobs: Sequence[Job]) -> Results:
-    """Return the results of jobs without a script: inverter, varied settings, main metrics."""
+    """Return the results of jobs without a script: inverter, settings that vary, n, metrics."""
     keys = [k for k in varied([job.overrides for job in jobs]) if k != "inverter"]
     means = {k: v for job in jobs for k, v in job.summary.items() if is_interval(v)}
     metrics = short(means)
@@ -160,11 +160,12 @@ def overview(jobs: Sequence[Job]) -> Results:
         [
             job.summary["inverter"],
             *(job.overrides.get(key, "") for key in keys),
+            f"{job.summary['n']}",
             *(with_unit(name, job.summary.get(name)) for name in metrics),
         ]
         for job in jobs
     ]
-    return Results(markdown(["inverter", *keys, *metrics], rows, words=1 + len(keys)))
+    return Results(markdown(["inverter", *keys, "n", *metrics], rows, words=1 + len(keys)))
 
 
 def _introduction(readme: Path, jobs: Sequence[Job], name: str) -> tuple[str, str]:
