@@ -215,7 +215,7 @@ def picture(members: Sequence[Seed]) -> Figure:
                 axes.axhline(factor * level, color="grey", linestyle=dashes, label=seed.label)
         axes.set_ylabel(title)
     for axes in figure.axes[2:]:
-        axes.set_xlabel(f"gap to the ceiling, dB (linear below {LINEAR:g}, then logarithmic)")
+        axes.set_xlabel(f"gap, dB (linear below {LINEAR:g})")
     named = zip(*(axes.get_legend_handles_labels() for axes in figure.axes), strict=True)
     handles, labels = (sum(parts, []) for parts in named)
     shown = dict(zip(labels, handles, strict=True))

@@ -117,7 +117,7 @@ def mark_cap(axes: Axes, cap: float) -> None:
 def name_coincident(
     axes: Axes, points: Iterable[tuple[str, float, float]], apart: float = 0.012
 ) -> None:
-    """Write the names of different inverters beside points that coincide.
+    """Write the names of different inverters beside points that coincide, once for each set.
 
     It is called when all is drawn, as it needs the limits of the axes.
 
@@ -137,8 +137,9 @@ def name_coincident(
                 break
         else:
             groups.append(((across, up), [name]))
-    for place, names in groups:
-        if len(distinct := dict.fromkeys(names)) > 1:
+    firsts = {tuple(dict.fromkeys(names)): place for place, names in reversed(groups)}
+    for distinct, place in firsts.items():
+        if len(distinct) > 1:
             _note(axes, ", ".join(distinct), place)
 
 
