@@ -70,7 +70,9 @@ def tanh_eps(scale: float = 1.0) -> Callable:
     A, B, C = weights(64, 16), weights(16, 64) * scale, weights(64, 8)
 
     def eps(z: Tensor, t: Tensor, embedding: Embedding) -> Tensor:
-        hidden = z.flatten(1) @ A.T + embedding.tokens.mean(1) @ C.T + torch.sin(t / 1000).view(-1, 1)
+        hidden = (
+            z.flatten(1) @ A.T + embedding.tokens.mean(1) @ C.T + torch.sin(t / 1000).view(-1, 1)
+        )
         return (torch.tanh(hidden) @ B.T).view_as(z)
 
     return eps

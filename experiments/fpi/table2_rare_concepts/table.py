@@ -7,7 +7,6 @@ is right has a binomial number of right ones); of a Frechet distance, the one in
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +29,8 @@ def steps(job: Job) -> str:
     task = job.settings
     start = source(job)
     names = [] if task["task.centroid"] is None else [start if _mixed(job) else f"NAO ({start})"]
-    if (iterations := task["task.seedselect.iterations"]) is not None:
+    if _optimised(job):
+        iterations = task["task.seedselect.iterations"]
         decaying = task.get("task.seedselect.decay_after") is not None
         names.append(f"SeedSelect ({iterations}{', decaying rate' if decaying else ''})")
     return " + ".join(names) or BASE
@@ -94,14 +94,20 @@ def make(jobs: Sequence[Job]) -> Results:
 
 def _cells(job: Job, jobs: Sequence[Job]) -> list[str]:
     initial = _inverted(job, jobs).summary["seconds_init"]
-    values = {"fid": job.summary["fid"], "seconds_init": initial}
-    values |= {"seconds_opt": job.summary["seconds_opt"]}
-    accuracies = [accuracy(job, name) for name in MEASURES]
+    times = {
+        "seconds_init": None if job.settings["task.centroid"] is None else initial,
+        "seconds_opt": job.summary["seconds_opt"] if _optimised(job) else None,
+    }
     return [
         named(guided(job, jobs), job, jobs),
-        *accuracies,
-        *itertools.starmap(interval, values.items()),
+        *(accuracy(job, name) for name in MEASURES),
+        interval("fid", job.summary["fid"]),
+        *("-" if value is None else interval(name, value) for name, value in times.items()),
     ]
+
+
+def _optimised(job: Job) -> bool:
+    return job.settings["task.seedselect.iterations"] is not None
 
 
 def _inverted(job: Job, jobs: Sequence[Job]) -> Job:
