@@ -17,6 +17,7 @@ from pipelines import tiny_sd15
 from toy_commands import LOADING
 
 from fpinv.reporting.experiment import JOBS, LARGEST, SCRIPTS, TEXT, folder_of
+from fpinv.reporting.figures import dark_name
 
 ROOT = Path(__file__).parents[2]
 FILES = {file.stem: file for file in sorted((ROOT / "conf/experiment").glob("*.yaml"))}
@@ -70,11 +71,15 @@ def test_experiment_is_made_whole_by_one_command(
 
 
 def check_results(folder: Path) -> None:
-    """Check that the text, the pictures that it shows and the jobs are there and complete."""
+    """Check that the text, the pictures that it shows and the jobs are there and complete.
+
+    A figure has a dark variant beside it, a sheet of pictures none.
+    """
     text = (folder / TEXT).read_text()
     pictures = set(re.findall(r"!\[.*?\]\((.*?)\)", text))
     files = {file.name for file in folder.iterdir()} - {TEXT, JOBS, "examples.json"}
-    assert files == pictures and not re.search(r"\bnan\b", text)
+    assert pictures <= files <= pictures | {dark_name(name) for name in pictures}
+    assert not re.search(r"\bnan\b", text)
     assert pictures or "|---" in text
     assert all((folder / name).stat().st_size < LARGEST for name in pictures)
     jobs = json.loads((folder / JOBS).read_text())
