@@ -4,11 +4,13 @@ import torch
 import toy
 
 from fpinv import DDIM, EDICT, Auto, FixedPoint, Newton, NullText, ReNoise
+from fpinv.inverters.stored_noises import StoredNoises
 
 
 def test_gradients_are_counted_as_the_network_sees_them():
-    """Of every method with gradients: the rows of calls whose latents or prompts require one."""
-    for inverter in (Newton(3), NullText(4), Auto(accuracy=80.0, iterations=2, descents=6)):
+    """Count the rows of calls whose latents or prompts require one, of every such method."""
+    methods = Newton(3), NullText(4), Auto(accuracy=80.0, iterations=2, descents=6)
+    for inverter in (*methods, StoredNoises(Newton(3))):
         d, z, c = toy.denoiser(6, scale=2.0), toy.latents(2), toy.condition(2, guidance=3)
         network, seen = d.network, []
 

@@ -90,6 +90,7 @@ class StoredNoises(Guided):
             steps.append(step)
             noises.append(noise)
         corrections = spent(condition, self._corrections(schedule))
+        gradients = [step.gradients for step in steps if step.gradients is not None]
         return Inversion(
             z,
             calls=sum((s.calls for s in steps), corrections["calls"]),
@@ -98,6 +99,7 @@ class StoredNoises(Guided):
             iterations=_joined([s.iterations for s in steps]),
             converged=_joined([s.converged for s in steps]),
             state={"noises": torch.stack(noises, 1)},
+            gradients=sum(gradients, corrections["gradients"]),
         )
 
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
