@@ -1,6 +1,7 @@
 """The results of an experiment, which can be made again from the saved jobs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,11 @@ def test_runs_and_saved_jobs_give_one_text(sweeps, tmp_path, capsys):
     assert not (again / "red.png").exists(), "its runs are not at hand"
     assert EXPERIMENT.main([str(results)]) == 0
     assert (results / "results.md").read_text() == text and (results / "red.png").exists()
+
+
+def test_settings_have_the_last_name_of_a_path_alone(sweeps):
+    first = replace(EXPERIMENT, settings=("dataset", "dataset.root")).read(sweeps)[0]
+    assert first.settings == {"dataset": {"root": "data"}, "dataset.root": "data"}
 
 
 def test_jobs_are_in_order_and_name_no_machine(sweeps):

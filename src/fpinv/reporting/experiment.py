@@ -40,7 +40,7 @@ TEXT, JOBS, EXAMPLES = "results.md", "jobs.json", "examples.json"
 SCRIPTS = ("table.py", "plot.py")
 LARGEST = 300_000  # bytes of a picture at most
 DIGITS = 8  # significant digits of numbers in jobs.json
-FOLDERS = re.compile(r"[^\s,=\[\]]*/")  # the folders of a path, in an override
+FOLDERS = re.compile(r"[^\s,=\[\]]*/")  # the folders of a path, in a value
 Selection = Sequence[str] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -52,7 +52,7 @@ class Job:
         name: The job's folder below that of the sweeps.
         overrides: The job's overrides, of a path the last name only.
         summary: The job's summary.json.
-        settings: The settings that the experiment selects, by key.
+        settings: The settings that the experiment selects, by key; of a path the last name only.
         examples: The values that it selects of each finished example.
         folder: The folder of the records; None where they are not at hand.
     """
@@ -134,8 +134,9 @@ class Experiment:
         return [self._job(name, jobs[name]) for name in finished]
 
     def _job(self, name: str, job: JobResult) -> Job:
-        overrides = {key: FOLDERS.sub("", value) for key, value in job.overrides.items()}
+        overrides = _without_folders(job.overrides)
         settings = dict(_settings(job.folder, self.settings)) if self.settings else {}
+        settings = _without_folders(settings)
         examples = list(_examples(job.folder, self.examples)) if self.examples else []
         return Job(name, overrides, rounded(job.summary), settings, rounded(examples), job.folder)
 
@@ -173,6 +174,15 @@ def _name(job: JobResult, folder: Path) -> str:
     """Return a job's folder as seen from the folder of sweeps; its own name where that is one."""
     name = Path(os.path.relpath(job.folder, folder)).as_posix()
     return job.name if name == "." else name
+
+
+def _without_folders(value: Any) -> Any:  # noqa: ANN401
+    """Return a value of a configuration with the last name alone of every path in it."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return FOLDERS.sub("", value) if isinstance(value, str) else value
 
 
 def _settings(folder: Path, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
