@@ -17,7 +17,7 @@ from fpinv.schedule import Schedule
 
 @dataclass(frozen=True)
 class Embedding(PerSample):
-    """What a network knows of the prompts of a batch: the output of a text encoder, or labels.
+    """Embeddings of the prompts of a batch: the output of a text encoder, or labels.
 
     Arguments:
         tokens: Token states, shape (B, L, D). A network of one's own may take anything else that

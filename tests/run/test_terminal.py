@@ -1,4 +1,4 @@
-"""What a run says of its own time."""
+"""Lines of a run about its own time."""
 
 import pytest
 

@@ -22,7 +22,7 @@ from fpinv.reporting.tables import GAP, PSNR, Column, grounds, markdown, mean
 BUDGETS = (1, 5)
 FPI, BASELINES = "fpi", ("null_text", "edict")
 VARIED = {"null_text": "inner steps", "edict": "N"}
-"""What the settings of a baseline differ in, which stands at its points."""
+"""The setting in which the points of a baseline differ, written beside them."""
 COLUMNS = (PSNR, GAP, Column("s/image", ("seconds_per_image",), 2))
 SLACK = 1.1
 """Factor by which a setting may exceed a budget and still count as within it."""

@@ -26,6 +26,7 @@ from fpinv.inversion import Inversion, Inverter
 from fpinv.metrics.glossary import describe
 from fpinv.metrics.pixels import latent_psnr
 from fpinv.reporting.grid import enlarged
+from fpinv.reporting.tables import markdown
 from fpinv.run.options import names, option
 from fpinv.tasks.reconstruction import Reconstruction
 from fpinv.tasks.record import Record
@@ -89,12 +90,7 @@ class InvertedPhoto:
         numbers = {name: self.record.metrics[name] or 0.0 for name in COLUMNS}
         cells = {name: describe(name).number(value) for name, value in numbers.items()}
         cells["nfe_calls"] = f"{numbers['nfe_calls']:.0f}"
-        lines = [
-            list(COLUMNS.values()),
-            ["---:"] * len(COLUMNS),
-            [cells[name] for name in COLUMNS],
-        ]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return markdown(list(COLUMNS.values()), [list(cells.values())], words=0)
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ class Workbench:
 
     @property
     def has_words(self) -> bool:
-        """Whether edits can single out words, which takes cross-attention."""
+        """True where edits can single out words, which takes cross-attention."""
         return has_cross_attention(self.model.network)
 
     @cached_property

@@ -31,7 +31,7 @@ DARK: dict[Any, str] = {
     **dict.fromkeys(("xtick.color", "ytick.color"), BRIGHT),
     "legend.edgecolor": EDGE,
 }
-"""What a dark figure has unlike a light one."""
+"""Settings of matplotlib for a dark figure, where they differ from those for a light one."""
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = (
     *("#0072b2", "#56b4e9", "#009e73"),

@@ -88,7 +88,7 @@ class FixedPointIteration:
 
     @property
     def accelerated(self) -> bool:
-        """Whether an iterate is made of more than the last evaluation."""
+        """Return whether an iterate is made of more than the last evaluation."""
         return self.acceleration.memory > 1
 
     def __call__(self, g: Equation, start: Tensor, scale: Tensor) -> Solution:

@@ -89,8 +89,7 @@ class Section:
 def title_of(jobs: Sequence[Job]) -> str:
     """Return what jobs without an experiment were: task, inverters, data and what they vary."""
     task, inverters, datasets, models = (
-        ", ".join(dict.fromkeys(str(job.summary.get(key)) for job in jobs))
-        for key in ("task", "inverter", "dataset", "model")
+        ", ".join(dict.fromkeys(str(job.summary.get(key)) for job in jobs)) for key in NAMED
     )
     varieties = [key for key in varied([job.overrides for job in jobs]) if key not in NAMED]
     more = f"; by {', '.join(varieties)}" if varieties else ""
