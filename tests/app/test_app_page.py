@@ -1,5 +1,6 @@
 """The page: its command line, its answers to a client, and a visit by a browser."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def page(bench):
     page = launch(bench)
     yield page
     page.close()
+    gc.collect()  # here, where warnings of the sockets and loops that gradio leaves are ignored
 
 
 @pytest.fixture
