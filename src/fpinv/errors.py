@@ -1,11 +1,12 @@
-"""The one exception that reaches a user as a line of text instead of a traceback."""
+"""The exception that reaches a user as a line of text instead of a traceback, and its words."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from functools import wraps
 from typing import NoReturn, ParamSpec
 
@@ -14,6 +15,17 @@ P = ParamSpec("P")
 
 class UserError(Exception):
     """Mistake that the user can mend: its message is one line with the culprit and the remedy."""
+
+
+def nearest(word: str, options: Iterable[str], otherwise: str = "choose from") -> str:
+    """Return the end of a message about an unknown word: "; did you mean x?".
+
+    Where no option is near, it lists them all behind ``otherwise``. Without options it is empty.
+    """
+    by_lower_case = {option.lower(): option for option in options}
+    if close := get_close_matches(word.lower(), list(by_lower_case), n=1, cutoff=0.5):
+        return f"; did you mean {by_lower_case[close[0]]}?"
+    return f"; {otherwise} {', '.join(by_lower_case.values())}" if by_lower_case else ""
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -15,8 +15,7 @@ from fpinv.datasets.classes import Bin, Category
 from fpinv.datasets.example import Example, ListedDataset
 from fpinv.datasets.image_files import ImageFiles
 from fpinv.datasets.tables.files import existing_folder, read_json
-from fpinv.errors import UserError
-from fpinv.run.messages import nearest
+from fpinv.errors import UserError, nearest
 
 WORDNET_ID = re.compile(r"n\d{8}(?=_)")
 MANY, FEW = 1_000_000, 10_000

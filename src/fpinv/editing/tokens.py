@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher, get_close_matches
+from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 from unicodedata import category, normalize
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fpinv.editing.request import Kind
-from fpinv.errors import UserError
+from fpinv.errors import UserError, nearest
 from fpinv.models.weights import quiet
 
 if TYPE_CHECKING:
@@ -134,9 +134,7 @@ def suggestion(phrase: str, words: Iterable[str]) -> str:
     That is the nearest one or, where none is near, all that have a meaning of their own.
     """
     telling = [w for w in dict.fromkeys(words) if w not in FUNCTION_WORDS and w[0].isalnum()]
-    if near := get_close_matches(_folded(phrase), telling, 1):
-        return f"; did you mean {near[0]}?"
-    return f"; its words are {', '.join(telling)}" if telling else ""
+    return nearest(_folded(phrase), telling, "its words are")
 
 
 def tokenise(pipeline: TokenizingPipeline, prompt: str) -> Tokens:

@@ -13,8 +13,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fpinv.errors import UserError
-from fpinv.run.messages import explain, nearest
+from fpinv.errors import UserError, nearest
+from fpinv.run.messages import explain
 
 SCALARS = (bool, int, float, str, type(None))
 

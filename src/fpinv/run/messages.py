@@ -8,7 +8,6 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import singledispatch
 from pathlib import Path
 from tempfile import gettempdir
@@ -18,7 +17,7 @@ from hydra import errors
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, nearest
 from fpinv.run.console import CONF
 from fpinv.run.folder import write
 from fpinv.run.photo_arguments import KEYS as SHORT_KEYS
@@ -215,11 +214,3 @@ def _paths(node: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401
         if path != "hydra":
             yield path
             yield from _paths(value, f"{path}.")
-
-
-def nearest(word: str, options: Sequence[str]) -> str:
-    """Return "; did you mean x?", or the options where none is near, or nothing without any."""
-    by_lower_case = {option.lower(): option for option in options}
-    if close := get_close_matches(word.lower(), list(by_lower_case), n=1, cutoff=0.5):
-        return f"; did you mean {by_lower_case[close[0]]}?"
-    return f"; choose from {', '.join(dict.fromkeys(options))}" if options else ""

@@ -7,10 +7,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, nearest
 from fpinv.run.build import build
 from fpinv.run.console import CONF
-from fpinv.run.messages import nearest
 
 
 def names(group: str) -> list[str]:

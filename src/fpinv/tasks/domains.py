@@ -61,8 +61,8 @@ def without_misfits(task: Task, model: Model, dataset: object) -> tuple[Task, st
             )
     keys = " and ".join(key for key, _ in misfits)
     line = (
-        f"left out: {keys}, which measure scenes only; {foreign} has other pictures: choose "
-        "another measure, e.g. clip=open_clip task/perceptual=lpips"
+        f"not measured: {keys}, which {'know' if len(misfits) > 1 else 'knows'} scenes only; "
+        f"{foreign} has other pictures; to measure these: clip=open_clip task/perceptual=lpips"
     )
     return replace(task, **{field.name: None for _, field in misfits}), line  # type: ignore[type-var]
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from fpinv.datasets.imagenet import wordnet_names
-from fpinv.errors import UserError
+from fpinv.errors import UserError, nearest
 from fpinv.models.weights import by_hand, loading
-from fpinv.run.messages import nearest
 
 
 class ImageNetClassifier:
