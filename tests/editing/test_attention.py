@@ -96,7 +96,10 @@ def test_processors_are_restored_after_an_exception(slicing):
     assert all(isinstance(p, kinds) for p in before.values())
 
 
-def test_compiled_network_runs_uncompiled_under_control():
+@pytest.mark.parametrize(
+    "compile_part", [UNet2DConditionModel.compile, UNet2DConditionModel.compile_repeated_blocks]
+)
+def test_compiled_network_runs_uncompiled_under_control(compile_part):
     compiled = []
 
     def backend(graph, inputs):
@@ -105,7 +108,7 @@ def test_compiled_network_runs_uncompiled_under_control():
 
     network = unet(1)
     plain = output(network)
-    network.compile(backend=backend)
+    compile_part(network, backend=backend)
     with controlled(network, Watching()):
         assert torch.allclose(output(network), plain, atol=1e-6)
     assert not compiled

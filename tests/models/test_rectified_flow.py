@@ -188,13 +188,26 @@ def test_edits_of_attention_are_refused_before_anything_is_computed(model):
         list(Editing()(model, FixedPoint(1), [], settings))
 
 
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [("flux", {"FluxTransformerBlock", "FluxSingleTransformerBlock"}), ("sd3", set())],
+)
+def test_a_transformer_is_compiled_by_the_blocks_that_it_repeats(
+    kind, parts, folders, monkeypatch
+):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
+    network = load(kind, folders[kind], compile=True).network
+    assert {type(part).__name__ for part in compiled} == (parts or {type(network).__name__})
+
+
 def test_offloading_needs_a_gpu_and_is_left_to_diffusers(folders, monkeypatch):
     with pytest.raises(UserError, match="model.offload=model needs a GPU"):
         load("flux", folders["flux"], offload="model")
     with pytest.raises(UserError, match="model.offload=disk is unknown: use none, model, seq"):
         load("flux", folders["flux"], offload="disk")
     calls = []
-    monkeypatch.setattr(latent_model, "_check_offload", lambda offload, device: None)
+    monkeypatch.setattr(latent_model, "check_offload", lambda offload, device: None)
     for name in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
         monkeypatch.setattr(
             DiffusionPipeline, name, lambda self, device, name=name: calls.append((name, device))

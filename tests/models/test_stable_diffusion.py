@@ -14,7 +14,7 @@ from pipelines import IMAGE_SIZE, tiny_sd15, tiny_sd21, tiny_sdxl
 
 from fpinv.errors import UserError
 from fpinv.models import latent_model
-from fpinv.models.latent_model import resolve_device
+from fpinv.models.machine import resolve_device
 from fpinv.models.stable_diffusion import StableDiffusion
 
 BUILDERS = {"sd15": tiny_sd15, "sd21": tiny_sd21, "sdxl": tiny_sdxl}
@@ -341,11 +341,33 @@ def test_gradient_checkpointing_changes_nothing_but_memory(folders):
     assert stored[1] < 0.5 * stored[0]
 
 
-def test_compile_compiles_the_unet(folders, monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
-    model = load(folders["sd15"], compile=True)
-    assert compiled == [type(model.pipeline.unet)]
+def compile_with(backend, monkeypatch):
+    """Have every module compile with a backend of the test, which is quicker than the default."""
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda m: compile_module(m, backend=backend))
+
+
+def test_a_compiled_unet_is_compiled_once_for_all_batches_that_samples_leave(
+    folders, sd15, monkeypatch
+):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compile_with(backend, monkeypatch)
+    compiled, counts = load(folders["sd15"], compile=True), []
+    z = torch.randn(5, *sd15.latent_shape, generator=torch.Generator().manual_seed(0))
+    for batch in (5, 4, 2, 3):
+        outputs = []
+        for model in (compiled, sd15):
+            condition = model.condition(["a cat"] * batch, 3.0)
+            outputs.append(model.denoiser(5)(z[:batch], 3, condition))
+        torch.testing.assert_close(*outputs)
+        counts.append(len(graphs))
+    # For five samples, and for any other number.
+    assert counts[1:] == [2 * counts[0]] * 3
 
 
 def test_the_default_size_is_the_vaes_if_the_unet_has_none(sd15):

@@ -31,7 +31,6 @@ class UNet(Protocol):
     """
 
     config: Any
-    _compiled_call_impl: object
 
     @property
     def attn_processors(self) -> dict[str, Processor]:
@@ -176,5 +175,5 @@ def uncompiled(network: Any) -> AbstractContextManager[object]:  # noqa: ANN401 
 
     Compilation would bake one step's control into it.
     """
-    compiled = network._compiled_call_impl is not None
+    compiled = any(part._compiled_call_impl is not None for part in network.modules())
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

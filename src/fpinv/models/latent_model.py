@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar
 from weakref import finalize
 
 import torch
@@ -21,23 +21,23 @@ from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.errors import UserError
 from fpinv.models.hub import commit_of, find_weights, read_index, short_name
 from fpinv.models.lora import choose_lora, merge_lora
+from fpinv.models.machine import (
+    Offload,
+    Precision,
+    Switches,
+    check_offload,
+    place,
+    resolve_device,
+    set_precision,
+)
 from fpinv.models.origin import ModelOrigin, digest, digest_of_networks, with_settings
 from fpinv.models.pipeline import Pipeline, Weights, load_pipeline, write_configs
 from fpinv.models.quantization import Quantization, check_quantization
 from fpinv.models.samplers import DDIMSampler, Sampler
 from fpinv.models.weights import quiet
 
-Precision = Literal["fp32", "tf32", "fp16", "bf16"]
-Offload = Literal["none", "model", "sequential"]
-
 log = logging.getLogger(__name__)
 
-DTYPES = {
-    "fp32": torch.float32,
-    "tf32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
 OPTIONS: Mapping[object, str] = {
     "StableDiffusionPipeline": "sd15",
     "LatentConsistencyModelPipeline": "lcm",
@@ -50,15 +50,6 @@ UNLIMITED = 2**20
 """The largest side, in pixels, of a network that takes any."""
 PIXELS = 512**2
 """Pixels that the VAE takes at a time on a GPU, where one small image would not fill it."""
-
-
-class Switches(NamedTuple):
-    """Trades of speed and memory; see :class:`LatentModel`."""
-
-    compile: bool
-    attention_slicing: bool
-    gradient_checkpointing: bool
-    offload: Offload
 
 
 class LatentModel(ABC):
@@ -90,7 +81,8 @@ class LatentModel(ABC):
             switch of the whole process, so the model made last decides.
         device: A torch device, or ``auto``: cuda, else cpu. Not mps, which has no float64
             for residuals and metrics.
-        compile: Compile the network.
+        compile: Compile the network: a UNet as a whole, a transformer by its repeated blocks.
+            Editing by attention runs it uncompiled.
         attention_slicing: Compute attention in slices, slower and with less memory.
         variant: Name of one of several stored weights; ``fp16`` takes files with ``.fp16.``.
         gradient_checkpointing: Save memory in gradients through the network, at the price of a
@@ -148,7 +140,7 @@ class LatentModel(ABC):
             path = str(loaded.config.get("_name_or_path") or type(loaded).__name__)
         self.name = short_name(path) if name is None else name
         self.device = resolve_device(device)
-        self.dtype = _set_precision(precision)
+        self.dtype = set_precision(precision)
         if loaded is None:
             folder = find_weights(path, revision, variant)
         else:
@@ -156,7 +148,7 @@ class LatentModel(ABC):
         index = read_index(folder)
         self._check_family(path, index.get("_class_name"))
         self.domain = index.get("_domain")
-        _check_offload(offload, self.device)
+        check_offload(offload, self.device)
         check_quantization(quantization, self.device, lora)
         switches = Switches(compile, attention_slicing, gradient_checkpointing, offload)
         changes = choose_lora(lora, lora_scale)
@@ -363,40 +355,6 @@ def check_embedded_guidance(name: str, takes: bool, guidance: float | None) -> N
         raise UserError(f"model.embedded_guidance must be {remedy}, for model {name}")
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return the torch device of that name; ``auto`` is cuda, else cpu.
-
-    Raises:
-        UserError: the name is unknown or this machine has no such device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"device={device} is unknown: use auto, cuda or cpu") from None
-    count = {"cuda": torch.cuda.device_count(), "cpu": 1}.get(resolved.type, 0)
-    if (resolved.index or 0) >= count:
-        raise UserError(f"device={device} is not available on this machine: use device=auto")
-    return resolved
-
-
-def _set_precision(precision: Precision) -> torch.dtype:
-    """Return the dtype of a precision, and allow or forbid the rounding of products to TF32."""
-    if precision not in DTYPES:
-        raise UserError(f"precision={precision} is unknown: use {', '.join(get_args(Precision))}")
-    rounds = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = rounds
-    return DTYPES[precision]
-
-
-def _check_offload(offload: Offload, device: torch.device) -> None:
-    if offload not in get_args(Offload):
-        raise UserError(f"model.offload={offload} is unknown: use {', '.join(get_args(Offload))}")
-    if offload != "none" and device.type == "cpu":
-        raise UserError(f"model.offload={offload} needs a GPU: leave it out")
-
-
 # One entry: jobs of a sweep share the weights of the model that they have in common.
 @lru_cache(maxsize=1)
 def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipeline:
@@ -407,21 +365,5 @@ def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipelin
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
-    network = denoising_network(pipeline)
-    if switches.attention_slicing:
-        if not hasattr(network, "set_attention_slice"):
-            raise UserError(
-                f"model.attention_slicing does nothing on a {type(network).__name__}: leave it out"
-            )
-        pipeline.enable_attention_slicing()
-    if switches.gradient_checkpointing:
-        network.enable_gradient_checkpointing()
-    if switches.compile:
-        network.compile()
-    if switches.offload == "none":
-        return pipeline.to(device)
-    if switches.offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.enable_sequential_cpu_offload(device=device)
+    place(pipeline, denoising_network(pipeline), device, switches)
     return pipeline

@@ -10,7 +10,8 @@ from torch import Tensor
 from fpinv.errors import UserError
 from fpinv.images.viewing import Crop
 from fpinv.inversion import Inverter
-from fpinv.models.latent_model import DTYPES, LatentModel
+from fpinv.models.latent_model import LatentModel
+from fpinv.models.machine import DTYPES
 from fpinv.models.pipeline import Pipeline, with_components
 from fpinv.models.rectified_flow import Flux, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
