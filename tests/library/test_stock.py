@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
+from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from drawn_seeds import normal
 from tiny_models import tiny_model
+from transformers import CLIPConfig, CLIPImageProcessor
 
 import fpinv
 from fpinv import InversionPipeline, UserError
@@ -13,6 +15,7 @@ from fpinv.images import to_pil
 
 STEPS = 8
 PROMPT = "a cat on a sofa"
+BLACK = np.zeros((32, 32, 3), np.uint8)
 
 
 def stock(folder):
@@ -29,25 +32,24 @@ def size_of(family, model):
 @pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl", "sd3", "flux"])
 def test_stock_call_makes_the_image_of_the_latents(family, tmp_path):
     model = tiny_model(family, tmp_path)
-    side = model.image_size[0]
     # A picture of the model itself, because a random autoencoder keeps no other.
     picture = to_pil(model.decode(0.3 * normal(1, *model.latent_shape))[0])
     lengths = {"max_sequence_length": 16} if family in ("sd3", "flux") else {}
     pipe = InversionPipeline.from_pipe(stock(tmp_path), **size_of(family, model), **lengths)
-    latents = pipe.invert(picture, PROMPT, "fpi", num_inference_steps=STEPS)
+    guidance = 3.5 if family == "flux" else 1.0
+    latents = pipe.invert(
+        picture, PROMPT, "fpi", num_inference_steps=STEPS, guidance_scale=guidance
+    )
     expected = fpinv.invert(model, picture, PROMPT, "fpi", steps=STEPS)
     plain = expected.noise
     if family == "flux":
         plain = pipe.pipe._pack_latents(plain, *plain.shape)
     torch.testing.assert_close(latents, plain, rtol=0, atol=0)
-    guidance = 3.5 if family == "flux" else 1.0
     again = pipe(
         PROMPT,
         latents=latents,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
-        height=side,
-        width=side,
         **lengths,
     ).images[0]
     difference = np.abs(np.asarray(again, float) - np.asarray(expected.reconstruct(), float))
@@ -68,7 +70,7 @@ def test_half_precision_is_that_of_the_pipeline(tmp_path):
     pipe = DiffusionPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
     inverting = InversionPipeline.from_pipe(pipe)
     assert inverting.model.dtype == torch.bfloat16 and pipe.vae.dtype == torch.bfloat16
-    latents = inverting.invert(np.zeros((32, 32, 3), np.uint8), PROMPT, num_inference_steps=2)
+    latents = inverting.invert(BLACK, PROMPT, num_inference_steps=2, guidance_scale=1)
     assert latents.dtype == torch.bfloat16 and latents.isfinite().all()
 
 
@@ -86,4 +88,68 @@ def test_pipeline_of_another_family_is_refused(tmp_path):
     tiny_model("sd15", tmp_path)
     pipe = StableDiffusionImg2ImgPipeline.from_pipe(stock(tmp_path))
     with pytest.raises(UserError, match="StableDiffusionImg2ImgPipeline cannot be inverted"):
+        InversionPipeline.from_pipe(pipe)
+
+
+def test_guidance_is_that_of_the_call(tmp_path):
+    """Stock calls take all of 1 and below as no guidance, and 0 is what turbo models are given."""
+    tiny_model("sd15", tmp_path)
+    pipe = InversionPipeline.from_pipe(stock(tmp_path))
+    none, one, two = (
+        pipe.invert(BLACK, PROMPT, num_inference_steps=2, guidance_scale=w)
+        for w in (0.0, 1.0, 2.0)
+    )
+    assert torch.equal(none, one) and not torch.allclose(one, two)
+    with pytest.raises(UserError, match="guidance_scale is missing"):
+        pipe.invert(BLACK, PROMPT)
+    with pytest.raises(UserError, match="true_cfg_scale is for FLUX"):
+        pipe.invert(BLACK, PROMPT, guidance_scale=1.0, true_cfg_scale=2.0)
+
+
+def test_flux_is_told_its_guidance_when_it_is_wrapped(tmp_path):
+    model = tiny_model("flux", tmp_path)
+    pipe = InversionPipeline.from_pipe(stock(tmp_path), **size_of("flux", model))
+    plain, guided = (
+        pipe.invert(BLACK, PROMPT, num_inference_steps=2, true_cfg_scale=w) for w in (1.0, 2.0)
+    )
+    assert not torch.allclose(plain, guided)
+    with pytest.raises(UserError, match="give from_pipe embedded_guidance=2"):
+        pipe.invert(BLACK, PROMPT, guidance_scale=2)
+    with pytest.raises(UserError, match="give from_pipe an image_size"):
+        side = 2 * model.image_size[0]
+        pipe.invert(torch.zeros(3, side, side), PROMPT, num_inference_steps=2)
+
+
+def test_calls_take_the_size_of_the_latents(tmp_path):
+    model = tiny_model("sd15", tmp_path)
+    height, width = model.image_size[0], 2 * model.image_size[1]
+    pipe = InversionPipeline.from_pipe(stock(tmp_path))
+    latents = pipe.invert(
+        torch.zeros(3, height, width), PROMPT, num_inference_steps=2, guidance_scale=1
+    )
+    image = pipe(PROMPT, latents=latents, num_inference_steps=2, guidance_scale=1).images[0]
+    assert image.size == (width, height)
+
+
+def test_settings_of_the_pipeline_and_its_safety_checker_stay(tmp_path):
+    tiny_model("sdxl", tmp_path / "xl")
+    xl = stock(tmp_path / "xl")
+    xl.register_to_config(force_zeros_for_empty_prompt=False)
+    inverting = InversionPipeline.from_pipe(xl)
+    assert not inverting.pipe.config.force_zeros_for_empty_prompt
+    assert inverting.model.condition([""], 2.0).null.tokens.any()
+    tiny_model("sd15", tmp_path / "sd15")
+    pipe = stock(tmp_path / "sd15")
+    vision = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "patch_size": 8}
+    vision |= {"intermediate_size": 8, "image_size": 8}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
+    pipe.register_modules(safety_checker=checker, feature_extractor=CLIPImageProcessor())
+    assert InversionPipeline.from_pipe(pipe).pipe.safety_checker is pipe.safety_checker
+
+
+def test_offloaded_pipeline_is_refused(tmp_path):
+    tiny_model("sd15", tmp_path)
+    pipe = stock(tmp_path)
+    pipe.unet._hf_hook = object()
+    with pytest.raises(UserError, match="give offload='model' here"):
         InversionPipeline.from_pipe(pipe)

@@ -163,7 +163,9 @@ class LatentModel(ABC):
             loaded=loaded,
         )
         self._path, self._weights = path, self._choose(weights)
-        self.pipeline = _load(self._weights, self.device, switches)
+        # Those of a loaded pipeline are its owner's, who may want to be rid of them.
+        load = _load if loaded is None else _load.__wrapped__
+        self.pipeline = load(self._weights, self.device, switches)
         # Users may give the pipeline another scheduler; the grid stays this one.
         self._scheduler = self.pipeline.scheduler
         self.image_size = self._size(image_size)

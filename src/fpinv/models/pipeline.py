@@ -96,11 +96,10 @@ def _rescheduled(pipeline: Pipeline, scheduler: Any) -> Pipeline:  # noqa: ANN40
 
 
 def with_components(pipeline: Pipeline, **changes: Any) -> Pipeline:  # noqa: ANN401
-    """Return a pipeline of the same class and components, but for some."""
-    components = {**pipeline.components, **changes}
-    if "safety_checker" in components:
-        components |= {"safety_checker": None, "requires_safety_checker": False}
-    return type(pipeline)(**components)
+    """Return a pipeline of the same class, components and settings, but for some components."""
+    _, names = pipeline._get_signature_keys(type(pipeline))
+    settings = {name: pipeline.config[name] for name in names if name in pipeline.config}
+    return type(pipeline)(**{**pipeline.components, **settings, **changes})
 
 
 def write_configs(pipeline: Pipeline, folder: Path) -> None:

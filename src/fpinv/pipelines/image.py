@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from fpinv.models.weights import local_folder
 from fpinv.run.build import build, described, is_own, targets
 from fpinv.run.options import names, option
 from fpinv.tasks.loading import require_same_entries, vae_factor
+
+log = logging.getLogger(__name__)
 
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 """A file, a picture, an array (H, W, 3) of bytes, or a tensor (3, H, W) in [-1, 1]."""
@@ -232,6 +235,8 @@ def _checked(image: Tensor) -> Tensor:
         raise UserError(f"the image has shape {tuple(image.shape)}: give (3, H, W)")
     if not (image.isfinite().all() and image.abs().max() <= 1):
         raise UserError("the image has numbers outside [-1, 1]: scale them as 2 x - 1")
+    if image.min() >= 0:
+        log.warning("the image has no number below 0: is it in [0, 1]? Then scale it as 2 x - 1")
     return image.float()
 
 

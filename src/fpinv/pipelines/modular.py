@@ -15,6 +15,7 @@ from diffusers.modular_pipelines.modular_pipeline_utils import (
     OutputParam,
 )
 
+from fpinv.errors import UserError
 from fpinv.models.pipeline import Pipeline
 from fpinv.pipelines.stock import InversionPipeline
 
@@ -30,8 +31,9 @@ class InvertBlock(ModularPipelineBlocks):
     """The block that finds the latents z_N of a picture and hands them on as ``latents``.
 
     It goes before the blocks of text to image, which then bring the picture back, or what their
-    prompt makes of its noise. The guidance is the guider's; a negative prompt takes part in the
-    way back alone. The scheduler becomes the one that inversion needs:
+    prompt makes of its noise. The guidance is the guider's, and the size that of the blocks or,
+    where none is given, of the network; a negative prompt takes part in the way back alone. The
+    scheduler becomes the one that inversion needs:
 
     .. code-block:: python
 
@@ -64,6 +66,8 @@ class InvertBlock(ModularPipelineBlocks):
             InputParam("source_prompt", description="Of the picture; the prompt where left out."),
             InputParam("prompt", required=True),
             InputParam("negative_prompt"),
+            InputParam("height"),
+            InputParam("width"),
             InputParam("num_inference_steps", default=50),
             InputParam("inverter", default="fpi", description="An inverter, or its name."),
         ]
@@ -80,19 +84,32 @@ class InvertBlock(ModularPipelineBlocks):
     ) -> tuple[Any, PipelineState]:
         """Invert the picture, and give the components the scheduler of its grid."""
         block: Any = self.get_block_state(state)
-        needed = {name: getattr(components, name) for name in self._parts()}
-        pipe = InversionPipeline.from_pipe(self.stock(**needed))
+        pipe = self._pipeline(components, block.height, block.width)
         block.latents = pipe.invert(
             block.picture,
             block.source_prompt or block.prompt,
             block.inverter,
             num_inference_steps=block.num_inference_steps,
-            guidance_scale=components.guider.guidance_scale,
+            guidance_scale=_scale(components.guider),
         )
+        block.height, block.width = pipe.model.image_size
         block.negative_prompt = block.negative_prompt or self.null
         components.update_components(scheduler=pipe.pipe.scheduler)
         self.set_block_state(state, block)
         return components, state
+
+    def _pipeline(
+        self,
+        components: Any,  # noqa: ANN401 - as above
+        height: int | None,
+        width: int | None,
+    ) -> InversionPipeline:
+        """Return the inverting pipeline of the components, for pictures of this size."""
+        needed = {name: getattr(components, name) for name in self._parts()}
+        _, names = self.stock._get_signature_keys(self.stock)
+        settings = {n: components.config[n] for n in names if n in components.config}
+        size = None if height is None and width is None else [height or width, width or height]
+        return InversionPipeline.from_pipe(self.stock(**needed, **settings), image_size=size)
 
     def _parts(self) -> list[str]:
         """Return the names of the components that the stock pipeline needs."""
@@ -113,3 +130,19 @@ class StableDiffusion3InvertBlock(InvertBlock):
     model_name = "stable-diffusion-3"  # type: ignore[assignment]  # diffusers says None
     stock = StableDiffusion3Pipeline
     null = ""  # without a negative prompt its text encoders leave the null rows out
+
+
+def _scale(guider: Any) -> float:  # noqa: ANN401 - any of diffusers' guiders
+    """Return the guidance scale of a guider that works as classifier-free guidance does.
+
+    Raises:
+        UserError: it works otherwise.
+    """
+    plain = {"guidance_rescale": 0.0, "use_original_formulation": False, "start": 0.0, "stop": 1.0}
+    if type(guider) is not ClassifierFreeGuidance:
+        raise UserError(
+            f"a {type(guider).__name__} cannot be inverted: use ClassifierFreeGuidance"
+        )
+    if other := [f"{k}={guider.config[k]}" for k, v in plain.items() if guider.config[k] != v]:
+        raise UserError(f"the guider's {', '.join(other)} cannot be inverted: leave it out")
+    return float(guider.guidance_scale) if guider.config["enabled"] else 1.0

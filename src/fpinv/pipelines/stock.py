@@ -16,6 +16,7 @@ from fpinv.models.pipeline import Pipeline, with_components
 from fpinv.models.rectified_flow import Flux, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.pipelines.image import InvertedImage, Picture, invert
+from fpinv.tasks.loading import vae_factor
 
 FAMILIES: tuple[type[LatentModel], ...] = (StableDiffusion, StableDiffusion3, Flux)
 
@@ -45,6 +46,9 @@ class InversionPipeline:
     def from_pipe(cls, pipe: Pipeline, **settings: Any) -> InversionPipeline:  # noqa: ANN401
         """Return the inverting pipeline of a stock one.
 
+        In float32 it forbids the rounding of products to TF32 in the whole process, as every model
+        of fpinv does; ``precision="tf32"`` allows it.
+
         Arguments:
             pipe: A Stable Diffusion (1.x, 2.x, XL, 3.x) or FLUX.1 pipeline.
             settings: Settings of the model's class, such as ``image_size`` or ``spacing``.
@@ -52,6 +56,10 @@ class InversionPipeline:
         Raises:
             UserError: the pipeline is of another family, or a part of it cannot be inverted.
         """
+        if any(hasattr(part, "_hf_hook") for part in pipe.components.values()):
+            raise UserError(
+                "the pipeline offloads its parts: load it without, and give offload='model' here"
+            )
         kind = type(pipe).__name__
         family = next((family for family in FAMILIES if kind in family.pipelines), None)
         if family is None:
@@ -64,7 +72,12 @@ class InversionPipeline:
         return cls(with_components(pipe, scheduler=model.pipeline.scheduler), model)
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
-        """Call the stock pipeline, on the grid of the inversion."""
+        """Call the stock pipeline, on the grid of the inversion, at the size of given latents."""
+        if (latents := settings.get("latents")) is not None:
+            height, width = self.model.image_size  # packed latents do not show it
+            if latents.ndim == 4:
+                height, width = (side * vae_factor(self.model) for side in latents.shape[-2:])
+            settings = {"height": height, "width": width, **settings}
         return self.pipe(*arguments, **settings)
 
     def invert(
@@ -74,7 +87,8 @@ class InversionPipeline:
         inverter: str | Inverter = "fpi",
         *,
         num_inference_steps: int = 50,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
+        true_cfg_scale: float = 1.0,
         crop: Crop = "center",
     ) -> Tensor:
         """Return the latents z_N that a call with the same prompt and numbers makes the image of.
@@ -85,8 +99,10 @@ class InversionPipeline:
             prompt: Description of the image.
             inverter: The name of an inverter of fpinv, or an inverter.
             num_inference_steps: Number N of steps.
-            guidance_scale: Guidance scale w of the call, 1 for none. Of FLUX it is the true
-                guidance, ``true_cfg_scale``; the embedded one is a setting of :meth:`from_pipe`.
+            guidance_scale: Guidance scale w of the call, which has to be given; as there, 1 or
+                less is none. The networks of FLUX and LCM are told it: for them it is the setting
+                ``embedded_guidance`` of :meth:`from_pipe`, and may be left out here.
+            true_cfg_scale: Guidance scale w of FLUX's call.
             crop: The part of a picture that the model sees; see :class:`~fpinv.images.Frame`.
 
         Returns:
@@ -100,13 +116,37 @@ class InversionPipeline:
             prompt,
             inverter,
             steps=num_inference_steps,
-            guidance=guidance_scale,
+            guidance=self._guidance(guidance_scale, true_cfg_scale),
             crop=crop,
         )
+        flow = isinstance(self.model, (StableDiffusion3, Flux))
+        if flow and inverted.size != self.model.image_size:
+            raise UserError(
+                f"the image has {inverted.size} pixels, and the grid is for "
+                f"{self.model.image_size}: give from_pipe an image_size"
+            )
         latents = inverted.noise.to(self.model.dtype)
         if isinstance(self.model, Flux):
             return self.pipe._pack_latents(latents, *latents.shape)
         return latents
+
+    def _guidance(self, guidance_scale: float | None, true_cfg_scale: float) -> float:
+        """Return the guidance scale w of the inversion, for the numbers of the call."""
+        told = getattr(self.model, "embedded_guidance", None)
+        if isinstance(self.model, Flux):
+            scale: float | None = true_cfg_scale
+        elif true_cfg_scale != 1:
+            raise UserError("true_cfg_scale is for FLUX alone: give guidance_scale")
+        else:
+            scale = guidance_scale if told is None else 1.0
+        if scale is None:
+            raise UserError("guidance_scale is missing: give it as to the call")
+        if told is not None and guidance_scale not in (None, told):
+            raise UserError(
+                f"guidance_scale={guidance_scale} is not what the network is told: "
+                f"give from_pipe embedded_guidance={guidance_scale}"
+            )
+        return max(1.0, scale)
 
     def inverted(
         self,
