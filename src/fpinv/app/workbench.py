@@ -87,8 +87,8 @@ class InvertedPhoto:
     @property
     def table(self) -> str:
         """The numbers as a table in Markdown."""
-        numbers = {name: self.record.metrics[name] or 0.0 for name in COLUMNS}
-        cells = {name: describe(name).number(value) for name, value in numbers.items()}
+        numbers = {name: self.record.metrics[name] for name in COLUMNS}
+        cells = {n: "–" if x is None else describe(n).number(x) for n, x in numbers.items()}
         cells["nfe_calls"] = f"{numbers['nfe_calls']:.0f}"
         return markdown(list(COLUMNS.values()), [list(cells.values())], words=0)
 
@@ -199,7 +199,7 @@ def masked(picture: Image.Image, mask: torch.Tensor) -> Image.Image:
 
     Arguments:
         picture: The picture.
-        mask: True where it stays as it is.
+        mask: True where the edit may change it.
     """
     inside = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255).resize(
         picture.size, Image.Resampling.NEAREST

@@ -12,7 +12,7 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.sampling import Guided, Step, spent
-from fpinv.seeding import generator
+from fpinv.seeding import drawn
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class EditFriendly(Guided):
     of the stochastic DDIM step.
 
     Deviations: the authors' code sets the last map to 0, which costs exactness; we keep it, also
-    where the clean end has no noise and :math:`\tau_1 = 0`: then it has the unit 1. The
-    noise of an index is one draw for all images, so that results do not depend on the batch.
+    where the clean end has no noise and :math:`\tau_1 = 0`: then it has the unit 1. Each image has
+    noise of its own, by its number, so that results do not depend on the batch.
 
     Arguments:
         eta: Stochasticity :math:`\eta` in (0, 1]; that of a sampler with noise outranks it.
@@ -72,7 +72,7 @@ class EditFriendly(Guided):
         """Noise ``z0`` (B, C, H, W) to every index and solve for the maps."""
         condition, z, maps = self.inverting(condition, denoiser), z0, []
         for i in range(1, self.top(denoiser.schedule.steps) + 1):
-            before, z = z, self._noised(denoiser, z0, i)
+            before, z = z, self._noised(denoiser, z0, i, condition.images)
             mean, spread = self._step(denoiser, z, i, condition)
             maps.append((before - mean) / spread)
         cost = spent(condition, len(maps))
@@ -104,9 +104,10 @@ class EditFriendly(Guided):
         """Return the index n that sampling starts from, below the ``steps``."""
         return steps - int(self.skip * steps)
 
-    def _noised(self, denoiser: Denoiser, z0: Tensor, i: int) -> Tensor:
-        draw = torch.randn(z0.shape[1:], generator=generator(self.seed, "edit_friendly", str(i)))
-        return denoiser.schedule.noised(z0, draw.to(z0), i)
+    def _noised(self, denoiser: Denoiser, z0: Tensor, i: int, images: Tensor | None) -> Tensor:
+        """Return z0 (B, C, H, W) noised to index i."""
+        draw = drawn(z0, self.seed, images, f"edit_friendly {i}")
+        return denoiser.schedule.noised(z0, draw, i)
 
     def _step(
         self, denoiser: Denoiser, z: Tensor, i: int, condition: Condition

@@ -31,18 +31,20 @@ class IFE(DDIMSampling):
 
     in which only :math:`e_i` is unknown. The previous step's error, which is known, takes its
     place and gives the estimate :math:`\hat z_i = r_i z_{i-1} + c_i (z_0 + e_{i-1})`. Its bias
-    :math:`c_i E[e_{i-1} - e_i]` is zero for a denoiser that is a posterior mean.
+    :math:`c_i E[e_{i-1} - e_i]` is zero for a denoiser that is a posterior mean. In the sum
+    :math:`z_0` cancels: :math:`\hat z_i = r_i z_{i-1} + c_i \hat x_{i-1}`, with the image latent
+    that the step before saw. The variants differ in where they read it.
 
     Variants:
         corrected: The step's one evaluation is made at the estimate, and the step taken with it:
-            :math:`z_i = g(\hat z_i)` with g of fixed-point inversion;
-            :math:`e_i = \hat x_0 - z_0` at :math:`z_i` with that evaluation's noise. The first
-            step's estimate is :math:`z_0`.
-        cached: As corrected, with :math:`e_i` taken at :math:`\hat z_i`, where the network was
+            :math:`z_i = g(\hat z_i)` with g of fixed-point inversion; :math:`\hat x_i` is that of
+            :math:`z_i` with that evaluation's noise. The first step's estimate is :math:`z_0`.
+            This is fixed-point inversion of one iteration from the extrapolated start (``fpi``
+            with ``iterations=1 start=extrapolated``).
+        cached: As corrected, with :math:`\hat x_i` read at :math:`\hat z_i`, where the network was
             evaluated.
-        literal: :math:`z_i = \hat z_i`, with :math:`e_{i-1}` evaluated at
-            :math:`(z_{i-1}, t_{i-1})`. :math:`z_0` cancels: it is DDIM inversion with the source
-            label.
+        literal: :math:`z_i = \hat z_i`, with :math:`\hat x_{i-1}` evaluated at
+            :math:`(z_{i-1}, t_{i-1})`. This is DDIM inversion with the source label.
 
     NFE: N. Stores: nothing beyond z_N.
 
@@ -95,8 +97,8 @@ class IFE(DDIMSampling):
             )
         schedule, z = denoiser.schedule, z0
         for i in range(1, schedule.steps + 1):
-            error = schedule.clean(z, denoiser(z, i - 1, condition), i - 1) - z0
-            z = schedule.aim(z, z0 + error, i - 1, i)
+            image = schedule.clean(z, denoiser(z, i - 1, condition), i - 1)
+            z = schedule.aim(z, image, i - 1, i)
         return z, None
 
     def _corrected(
@@ -113,6 +115,6 @@ class IFE(DDIMSampling):
                     at, eps = z, schedule.held_noise(z, held, i)
                 else:
                     at, eps = estimate, schedule.noise(estimate, m, i)
-                error = (at - schedule.sigma[i] * eps) / schedule.alpha[i] - z0
-                estimate = schedule.aim(z, z0 + error, i, i + 1)
+                image = (at - schedule.sigma[i] * eps) / schedule.alpha[i]
+                estimate = schedule.aim(z, image, i, i + 1)
         return z, torch.stack(residuals)

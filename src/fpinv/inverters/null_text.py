@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +14,7 @@ from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import ddim_path
 from fpinv.sampling import Guided, Step, spent
-from fpinv.solvers import Adam, Equation, Trial, search
+from fpinv.solvers import Adam, Equation, Trial, rms, search
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,9 @@ def _minimise(
             loss = losses(x, rows)
             (slope,) = torch.autograd.grad(loss.sum(), x)
         adam, loss = adam.moved(slope, rate, k), loss.detach()
-        # The latest point is the result, whatever the losses before it.
-        return adam, Trial(adam.x, torch.full_like(loss, -k), loss, differentiated=True)
+        # The latest finite point is the result, whatever the losses before it.
+        rank = torch.where(rms(adam.x).isfinite(), torch.full_like(loss, -k), math.inf)
+        return adam, Trial(adam.x, rank, loss, differentiated=True)
 
     solution = search(step, Adam.at(start), start, steps, tolerance)
     return solution.value, solution.steps
