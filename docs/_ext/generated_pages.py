@@ -31,12 +31,16 @@ HIDDEN = {"defaults", "hydra", "_target_", "experiment"}
 
 ROOMS = {
     "": "The core",
+    "solvers": "Solvers",
     "inverters": "Inverters",
     "models": "Models",
     "datasets": "Data sets",
+    "images": "Images",
     "metrics": "Metrics",
     "editing": "Editing",
     "seeds": "Seeds",
+    "watermarks": "Watermarks",
+    "evaluate": "Scores of finished edits",
     "tasks": "Tasks",
     "run": "Runs",
     "reporting": "Reporting",

@@ -89,7 +89,7 @@ class PromptAware:
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 3.3
-        | https://arxiv.org/abs/2312.12540
+        | https://arxiv.org/abs/2312.12540v1
         | SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations
         | (Meng et al., 2022), https://arxiv.org/abs/2108.01073
 

@@ -34,7 +34,7 @@ class FixedPoint(DDIMSampling):
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023)
-        | https://arxiv.org/abs/2312.12540
+        | https://arxiv.org/abs/2312.12540v1
         | Effective Real Image Editing with Accelerated Iterative Diffusion Inversion
         | (Pan et al., 2023), https://arxiv.org/abs/2309.04907
 

@@ -41,7 +41,7 @@ class Newton(DDIMSampling):
 
     References:
         | Lightning-Fast Image Inversion and Editing for Text-to-Image Diffusion Models
-        | (Samuel et al., 2024), https://arxiv.org/abs/2312.12540
+        | (Samuel et al., 2024), https://arxiv.org/abs/2312.12540v5
 
     Deviations: the authors' code evaluates the network without a gradient, which leaves a step of
     one length in every coordinate. The prior is that of a step between grid indices: its mean and

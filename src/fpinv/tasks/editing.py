@@ -52,7 +52,7 @@ class Editing(EditMeasures):
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.2
-        | https://arxiv.org/abs/2312.12540
+        | https://arxiv.org/abs/2312.12540v1
     """
 
     metrics: ClassVar[tuple[str, ...]] = (

@@ -59,7 +59,7 @@ class Interpolation(JudgedTask):
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.3
-        | https://arxiv.org/abs/2312.12540
+        | https://arxiv.org/abs/2312.12540v1
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)
         | https://arxiv.org/abs/2306.08687
 

@@ -73,7 +73,7 @@ class RareConcept(JudgedTask):
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.3
-        | https://arxiv.org/abs/2312.12540
+        | https://arxiv.org/abs/2312.12540v1
         | Generating images of rare concepts using pre-trained diffusion models
         | (Samuel et al., 2024), https://arxiv.org/abs/2304.14530
         | Norm-guided latent space exploration for text-to-image generation (Samuel et al., 2023)

@@ -119,7 +119,7 @@ class Reconstruction:
 
     References:
         | Fixed-Point Inversion for Text-to-Image Diffusion Models (Meiri et al., 2023), 4.1
-        | https://arxiv.org/abs/2312.12540
+        | https://arxiv.org/abs/2312.12540v1
     """
 
     metrics: ClassVar[tuple[str, ...]] = (
