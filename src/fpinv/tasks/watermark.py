@@ -27,7 +27,8 @@ from fpinv.watermarks.attacks import ATTACKS, attacked
 from fpinv.watermarks.marks import Mark, TreeRing
 
 DETECTED = 0.01
-"""P-value below which a mark counts as found: one of a hundred images without it, too."""
+"""P-value below which a mark counts as found: in at most one of a hundred draws of noise that
+have none."""
 
 Known = Literal["known", "lost"]
 Seen = Literal["image", "latents"]
@@ -101,7 +102,7 @@ class Watermark:
         watch = Stopwatch(model)
         with watch.running():
             inversion = invert(inverter, model.denoiser(steps), encoded, condition, ids, settings)
-        columns = self._columns(inversion, noise)
+        columns = self._columns(inversion, noise, ids)
         columns["seconds_per_image"] = torch.full((len(batch),), watch.seconds / len(batch))
         metrics = by_example(columns, len(batch))
         return [
@@ -118,7 +119,7 @@ class Watermark:
     def _noise(self, model: Model, ids: Sequence[str], seed: int) -> Tensor:
         """Return the noise (B, C, h, w) that the images are sampled from."""
         noise = normal(model.latent_shape, seed, ids, "watermark", model.device)
-        return self.mark.embed(noise) if self.marked else noise
+        return self.mark.embed(noise, ids) if self.marked else noise
 
     def _attacked(self, images: Tensor, ids: Sequence[str], seed: int) -> Tensor:
         """Return the images (B, 3, H, W) as the reader gets them."""
@@ -126,9 +127,11 @@ class Watermark:
         pairs = zip(images.cpu(), draws, strict=True)
         return torch.stack([attacked(self.attack, x, draw) for x, draw in pairs]).to(images)
 
-    def _columns(self, inversion: Inversion, noise: Tensor) -> dict[str, Tensor]:
+    def _columns(
+        self, inversion: Inversion, noise: Tensor, ids: Sequence[str]
+    ) -> dict[str, Tensor]:
         """Return what the inversion's noise says of the mark, and how far it is from the true."""
-        values = dict(self.mark.read(inversion.noise))
+        values = dict(self.mark.read(inversion.noise, ids))
         right = inversion.noise.sign() == noise.sign()
         return values | {
             "detected": (values["mark_p"] < DETECTED).double(),
