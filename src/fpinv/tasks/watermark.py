@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fpinv.datasets.example import Example
+from fpinv.denoiser import Condition
 from fpinv.errors import UserError
 from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter
+from fpinv.inverters.edict import EDICT
+from fpinv.inverters.edit_friendly import EditFriendly
+from fpinv.inverters.rf_inversion import RFInversion
+from fpinv.inverters.stored_noises import StoredNoises
 from fpinv.metrics import pixels
 from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.seeding import generator, normal
 from fpinv.tasks.inverting import invert
-from fpinv.tasks.loading import by_example
+from fpinv.tasks.loading import by_example, diverged
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import run_stages
 from fpinv.tasks.task import Settings, option
-from fpinv.tasks.timing import Stopwatch
+from fpinv.tasks.timing import Stopwatch, warm_up
 from fpinv.watermarks.attacks import ATTACKS, attacked
 from fpinv.watermarks.marks import Mark, TreeRing
 
@@ -35,11 +41,31 @@ Seen = Literal["image", "latents"]
 
 
 @dataclass(frozen=True)
+class Generated:
+    """An image with what it was generated from.
+
+    Arguments:
+        example: The example.
+        condition: Its prompt at the run's guidance, one row.
+        noise: The noise z_N (C, h, w).
+        latents: The latents z_0 (C, h, w) sampled from it.
+        image: The image (3, H, W) in [-1, 1].
+    """
+
+    example: Example
+    condition: Condition
+    noise: Tensor
+    latents: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True)
 class Watermark:
     """The watermark task: caption -> marked noise -> image -> attack -> invert -> read the mark.
 
     Images are generated from the captions of the examples; pictures that these may have are not
-    used. The better an inversion recovers z_N, the surer the mark is read.
+    used. The better an inversion recovers z_N, the surer the mark is read. Times are of the
+    inversion alone, after a warm-up evaluation.
 
     Arguments:
         mark: The mark.
@@ -47,7 +73,8 @@ class Watermark:
         attack: The change of the image before it is read, one of
             :data:`~fpinv.watermarks.attacks.ATTACKS`.
         prompt: ``known`` inverts with the prompt at the guidance of the inverter; ``lost`` with
-            the null prompt, without guidance, as who does not know them has to.
+            the model's null prompt alone, as a reader who knows neither. The null prompt is that
+            of the model's guidance: the encoded empty text, but zeros for SDXL.
         seen: ``image`` or, for a reader whose autoencoder loses nothing, the ``latents`` z_0.
 
     Raises:
@@ -56,7 +83,7 @@ class Watermark:
 
     metrics: ClassVar[tuple[str, ...]] = (
         *("detected", "mark_p", "sign_accuracy", "seed_error"),
-        *("nfe_calls", "nfe_rows", "nfe_equivalents", "seconds_per_image"),
+        *("nfe_calls", "nfe_rows", "nfe_equivalents", "seconds_invert"),
     )
 
     mark: Mark = field(default_factory=TreeRing)
@@ -75,57 +102,114 @@ class Watermark:
                 "choose task.attack=none or task.seen=image"
             )
 
+    def check_inverter(self, inverter: Inverter) -> None:
+        """Raise UserError for an inverter whose noise is not the z_N of an image's own path."""
+        match inverter:
+            case EditFriendly() | StoredNoises():
+                end = "noise that it draws itself"
+            case RFInversion(gamma=gamma) if gamma > 0:
+                end = "noise that it is pulled to"
+            case EDICT(strength=strength) if strength < 1:
+                end = f"a latent below z_N at strength={strength}"
+            case _:
+                return
+        raise UserError(
+            f"{type(inverter).__name__} ends at {end}, where no mark is: use an inverter that "
+            "climbs to the z_N of the image, e.g. inverter=ddim, fpi or auto"
+        )
+
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
     ) -> Iterator[Record]:
-        """Yield one record an example, in order."""
+        """Yield one record an example, in order; that of a diverged one holds its error.
 
-        def stage(batch: list[Example]) -> list[Record]:
-            return self._records(model, inverter, batch, settings)
+        Raises:
+            UserError: the inverter's noise is not the z_N of an image's own path, or noise takes
+                the place of steps.
+        """
+        self.check_inverter(inverter)
+        if settings.noised_steps:
+            raise UserError(
+                f"noised_steps={settings.noised_steps} puts new noise into z_N, over the mark: "
+                "use noised_steps=0"
+            )
+        generate = partial(self._generate, model, settings)
+        read = partial(self._read, model, inverter, settings)
+        return run_stages(examples, settings.batch_size, generate, read)
 
-        return run_stages(examples, settings.batch_size, stage)
-
-    def _records(
-        self, model: Model, inverter: Inverter, batch: Sequence[Example], settings: Settings
-    ) -> list[Record]:
-        """Return the records of a batch."""
-        ids, steps = [example.id for example in batch], settings.steps
+    @torch.no_grad()
+    def _generate(
+        self, model: Model, settings: Settings, batch: Sequence[Example]
+    ) -> list[Generated | UserError]:
+        """Return the images of a batch of captions."""
+        ids = [example.id for example in batch]
         condition = model.condition([example.prompt for example in batch], settings.guidance)
         noise = self._noise(model, ids, settings.seed)
-        with torch.no_grad():
-            latents = sample(model.denoiser(steps), noise, condition)
+        latents = sample(model.denoiser(settings.steps), noise, condition)
         images = model.decode(latents)
-        attacked_images = self._attacked(images, ids, settings.seed)
-        encoded = latents if self.seen == "latents" else model.encode(attacked_images)
-        if self.prompt == "lost":
-            condition = model.condition([""] * len(batch), 1.0)
-        watch = Stopwatch(model)
-        with watch.running():
-            inversion = invert(inverter, model.denoiser(steps), encoded, condition, ids, settings)
-        columns = self._columns(inversion, noise, ids)
-        columns["seconds_per_image"] = torch.full((len(batch),), watch.seconds / len(batch))
-        metrics = by_example(columns, len(batch))
+        sound = _finite(latents, images)
         return [
-            Record(
-                example.id,
-                example.prompt,
-                metrics[k],
-                images={"marked": to_pil(images[k]), "attacked": to_pil(attacked_images[k])},
-                inversion=inversion[slice(k, k + 1)],
-            )
+            Generated(example, condition[k : k + 1], noise[k], latents[k], images[k])
+            if sound[k]
+            else diverged(model)
             for k, example in enumerate(batch)
         ]
 
     def _noise(self, model: Model, ids: Sequence[str], seed: int) -> Tensor:
         """Return the noise (B, C, h, w) that the images are sampled from."""
         noise = normal(model.latent_shape, seed, ids, "watermark", model.device)
-        return self.mark.embed(noise, ids) if self.marked else noise
+        # Unmarked noise, too, shows before anything is sampled whether it could hold the mark.
+        marked = self.mark.embed(noise, ids)
+        return marked if self.marked else noise
 
-    def _attacked(self, images: Tensor, ids: Sequence[str], seed: int) -> Tensor:
+    def _read(
+        self, model: Model, inverter: Inverter, settings: Settings, batch: Sequence[Generated]
+    ) -> list[Record | UserError]:
+        """Return the records of a batch of images."""
+        ids = [item.example.id for item in batch]
+        images = self._attacked(batch, settings.seed)
+        latents = torch.stack([item.latents for item in batch])
+        encoded = latents if self.seen == "latents" else model.encode(images)
+        condition = self._known_of(Condition.cat([item.condition for item in batch]))
+        warm_up(model, encoded, condition, settings.steps)
+        denoiser, watch = model.denoiser(settings.steps), Stopwatch(model)
+        with watch.running():
+            inversion = invert(inverter, denoiser, encoded, condition, ids, settings)
+        columns = self._columns(inversion, torch.stack([item.noise for item in batch]), ids)
+        columns["seconds_invert"] = torch.full((len(batch),), watch.seconds / len(batch))
+        metrics, sound = by_example(columns, len(batch)), _finite(inversion.noise)
+        return [
+            Record(
+                item.example.id,
+                item.example.prompt,
+                metrics[k],
+                images={"marked": to_pil(item.image), "attacked": to_pil(images[k])},
+                inversion=inversion[k : k + 1],
+            )
+            if sound[k]
+            else diverged(model)
+            for k, item in enumerate(batch)
+        ]
+
+    def _attacked(self, batch: Sequence[Generated], seed: int) -> Tensor:
         """Return the images (B, 3, H, W) as the reader gets them."""
-        draws = (generator(seed, id, f"attack {self.attack}") for id in ids)
-        pairs = zip(images.cpu(), draws, strict=True)
-        return torch.stack([attacked(self.attack, x, draw) for x, draw in pairs]).to(images)
+        images = []
+        for item in batch:
+            draw = generator(seed, item.example.id, f"attack {self.attack}")
+            images.append(attacked(self.attack, item.image.cpu(), draw))
+        return torch.stack(images).to(batch[0].image)
+
+    def _known_of(self, condition: Condition) -> Condition:
+        """Return what the reader knows of the condition that images were generated under."""
+        if self.prompt == "known":
+            return condition
+        if condition.null is None:
+            raise UserError(
+                "task.prompt=lost needs the null prompt, and the model's condition has none: use "
+                "task.prompt=known"
+            )
+        # In the prompt's place, since an inverter may have a guidance of its own.
+        return replace(condition, prompt=condition.null, guidance=1.0)
 
     def _columns(
         self, inversion: Inversion, noise: Tensor, ids: Sequence[str]
@@ -141,3 +225,9 @@ class Watermark:
             "nfe_rows": inversion.rows,
             "nfe_equivalents": inversion.equivalents,
         }
+
+
+def _finite(*values: Tensor) -> list[bool]:
+    """Return for which samples all of the values (B, ...) are finite."""
+    rows = [value.flatten(1).isfinite().all(1) for value in values]
+    return torch.stack(rows).all(0).tolist()
