@@ -93,7 +93,7 @@ class TreeRing:
         return marked
 
     def read(self, noise: Tensor, ids: Sequence[str]) -> dict[str, Tensor]:
-        """Return ``mark_p``, the p-value of the mark, and ``mark_distance``, the mean |k - y|.
+        """Return the p-value of the mark, ``mark_p``, and :math:`|k - y|`, ``mark_distance``.
 
         Raises:
             UserError: the noise has no such channel, or the disc has no ring.
