@@ -41,7 +41,7 @@ Seen = Literal["image", "latents"]
 
 
 @dataclass(frozen=True)
-class Generated:
+class MarkedImage:
     """An image with what it was generated from.
 
     Arguments:
@@ -140,7 +140,7 @@ class Watermark:
     @torch.no_grad()
     def _generate(
         self, model: Model, settings: Settings, batch: Sequence[Example]
-    ) -> list[Generated | UserError]:
+    ) -> list[MarkedImage | UserError]:
         """Return the images of a batch of captions."""
         ids = [example.id for example in batch]
         condition = model.condition([example.prompt for example in batch], settings.guidance)
@@ -149,7 +149,7 @@ class Watermark:
         images = model.decode(latents)
         sound = _finite(latents, images)
         return [
-            Generated(example, condition[k : k + 1], noise[k], latents[k], images[k])
+            MarkedImage(example, condition[k : k + 1], noise[k], latents[k], images[k])
             if sound[k]
             else diverged(model)
             for k, example in enumerate(batch)
@@ -163,7 +163,7 @@ class Watermark:
         return marked if self.marked else noise
 
     def _read(
-        self, model: Model, inverter: Inverter, settings: Settings, batch: Sequence[Generated]
+        self, model: Model, inverter: Inverter, settings: Settings, batch: Sequence[MarkedImage]
     ) -> list[Record | UserError]:
         """Return the records of a batch of images."""
         ids = [item.example.id for item in batch]
@@ -191,7 +191,7 @@ class Watermark:
             for k, item in enumerate(batch)
         ]
 
-    def _attacked(self, batch: Sequence[Generated], seed: int) -> Tensor:
+    def _attacked(self, batch: Sequence[MarkedImage], seed: int) -> Tensor:
         """Return the images (B, 3, H, W) as the reader gets them."""
         images = []
         for item in batch:
