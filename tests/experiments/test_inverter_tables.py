@@ -26,6 +26,7 @@ def record(id, gap, calls, rows):
             "latent_psnr": 60 - 20 * gap,
             "nfe_calls": calls,
             "nfe_rows": rows,
+            "nfe_equivalents": rows,
             "sample_nfe_calls": 20,
             "stored_numbers": 0,
         },
