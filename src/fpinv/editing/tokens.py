@@ -133,7 +133,7 @@ def suggestion(phrase: str, words: Iterable[str]) -> str:
 
     That is the nearest one or, where none is near, all that have a meaning of their own.
     """
-    telling = [w for w in dict.fromkeys(words) if w not in FUNCTION_WORDS and w[0].isalnum()]
+    telling = [w for w in words if w not in FUNCTION_WORDS and w[0].isalnum()]
     return nearest(_folded(phrase), telling, "its words are")
 
 

@@ -1,4 +1,4 @@
-"""How a pipeline uses the machine: device, precision, compilation and offloading."""
+"""Device, precision, compilation and offloading of a pipeline."""
 
 from __future__ import annotations
 

@@ -97,9 +97,14 @@ def _rescheduled(pipeline: Pipeline, scheduler: Any) -> Pipeline:  # noqa: ANN40
 
 def with_components(pipeline: Pipeline, **changes: Any) -> Pipeline:  # noqa: ANN401
     """Return a pipeline of the same class, components and settings, but for some components."""
-    _, names = pipeline._get_signature_keys(type(pipeline))
-    settings = {name: pipeline.config[name] for name in names if name in pipeline.config}
-    return type(pipeline)(**{**pipeline.components, **settings, **changes})
+    kind = type(pipeline)
+    return kind(**{**pipeline.components, **settings_for(kind, pipeline.config), **changes})
+
+
+def settings_for(kind: type[Pipeline], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a configuration that a class of pipelines takes beside its parts."""
+    _, names = kind._get_signature_keys(kind)
+    return {name: config[name] for name in names if name in config}
 
 
 def write_configs(pipeline: Pipeline, folder: Path) -> None:

@@ -16,7 +16,7 @@ from diffusers.modular_pipelines.modular_pipeline_utils import (
 )
 
 from fpinv.errors import UserError
-from fpinv.models.pipeline import Pipeline
+from fpinv.models.pipeline import Pipeline, settings_for
 from fpinv.pipelines.stock import InversionPipeline
 
 GUIDER = ComponentSpec(
@@ -106,8 +106,7 @@ class InvertBlock(ModularPipelineBlocks):
     ) -> InversionPipeline:
         """Return the inverting pipeline of the components, for pictures of this size."""
         needed = {name: getattr(components, name) for name in self._parts()}
-        _, names = self.stock._get_signature_keys(self.stock)
-        settings = {n: components.config[n] for n in names if n in components.config}
+        settings = settings_for(self.stock, components.config)
         size = None if height is None and width is None else [height or width, width or height]
         return InversionPipeline.from_pipe(self.stock(**needed, **settings), image_size=size)
 

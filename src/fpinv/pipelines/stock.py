@@ -132,16 +132,16 @@ class InversionPipeline:
 
     def _guidance(self, guidance_scale: float | None, true_cfg_scale: float) -> float:
         """Return the guidance scale w of the inversion, for the numbers of the call."""
-        told = getattr(self.model, "embedded_guidance", None)
+        embedded = getattr(self.model, "embedded_guidance", None)
         if isinstance(self.model, Flux):
             scale: float | None = true_cfg_scale
         elif true_cfg_scale != 1:
             raise UserError("true_cfg_scale is for FLUX alone: give guidance_scale")
         else:
-            scale = guidance_scale if told is None else 1.0
+            scale = guidance_scale if embedded is None else 1.0
         if scale is None:
             raise UserError("guidance_scale is missing: give it as to the call")
-        if told is not None and guidance_scale not in (None, told):
+        if embedded is not None and guidance_scale not in (None, embedded):
             raise UserError(
                 f"guidance_scale={guidance_scale} is not what the network is told: "
                 f"give from_pipe embedded_guidance={guidance_scale}"

@@ -21,6 +21,7 @@ from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source, run_cases
 from fpinv.tasks.edit_measures import QUALITY, EditMeasures, cost, pictures, record
 from fpinv.tasks.inverting import adjust, invert
 from fpinv.tasks.loading import (
+    are_finite,
     by_example,
     decode_like,
     diverged,
@@ -210,7 +211,7 @@ class _EditingRun:
 
     def _records(self, batch: EditedBatch) -> Iterator[Record | UserError]:
         columns = {**cost(batch), **self.task.quality(batch)}
-        sound = batch.edits.flatten(1).isfinite().all(1).tolist()
+        sound = are_finite(batch.edits)
         for k, metrics in enumerate(by_example(columns, len(batch.cases))):
             case, inversion = batch.cases[k], batch.sources[k].inversion
             edited = record(case, metrics, pictures(batch, k), inversion)

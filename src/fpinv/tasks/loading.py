@@ -29,6 +29,12 @@ def diverged(model: Model) -> UserError:
     return UserError(f"the inversion diverged: its noise or what it samples is not finite{remedy}")
 
 
+def are_finite(*values: Tensor) -> list[bool]:
+    """Return for each sample whether all of its values, (B, ...) each, are finite."""
+    rows = [value.flatten(1).isfinite().all(1) for value in values]
+    return torch.stack(rows).all(0).tolist()
+
+
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
     """Turn any failure of a block into the error that the image ``name`` cannot be read.

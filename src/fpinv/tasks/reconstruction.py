@@ -25,6 +25,7 @@ from fpinv.sampling import sample
 from fpinv.tasks.inverting import adjust, invert
 from fpinv.tasks.loading import (
     Column,
+    are_finite,
     by_example,
     decode_like,
     diverged,
@@ -184,8 +185,7 @@ class _ReconstructionRun:
         trip = self._round_trip(batch)
         ceiling = decode_like(batch.images, self.model, batch.encoded)
         metrics = by_example(self._columns(batch, trip, ceiling), len(batch.examples))
-        latents = torch.stack([trip.inversion.noise, trip.latents], 1)
-        sound = latents.flatten(1).isfinite().all(1).tolist()
+        sound = are_finite(trip.inversion.noise, trip.latents)
         for k, example in enumerate(batch.examples):
             yield (
                 diverged(self.model)

@@ -24,7 +24,7 @@ from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.seeding import generator, normal
 from fpinv.tasks.inverting import invert
-from fpinv.tasks.loading import by_example, diverged
+from fpinv.tasks.loading import are_finite, by_example, diverged
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import run_stages
 from fpinv.tasks.task import Settings, option
@@ -147,7 +147,7 @@ class Watermark:
         noise = self._noise(model, ids, settings.seed)
         latents = sample(model.denoiser(settings.steps), noise, condition)
         images = model.decode(latents)
-        sound = _finite(latents, images)
+        sound = are_finite(latents, images)
         return [
             MarkedImage(example, condition[k : k + 1], noise[k], latents[k], images[k])
             if sound[k]
@@ -177,7 +177,7 @@ class Watermark:
             inversion = invert(inverter, denoiser, encoded, condition, ids, settings)
         columns = self._columns(inversion, torch.stack([item.noise for item in batch]), ids)
         columns["seconds_invert"] = torch.full((len(batch),), watch.seconds / len(batch))
-        metrics, sound = by_example(columns, len(batch)), _finite(inversion.noise)
+        metrics, sound = by_example(columns, len(batch)), are_finite(inversion.noise)
         return [
             Record(
                 item.example.id,
@@ -225,9 +225,3 @@ class Watermark:
             "nfe_rows": inversion.rows,
             "nfe_equivalents": inversion.equivalents,
         }
-
-
-def _finite(*values: Tensor) -> list[bool]:
-    """Return for which samples all of the values (B, ...) are finite."""
-    rows = [value.flatten(1).isfinite().all(1) for value in values]
-    return torch.stack(rows).all(0).tolist()
