@@ -123,6 +123,14 @@ def test_edits_are_found_in_every_layout_and_at_the_end_of_a_strip(bench, tmp_pa
     assert edited_file(tmp_path, example) is None
 
 
+def test_the_table_says_how_many_images_have_no_mask(bench, capsys):
+    root, edits = bench
+    assert main(["pie_bench", str(edits), "--root", str(root), "--measures", FREE]) == 0
+    assert capsys.readouterr().out.startswith(
+        "3 of 3 edits; without a mask in the mapping file: 1,"
+    )
+
+
 def test_the_command_writes_scores_and_names_what_it_leaves_out(bench, tmp_path, capsys):
     root, edits = bench
     (edits / ENTRIES["absent"]["image_path"]).unlink()
@@ -130,7 +138,7 @@ def test_the_command_writes_scores_and_names_what_it_leaves_out(bench, tmp_path,
     arguments = ["pie_bench", str(edits), "--root", str(root), "--out", str(out)]
     assert main([*arguments, "--measures", f"{FREE},clip"]) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith("2 of 3 edits")
+    assert shown.out.startswith("2 of 3 edits\n")
     assert shown.err.startswith("left out: clip: ") and shown.err.count("\n") == 1
     assert "| change colour | 1 |" in (out / "results.md").read_text()
     rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))

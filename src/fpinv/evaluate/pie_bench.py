@@ -27,11 +27,13 @@ class Score:
     Arguments:
         id: Its name in the benchmark.
         kind: Its type.
+        annotated: Whether the benchmark has a mask of its image.
         readings: Both readings of each measure, by its name.
     """
 
     id: str
     kind: str
+    annotated: bool
     readings: Readings
 
 
@@ -55,10 +57,21 @@ def score(folder: Path, root: str, measures: Mapping[str, Measure], out: Path | 
         raise UserError(f"{folder}: holds no edited image of {root}/mapping_file.json")
     measures = available(measures, pairs[0])
     scores = [_score(*pair, measures) for pair in pairs]
-    text = f"{len(pairs)} of {len(dataset)} edits\n\n{table(scores, measures)}"
+    text = f"{counts(scores, len(dataset))}\n\n{table(scores, measures)}"
     if out:
         write(out / "results.md", text + "\n")
         _write_csv(out / "scores.csv", scores, measures)
+    return text
+
+
+def counts(scores: Sequence[Score], size: int) -> str:
+    """Return how many of the ``size`` edits are scored, and what images without a mask lack."""
+    text = f"{len(scores)} of {size} edits"
+    if bare := sum(not score.annotated for score in scores):
+        text += (
+            f"; without a mask in the mapping file: {bare}, where the published code masks the "
+            "outermost pixels and the corrected measures of the background do not exist"
+        )
     return text
 
 
@@ -89,7 +102,7 @@ def available(measures: Mapping[str, Measure], pair: tuple[Example, Path]) -> di
 def _score(example: Example, file: Path, measures: Mapping[str, Measure]) -> Score:
     image = edited_image(example, file)
     readings = {name: measure(image) for name, measure in measures.items()}
-    return Score(example.id, str(example.attributes["change"]), readings)
+    return Score(example.id, str(example.attributes["change"]), image.annotated, readings)
 
 
 def edited_image(example: Example, file: Path) -> EditedImage:
