@@ -89,7 +89,7 @@ def place(
     if switches.gradient_checkpointing:
         network.enable_gradient_checkpointing()
     if switches.compile:
-        _compile(network, device)
+        compile_network(network, device)
     if switches.offload == "none":
         pipeline.to(device)
     elif switches.offload == "model":
@@ -98,7 +98,7 @@ def place(
         pipeline.enable_sequential_cpu_offload(device=device)
 
 
-def _compile(network: Any, device: torch.device) -> None:  # noqa: ANN401 - as above
+def compile_network(network: Any, device: torch.device) -> None:  # noqa: ANN401 - as above
     """Compile a UNet as a whole, and of a transformer the blocks that it repeats, one a kind.
 
     A kind of block compiles in seconds where a large transformer takes minutes. The batch becomes
