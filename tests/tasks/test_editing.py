@@ -1,6 +1,6 @@
 """The editing task: shared inversions, complete records, errors that cost one edit each."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from fpinv.datasets.example import EditCase, Example
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
-from fpinv.inverters.adjustment import PromptAware
+from fpinv.inverters.adjustment import PromptAware, Unadjusted
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.edict import EDICT
+from fpinv.inverters.renoise import ReNoise
+from fpinv.inverters.whitening import Whitening
 from fpinv.reporting.grid import strip
 from fpinv.run.folder import RunFolder
 from fpinv.tasks.editing import Editing
@@ -25,6 +27,7 @@ SIZE = 64
 PROMPT = "a red star"
 TARGETS = ("a blue star", "a red dotted star", "a red moon")
 EXACT = FixedPoint(8, 1e-6)
+PLAIN = Unadjusted()
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +268,8 @@ def test_diverged_edit_fails_alone(model):
 
 def test_saved_inversions_replace_the_inversion(model, tmp_path):
     items = [example(t) for t in TARGETS]
-    folder, about = RunFolder(tmp_path / "run"), {"model": "tiny", "steps": 3}
+    about = {"model": "tiny", "steps": 3, "guidance": 1.0}
+    folder = RunFolder(tmp_path / "run")
     inverted = run(model, items, inverter=Counting(counts=([],)))
     for record in inverted:
         folder.append(record, about)
@@ -280,28 +284,43 @@ def test_saved_inversions_replace_the_inversion(model, tmp_path):
         model, [replace(items[0], prompt="a red sun")], Editing(inversions=folder.path)
     )
     assert "was made with prompt 'a red star', not 'a red sun'" in mismatched[0].error
+    guided = run(model, items, Editing(inversions=folder.path), guidance=3.0)
+    assert "was made with guidance 1.0, not 3.0" in guided[0].error
     missing = run(model, [example(image="two")], Editing(inversions=folder.path))
     assert "two.safetensors: no such inversion" in missing[0].error
 
 
-def test_saved_inversions_keep_the_way_back_that_they_were_made_for(model, tmp_path):
-    def saved(name, inverter):
+def test_saved_inversions_are_for_the_inverter_and_the_adjustment_that_made_them(model, tmp_path):
+    def stored(component):
+        nested = {k: stored(v) if is_dataclass(v) else v for k, v in vars(component).items()}
+        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in nested.items()}
+        return {"_target_": f"x.{type(component).__name__}", **listed}
+
+    def saved(name, inverter, adjustment=PLAIN):
         folder = RunFolder(tmp_path / name)
-        arguments = {"_target_": f"x.{type(inverter).__name__}", **vars(inverter)}
-        about = {"model": "tiny", "steps": 3, "config": {"inverter": arguments}}
+        config = {"inverter": stored(inverter), "adjustment": stored(adjustment)}
+        about = {"model": "tiny", "steps": 3, "guidance": 1.0, "config": config}
         for record in run(model, [example()], inverter=inverter):
             folder.append(record, about)
         return str(folder.path)
 
-    def errors(folder, inverter):
-        return [r.error for r in run(model, [example()], Editing(inversions=folder), inverter)]
+    def errors(folder, inverter, **task):
+        editing = Editing(inversions=folder, **task)
+        return [r.error for r in run(model, [example()], editing, inverter)]
 
     part, plain = saved("part", EDICT(strength=0.7)), saved("plain", DDIM())
-    assert errors(part, EDICT(strength=0.7)) == errors(plain, EXACT) == [None]
+    nested = saved("nested", ReNoise(whitening=Whitening(steps=1)))
+    adjusted = saved("adjusted", DDIM(), PromptAware())
+    assert errors(part, EDICT(strength=0.7)) == errors(plain, DDIM()) == [None]
+    assert errors(nested, ReNoise(whitening=Whitening(steps=1))) == [None]
+    assert errors(adjusted, DDIM(), adjustment=PromptAware()) == [None]
     for folder, inverter, words in (
         (part, EDICT(), "was made with strength=0.7: use the inverter that made it"),
         (part, DDIM(), "was made with EDICT: use the inverter that made it"),
         (plain, EDICT(), "was made with DDIM: use the inverter that made it"),
+        (plain, EXACT, "was made with DDIM: use the inverter that made it"),
+        (nested, ReNoise(), "use the inverter that made it"),
+        (adjusted, DDIM(), "was made with PromptAware: use the adjustment that made it"),
     ):
         (error,) = errors(folder, inverter)
         assert words in error

@@ -220,11 +220,28 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     assert "no such inversion" in loaded[2].error
     assert "made with guidance 1.0, not 2.0" in run(slerp, guidance=2.0, limit=1)[0].error
     assert "made with noised_steps 0, not 1" in run(slerp, noised_steps=1, limit=1)[0].error
+    config = {"inverter": {"_target_": "x.DDIM"}, "adjustment": {"_target_": "x.Grain"}}
+    RunFolder(tmp_path / "c").append(inverted[0], {**made_with, "config": config})
+    (other,) = run(task(inversions=str(tmp_path / "c")), inverter=FixedPoint(2), limit=1)
+    assert "made with DDIM: use the inverter that made it" in other.error
+    (other,) = run(task(inversions=str(tmp_path / "c")), inverter=DDIM(), limit=1)
+    assert "made with Grain: use the adjustment that made it" in other.error
     RunFolder(tmp_path / "b").append(inverted[0], {**made_with, "model_digest": "1"})
     changed = run(task(inversions=str(tmp_path / "b")), limit=1)
     assert "made with model_digest '1', not '0'" in changed[0].error
     with pytest.raises(UserError, match="holds no inversions"):
         task(inversions=str(tmp_path / "images"))
+
+
+def test_features_of_two_networks_are_not_pooled():
+    judged = task()
+    arrays = [record.arrays for record in run(judged, limit=2)]
+    assert judged.pool(arrays)["fid"] is not None
+    without = [{k: v for k, v in one.items() if k != "features"} for one in arrays]
+    assert judged.pool(without) == judged.pool(arrays)
+    other = {**arrays[1], "features": arrays[1]["features"] + 1}
+    with pytest.raises(UserError, match="measured by other features than"):
+        judged.pool([arrays[0], other])
 
 
 def test_prompts_are_those_of_the_class_or_of_the_images():

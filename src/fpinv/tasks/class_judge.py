@@ -144,22 +144,39 @@ class JudgedTask:
 
     def arrays(self, generated: Tensor, real: Tensor, category: Category) -> dict[str, Tensor]:
         """Return the arrays of one example that :meth:`pool` needs."""
-        # Arrays hold numbers alone: the class is told from others by 56 bits of a digest.
-        digest = sha256(category.id.encode("utf-8", "surrogatepass")).digest()
         return {
             "generated": self.extractor(generated),
             "real": self.extractor(real),
-            "class": torch.tensor(int.from_bytes(digest[:7], "big")),
+            "class": _digest(category.id),
+            "features": _digest(self.extractor.name),
         }
 
     def pool(self, arrays: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
-        """Return the Frechet distance over all examples, and the diversity within classes."""
+        """Return the Frechet distance over all examples, and the diversity within classes.
+
+        Raises:
+            UserError: the features of some examples are another network's, as of a run that
+                goes on where other weights are cached.
+        """
+        own = _digest(self.extractor.name)
+        # Runs of before the entry was added have none of it.
+        if any(example.get("features", own) != own for example in arrays):
+            raise UserError(
+                f"some examples were measured by other features than {self.extractor.name}: "
+                "choose theirs by task.features, or begin a new run"
+            )
         classes: dict[int, list[Tensor]] = defaultdict(list)
         for example in arrays:
             classes[int(example["class"])].append(example["generated"])
         spreads = [diversity(torch.cat(features)) for features in classes.values()]
         distance = fid([e["real"] for e in arrays], [e["generated"] for e in arrays])
         return {"fid": distance, "diversity": mean_ci95(spreads), "features": self.extractor.name}
+
+
+def _digest(text: str) -> Tensor:
+    """Return 56 bits that tell a text from others, since arrays hold numbers alone."""
+    digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return torch.tensor(int.from_bytes(digest[:7], "big"))
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -130,10 +130,10 @@ class _EditingRun:
         """
         image, prompt = case.key
         settings = self.settings
-        requirements = {"prompt": prompt, "steps": settings.steps}
-        requirements |= {"noised_steps": settings.noised_steps}
-        made_for = requirements, self.inverter
-        return saved_inversion(folder, image, self.model, case.pixels, *made_for)
+        keys = ("steps", "guidance", "noised_steps")
+        requirements = {"prompt": prompt} | {key: getattr(settings, key) for key in keys}
+        components = self.inverter, self.task.adjustment
+        return saved_inversion(folder, image, self.model, case.pixels, requirements, *components)
 
     def edit(self, cases: Sequence[Case]) -> list[Record | UserError]:
         """Return the records of some cases, whose sources and targets are sampled in one batch."""

@@ -14,6 +14,7 @@ from fpinv.datasets.example import Example
 from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion, Inverter
+from fpinv.inverters.adjustment import Adjustment
 from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling
 from fpinv.tasks.record import inversion_file
@@ -95,7 +96,8 @@ def saved_inversion(
     model: Model,
     images: Tensor,
     requirements: Mapping[str, object],
-    inverter: Inverter | None = None,
+    inverter: Inverter,
+    adjustment: Adjustment,
 ) -> Inversion:
     """Return an inversion that another run saved.
 
@@ -105,10 +107,10 @@ def saved_inversion(
         model: The model.
         images: The images (..., H, W).
         requirements: Entries that the file's configuration must have, those of the model aside.
-        inverter: The inverter whose way back is to be taken; None for the plain sampler's.
+        inverter, adjustment: Those of this run, which must be those that made the inversion.
 
     Raises:
-        UserError: there is no such file, or its configuration, its size or its way back differs.
+        UserError: there is no such file, or its configuration or its size differs.
     """
     file = inversion_file(Path(folder), name)
     inversion, stored = Inversion.load(file, model.device)
@@ -120,8 +122,10 @@ def saved_inversion(
             f"{file} was made with latents of {saved}, not {size}: use the model.image_size and "
             "the crop that it was made with"
         )
-    if inverter is not None:
-        _require_same_way_back(file, inversion, stored, inverter)
+    for key, component in (("inverter", inverter), ("adjustment", adjustment)):
+        _require_same_component(file, key, stored, component)
+    if inversion.state and isinstance(inverter, DDIMSampling):
+        raise UserError(f"{file} has a way back of its own: use the inverter that made it")
     return inversion
 
 
@@ -150,25 +154,31 @@ def require_same_entries(
             )
 
 
-def _require_same_way_back(
-    file: Path, inversion: Inversion, stored: Mapping[str, Any], inverter: Inverter
+def _require_same_component(
+    file: Path, key: str, stored: Mapping[str, Any], component: object
 ) -> None:
-    """Refuse an inversion that needs another way back than an inverter has.
+    """Refuse an inversion that another inverter or adjustment made, or one with other arguments.
 
-    The plain sampler takes any that stored nothing beyond z_N. All others are for the class and
-    the arguments that made them, such as the strength of edict.
+    Files of before the configuration was stored pass.
     """
-    plain = isinstance(inverter, DDIMSampling)
-    if plain and not inversion.state:
-        return
-    arguments = dict(stored.get("config", {}).get("inverter", {}))
-    target = arguments.pop("_target_", "").rpartition(".")[2]
-    differences = [f"{k}={v}" for k, v in arguments.items() if getattr(inverter, k, v) != v]
-    if target not in ("", type(inverter).__name__):
-        differences = [target]
-    if plain or differences:
-        words = ", ".join(differences) or "an inverter of its own way back"
-        raise UserError(f"{file} was made with {words}: use the inverter that made it")
+    made_with = dict(stored.get("config", {}).get(key, {}))
+    target = made_with.pop("_target_", "").rpartition(".")[2]
+    if target and target != type(component).__name__:
+        words = target
+    else:
+        words = ", ".join(f"{k}={v}" for k, v in made_with.items() if not _has(component, k, v))
+    if words:
+        raise UserError(f"{file} was made with {words}: use the {key} that made it")
+
+
+def _has(component: object, name: str, value: object) -> bool:
+    """Return whether a component has the argument that a configuration gives it."""
+    argument = getattr(component, name, value)
+    if isinstance(value, Mapping):
+        return all(_has(argument, k, v) for k, v in value.items() if k != "_target_")
+    if isinstance(value, list) and isinstance(argument, Sequence):
+        return list(argument) == value
+    return bool(argument == value)
 
 
 def require_inversions(folder: str | None) -> None:

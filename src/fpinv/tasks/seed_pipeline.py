@@ -200,7 +200,8 @@ class SeedPipeline:
         keys = ("steps", "guidance", "noised_steps")
         requirements = {key: getattr(self.settings, key) for key in keys}
         name, images = self.name(loaded.group), loaded.members
-        inversion = saved_inversion(folder, name, self.model, images, requirements)
+        components = self.inverter, self.adjustment
+        inversion = saved_inversion(folder, name, self.model, images, requirements, *components)
         return self._of(loaded, inversion, seconds=0.0)
 
     def _invert(
