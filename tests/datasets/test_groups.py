@@ -35,6 +35,13 @@ def test_the_seed_shuffles_and_nothing_else_does():
     assert members != [ids(group.members) for group in Groups(Shades(), 3, seed=2)]
 
 
+def test_further_images_are_of_no_group_and_serve_one():
+    groups = list(Groups(Shades(30), size=2, further=3))[:9]  # three of each class
+    members = {m for group in groups for m in ids(group.members)}
+    further = [m for group in groups for m in ids(group.further)]
+    assert len(further) == len(set(further)) == 27 and not members & set(further)
+
+
 def test_further_images_are_as_many_as_the_class_has():
     assert [len(group.further) for group in Groups(Shades(8), size=6, further=9)] == [2, 2, 2]
     assert [len(group.further) for group in Groups(Shades(8), size=8, further=9)] == [0, 0, 0]

@@ -73,6 +73,12 @@ def test_factor_that_is_no_number_is_refused(folder):
         Photos("b.png", "a cat", "a dog", reweight="dog: much")
 
 
+@pytest.mark.parametrize("option", [{"blend": "cat"}, {"reweight": "cat: 2"}, {"mask": "no.png"}])
+def test_ways_to_edit_without_an_edit_are_refused(folder, option):
+    with pytest.raises(UserError, match="says how to edit: add edit=<target prompt>"):
+        Photos("b.png", "a cat", **option)
+
+
 def test_mask_is_that_of_the_edits(folder):
     mask = np.zeros((12, 12), np.uint8)
     mask[:6] = 255

@@ -33,7 +33,9 @@ class Groups(Dataset):
     """Groups of a data set's images by class, the classes taking turns.
 
     The first group of every class comes before the second of any, so that a limit cuts all
-    classes alike. A class's images are shuffled; its groups do not overlap.
+    classes alike. A class's images are shuffled; its groups do not overlap. Groups take their
+    members from the front, and their further images from the back, so that none of these is a
+    member of another group, or serves two groups, as long as the class has images enough.
 
     Arguments:
         dataset: The data set.
@@ -77,8 +79,9 @@ class Groups(Dataset):
         category, size = self._categories[k], self._size
         order = shuffled(len(category.images), self._seed, category.id)
         begin, end = number * size, (number + 1) * size
-        # those after this group, then those before it
-        further = (order[end:] + order[:begin])[: self._further]
+        others = (order[:begin] + order[end:])[::-1]
+        places = range(number * self._further, (number + 1) * self._further)
+        further = list(dict.fromkeys(others[j % len(others)] for j in places if others))
         return Group(
             f"{category.id}-{number:04d}",
             category.prompt,

@@ -51,6 +51,9 @@ class Photos(ListedDataset):
         named = zip(_ids(files), _captions(prompt, files), files, strict=True)
         images = [Example(id, caption, file) for id, caption, file in named]
         if not edit:
+            options = {"kind": kind, "blend": blend, "reweight": reweight, "mask": mask}
+            if unused := [name for name, value in options.items() if value]:
+                raise UserError(f"{unused[0]}=... says how to edit: add edit=<target prompt>")
             super().__init__(images)
             return
         edits = [Edit(text, kind, words(blend), _factors(reweight)) for text in _listed(edit)]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from fpinv.datasets.coco_edits import CocoEdits
 from fpinv.datasets.folder_edits import FolderEdits
+from fpinv.datasets.tables.edit_table import read_mask
 from fpinv.editing.request import Edit
 from fpinv.errors import UserError
 
@@ -68,6 +69,41 @@ def test_malformed_rows_are_named(folder, row, message):
     with pytest.raises(UserError) as error:
         FolderEdits(str(folder))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("Blend", "there is no column 'Blend' of edits; did you mean blend?"),
+        ("weights", "there is no column 'weights' of edits; did you mean reweight?"),
+        ("note", "there is no column 'note' of edits"),
+    ],
+)
+def test_unknown_columns_are_refused(folder, column, message):
+    (folder / "edits.csv").write_text(f"file,source,target,{column}\na.png,x,y,z\n")
+    with pytest.raises(UserError) as error:
+        FolderEdits(str(folder))
+    assert f"line 2: {message}" in str(error.value)
+
+
+def test_masks_that_are_not_black_and_white_are_refused(tmp_path):
+    regions = np.zeros((8, 8), np.uint8)
+    regions[2:5, 2:6] = 1
+    file = tmp_path / "mask.png"
+
+    def saved(picture):
+        picture.save(file)
+        return file
+
+    indexed = Image.fromarray(regions, "P")
+    indexed.putpalette([0, 0, 0, 192, 128, 128])  # as VOC draws people
+    for picture in (Image.fromarray(regions), Image.fromarray(regions * 128), indexed):
+        with pytest.raises(UserError, match="few or none of the pixels"):
+            read_mask(saved(picture))
+    assert (read_mask(saved(Image.fromarray(regions * 255))) == (regions > 0)).all()
+    assert (read_mask(saved(Image.fromarray(regions > 0))) == (regions > 0)).all()
+    large = Image.fromarray(regions * 255).resize((80, 80), Image.Resampling.BICUBIC)
+    assert read_mask(saved(large)).mean() == pytest.approx(12 / 64, abs=0.02)
 
 
 @pytest.fixture

@@ -14,10 +14,14 @@ import numpy as np
 from fpinv.datasets.example import EditCase, Example, Mask
 from fpinv.datasets.tables.table import cell, read_rows
 from fpinv.editing.request import Edit
-from fpinv.errors import UserError
+from fpinv.errors import UserError, nearest
 from fpinv.images.viewing import open_picture
 
+DARK, BRIGHT = 8, 224
+"""Brightness up to which a pixel of a mask is black, and above which it is white."""
+
 SOURCE_KEYS = ("source", "caption", "text")
+EDIT_KEYS = ("target", "kind", "blend", "reweight", "mask")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,10 @@ def read_edits(table: Path, image_keys: tuple[str, ...], remedy: str) -> list[Ro
 
 
 def _row(place: str, row: Mapping[str, Any], image_keys: tuple[str, ...]) -> Row:
+    known = (*image_keys, *SOURCE_KEYS, *EDIT_KEYS)
+    if unknown := [key for key in row if key not in known]:
+        hint = nearest(unknown[0], known)
+        raise UserError(f"{place}: there is no column {unknown[0]!r} of edits{hint}")
     edit = _edit(place, row, cell(row, ("target",), place))
     sourced = any(row.get(key) for key in SOURCE_KEYS)
     source = cell(row, SOURCE_KEYS, place) if sourced else None
@@ -126,6 +134,14 @@ def read_mask(file: Path) -> Mask:
     What is transparent is not of the mask.
 
     Raises:
-        UserError: the file is missing or no picture.
+        UserError: the file is missing or no picture, or it is not black and white, as masks of
+            zeros and ones or of indexed colours are not.
     """
-    return np.asarray(open_picture(file, ground="black").convert("L")) > 127
+    brightness = np.asarray(open_picture(file, ground="black").convert("L"))
+    lit, white = (int((brightness > level).sum()) for level in (DARK, BRIGHT))
+    if not white or lit > 4 * white:
+        raise UserError(
+            f"{file}: few or none of the pixels that are not black are white: save the mask with "
+            "255 where the edit may show and 0 elsewhere"
+        )
+    return brightness > 127
