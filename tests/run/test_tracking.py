@@ -67,6 +67,18 @@ def test_a_resumed_run_is_the_same_run_and_complete(finished: Path):
     assert [h["example/psnr"] for h in history if "example/psnr" in h] == [10.0, 20.0]
 
 
+def test_examples_after_the_end_have_later_steps_than_what_ended_it(tmp_path: Path):
+    with track(SETTINGS, IDENTITY, tmp_path) as tracker:
+        work(RunFolder(tmp_path), tracker, example("a", 10.0))
+    with track(SETTINGS, IDENTITY, tmp_path) as tracker:
+        work(RunFolder(tmp_path), tracker, example("b", 20.0))
+    ended, more = (of_kind(file, "history") for file in offline_files(tmp_path))
+    rows = [(values(h.item).get("example/index"), h.step.num) for h in more]
+    steps = {index: step for index, step in rows if index is not None}
+    assert steps[0] < steps[1]
+    assert max(h.step.num for h in ended) < steps[1]
+
+
 def test_a_run_is_a_point_on_each_axis(finished: Path):
     file = offline_files(finished)[-1]
     history = [values(h.item) for h in of_kind(file, "history")]

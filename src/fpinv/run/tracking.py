@@ -33,6 +33,7 @@ CHARTS = (
 )
 """Title, axis and metric of charts with one point a run: FPI's Fig. 3 and Fig. 5."""
 LINES = "wandb/line/v0"  # W&B's own chart of lines
+SHIFT_FILE = "wandb_steps.txt"  # in a run folder: steps of its W&B run beyond its examples
 PICTURES = "examples"  # key of the table of pictures
 ATTEMPTS = {"online": ("online", "offline"), "offline": ("offline",), "disabled": ()}
 """The modes that are tried, by the setting."""
@@ -108,14 +109,16 @@ class Tracker:
     Arguments:
         run: The W&B run; None tracks nothing.
         settings: See :class:`Tracking`.
+        shift: Steps that the W&B run has beyond its examples, from when it was finished before.
 
     Attributes:
         exit_code: The exit code that the W&B run will end with.
     """
 
-    def __init__(self, run: Run | None, settings: Tracking) -> None:
+    def __init__(self, run: Run | None, settings: Tracking, shift: int = 0) -> None:
         self._run = run
         self._settings = settings
+        self._shift = shift
         self.exit_code = 0
 
     def _attempt(self, action: Callable[[Run], object]) -> None:
@@ -135,11 +138,12 @@ class Tracker:
         """Show the scalars of one line of metrics.jsonl, the ``index``-th of its run.
 
         Steps are explicit, so that a resumed run can show its earlier lines again: W&B ignores
-        those that it has, and the newest offline file is complete by itself.
+        those that it has, and the newest offline file is complete by itself. What finished a run
+        took steps, too, which those of later examples must be beyond.
         """
         scalars = {f"example/{k}": v for k, v in metrics_of(row).items() if v is not None}
         point = {"example/index": index, **scalars}
-        self._attempt(lambda run: run.log(point, step=index, commit=True))
+        self._attempt(lambda run: run.log(point, step=index + self._shift, commit=True))
 
     def finish(
         self, summary: Mapping[str, Any], config: Mapping[str, Any], folder: RunFolder
@@ -155,6 +159,7 @@ class Tracker:
             self._attempt(lambda run: run.log(_pictures(folder, self._settings.images)))
         scalars = {k: v for k, v in summary.items() if isinstance(v, (str, int, float))}
         self._attempt(lambda run: run.summary.update(scalars | means))
+        self._attempt(lambda run: _note_shift(folder, run))
 
     def close(self, exit_code: int) -> None:
         """Finish the W&B run; without this the next job of a sweep would continue it."""
@@ -165,7 +170,7 @@ class Tracker:
 def track(settings: Tracking, identity: Identity, folder: Path) -> Iterator[Tracker]:
     """Yield the tracker of a run; a resumed run continues the W&B run of its folder."""
     with _staging(folder):
-        tracker = Tracker(_start(settings, identity, folder), settings)
+        tracker = Tracker(_start(settings, identity, folder), settings, _shift(folder))
         tracker.define()
         try:
             yield tracker
@@ -247,6 +252,16 @@ def _run_id(folder: Path) -> str:
         id = None if read_origin(folder).sweep else os.environ.get("WANDB_RUN_ID")
         write(file, id or secrets.token_hex(4))
     return file.read_text(encoding="utf-8").strip()
+
+
+def _shift(folder: Path) -> int:
+    """Return the steps that the W&B run of a folder took when it was finished; 0 for none."""
+    file = folder / SHIFT_FILE
+    return int(file.read_text(encoding="utf-8")) if file.exists() else 0
+
+
+def _note_shift(folder: RunFolder, run: Run) -> None:
+    write(folder.path / SHIFT_FILE, str(run.step - len(folder.rows)))
 
 
 @contextmanager
