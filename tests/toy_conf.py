@@ -24,7 +24,10 @@ OPTIONS = {
     "task/reconstruction": (
         "{_target_: run_toys.ToyTask, stop_at: null, signal: 9, crash: false, crash_at: null}"
     ),
-    "task/round_trip": "{_target_: fpinv.tasks.reconstruction.Reconstruction}",
+    "task/round_trip": (
+        "{_target_: fpinv.tasks.reconstruction.Reconstruction,"
+        " adjustment: {_target_: fpinv.inverters.adjustment.Unadjusted}}"
+    ),
     "model/toy": "{_target_: toy.ToyModel}",
     "dataset/photographs": "{_target_: fpinv.datasets.folder.Folder, root: null}",
     "dataset/shades": "{_target_: judges.Shades}",

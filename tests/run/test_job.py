@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from toy_commands import PAIRS, REAL_INVERTER, Command, files, only_run, rows, summary
 
+from fpinv.errors import UserError
+from fpinv.run.preflight import read_settings
 from fpinv.run.terminal import print_once
 
 
@@ -39,6 +42,16 @@ def test_a_run_without_results_prints_no_table(run: Command, capsys: pytest.Capt
     output = capsys.readouterr()
     assert "n = 0" in output.out and "meaning" not in output.out
     assert output.err.startswith("error: 1 of 1 examples failed: ")
+
+
+def test_a_limit_says_how_many_examples_it_leaves_out(
+    run: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert run("limit=3", "images=0") == 0
+    assert "n = 3 of 10 (limit=3; null takes all)" in capsys.readouterr().out
+    assert summary(only_run(tmp_path))["dataset_size"] == 10
+    assert run("limit=null", "images=0", "seed=1") == 0
+    assert "n = 10\n" in capsys.readouterr().out
 
 
 def test_fp16_on_a_cpu_says_once_that_it_is_slow(run: Command, capsys: pytest.CaptureFixture[str]):
@@ -119,6 +132,16 @@ def test_an_inverter_that_a_task_does_not_take_is_refused_before_the_model_is_lo
     assert "BDIA needs more than z_N" in output and len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize("key", ["noised_steps=1", "inversions=true", "adjustment=grain"])
+@pytest.mark.parametrize("task", ["watermark", "edit_control", "flow_editing"])
+def test_keys_without_a_part_in_a_task_are_refused(key: str, task: str):
+    overrides = [f"task={task}", "dataset=scene_edits", key]
+    with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
+        config = compose("config", overrides)
+    with pytest.raises(UserError, match=f"{key.partition('=')[0]}=... has no part in this task"):
+        read_settings(config)
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [
@@ -134,7 +157,7 @@ def test_noised_steps_that_are_not_possible_are_refused_before_the_model_is_load
     run: Command,
     capsys: pytest.CaptureFixture[str],
 ):
-    assert run(*sweep, key, "model.path=/nowhere") == 2
+    assert run(*sweep, key, "task=round_trip", "model.path=/nowhere") == 2
     output = capsys.readouterr().err
     assert message in output and len(output.splitlines()) == 1
 

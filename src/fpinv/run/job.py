@@ -267,7 +267,7 @@ class Run:
         if not self.label:
             pooled = [name for name, value in summary.items() if is_interval(value)]
             names = dict.fromkeys([*self.folder.metric_names, *pooled])
-            print(f"{self.title}, n = {summary['n']}")
+            print(f"{self.title}, n = {summary['n']}{self.left_out}")
             means = {name: summary[name] for name in names}
             full = self.config.get("table") == "full"
             if shown := list(means) if full else terminal.short(means):
@@ -275,6 +275,12 @@ class Run:
         terminal.print_cut(self.folder.rows)
         terminal.print_failed(self.folder.failed, summary["total"])
         print(self.path)
+
+    @property
+    def left_out(self) -> str:
+        """The number of all examples, in words, where the limit leaves some out."""
+        size = len(self.dataset)
+        return "" if size == self.total else f" of {size} (limit={self.total}; null takes all)"
 
     def ids(self, count: int | None) -> list[str]:
         """Return the ids of the first ``count`` of the run's examples; None stands for all."""
@@ -290,8 +296,9 @@ class Run:
         )
 
     def flagged(self, record: Record) -> Record:
-        """Return the record with the end of its prompt that the model ignores, if there is any."""
-        ignored = "" if record.error else self.model.excess(record.prompt)
+        """Return the record with the ends of its prompts that the model ignores."""
+        prompts = () if record.error else (record.prompt, record.texts.get("target", ""))
+        ignored = "; ".join(filter(None, map(self.model.excess, prompts)))
         return replace(record, texts={**record.texts, "ignored": ignored}) if ignored else record
 
     def make_header(self) -> dict[str, Any]:
@@ -306,6 +313,7 @@ class Run:
             "spacing": self.model.origin.spacing,
             "sampler": self.model.origin.sampler,
             **{group: self.choices.get(group) for group in groups},
+            "dataset_size": len(self.dataset),
             **vars(self.settings),
             "precision": self.config.precision,
             "device": str(self.model.device),

@@ -43,7 +43,28 @@ def read_settings(config: DictConfig) -> Settings:
     settings = Settings(**{name: config[name] for name in names})
     for key in () if config.get("negative_guidance") else GUIDANCES:
         not_negative(key, OmegaConf.select(config, key))
+    if "adjustment" not in config.task:
+        _refuse_unused(config)
     return settings
+
+
+def _refuse_unused(config: DictConfig) -> None:
+    """Refuse what only tasks heed that invert the images of the data set.
+
+    Raises:
+        UserError: a key asks for it.
+    """
+    adjustment = OmegaConf.select(config, "adjustment._target_") or ""
+    asked = {
+        "adjustment": adjustment and not adjustment.endswith(".Unadjusted"),
+        "noised_steps": config.get("noised_steps"),
+        "inversions": config.get("inversions"),
+    }
+    if unused := [key for key, value in asked.items() if value]:
+        raise UserError(
+            f"{unused[0]}=... has no part in this task, which inverts no image of the data set: "
+            "leave it out"
+        )
 
 
 def require_sampler(config: DictConfig, inverter: object) -> None:
