@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fpinv.datasets.classes import BINS
 from fpinv.metrics.glossary import interval
-from fpinv.metrics.intervals import DRAWS, percent
+from fpinv.metrics.intervals import DRAWS, bootstrap, percent
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import markdown, named, source
 
@@ -62,6 +62,8 @@ def draws(job: Job, name: str, seed: int) -> NDArray[np.float64]:
 def accuracy(job: Job, name: str) -> str:
     """Return the mean accuracy of a bin in per cent, with its interval."""
     values = shares(job, name)
+    if values and set(values) <= {values[0]} & {0, 1}:  # binomial draws have no width there
+        return bootstrap(values * job.settings["task.images"])
     return percent(float(np.mean(values)), draws(job, name, 0)) if values else "-"
 
 

@@ -55,7 +55,8 @@ def gain(row: Row, base: Row | None, metric: str) -> str:
         return ""
     reference = accuracies(base, metric)
     gains = accuracies(row, metric).items()
-    return bootstrap([x - reference[example] for example, x in gains if example in reference])
+    differences = [x - reference[example] for example, x in gains if example in reference]
+    return bootstrap(differences, least=-1)
 
 
 def cells(row: Row, base: Row | None) -> list[str]:

@@ -122,7 +122,7 @@ def gains(seed: Seed, base: Seed | None, metric: str) -> list[float]:
 
 def gain(seed: Seed, base: Seed | None, metric: str) -> str:
     """Return the mean gain in a share over another seed, in points."""
-    return bootstrap(gains(seed, base, metric))
+    return bootstrap(gains(seed, base, metric), least=-1)
 
 
 def share(seed: Seed, metric: str) -> str:

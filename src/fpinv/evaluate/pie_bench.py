@@ -13,6 +13,7 @@ from fpinv.datasets.pie_bench import PieBench, decode_mask
 from fpinv.errors import UserError
 from fpinv.evaluate.scores import EditedImage, Measure
 from fpinv.images import Frame, square
+from fpinv.metrics.glossary import counted
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import picture, write
@@ -166,7 +167,7 @@ def _mean(
         return "-"
     mean, half = entry["mean"] * measure.factor, entry["ci95"]
     error = f" ± {half * measure.factor:.{measure.digits}f}" if interval and half else ""
-    return f"{mean:.{measure.digits}f}{error}"
+    return f"{mean:.{measure.digits}f}{error}{counted(entry) if interval else ''}"
 
 
 def _write_csv(file: Path, scores: Sequence[Score], measures: Mapping[str, Measure]) -> None:

@@ -83,7 +83,7 @@ GLOSSARY: Mapping[str, Metric] = {
     "accuracy_many": Metric("the same, of classes that training saw often", "%", 1, True),
     "accuracy_med": Metric("the same, of classes in between", "%", 1, True),
     "accuracy_few": Metric("the same, of rare classes", "%", 1, True),
-    "accuracy_sources": Metric("real images that the classifier gives the right class", "%", 1),
+    "accuracy_sources": Metric("images behind the seeds that show their class", "%", 1),
     "fid": Metric("Fréchet distance of generated and real images", "", 2, True),
     "diversity": Metric(
         "mean distance of the features of generated images of a class", "", 2, True
@@ -135,7 +135,7 @@ GLOSSARY: Mapping[str, Metric] = {
 @cache
 def entry(name: str) -> str | None:
     """Return the glossary's name for a metric: its own, or the closest pattern; None for none."""
-    patterns = [key for key in GLOSSARY if re.fullmatch(key.replace("*", "[a-z0-9_]+"), name)]
+    patterns = [key for key in GLOSSARY if re.fullmatch(key.replace("*", ".+"), name)]
     return name if name in GLOSSARY else max(patterns, key=len, default=None)
 
 
@@ -150,10 +150,15 @@ def interval(name: str, value: Mapping[str, float | None] | None) -> str:
     return describe(name).shown(value["mean"], value["ci95"]) if value else "-"
 
 
+def counted(value: Mapping[str, float | None] | None) -> str:
+    """Return how many examples are behind a mean, as `` (n = 5)``, where not all of them are."""
+    return f" (n = {value['n']})" if value and "n" in value else ""
+
+
 def with_unit(name: str, value: Mapping[str, float | None] | None) -> str:
     """Return ``mean ± ci95`` of a metric with its unit; a dash where there is no number."""
     text = interval(name, value)
-    return text if text == "-" else f"{text} {describe(name).unit}".strip()
+    return text if text == "-" else f"{text} {describe(name).unit}".strip() + counted(value)
 
 
 def ordered(names: Iterable[str]) -> list[str]:

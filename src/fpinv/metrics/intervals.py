@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,50 +13,98 @@ DRAWS = 10_000  # bootstrap draws of an interval
 
 
 def mean_ci95(
-    values: Sequence[float | None], distinct: bool = False
+    values: Sequence[float | None],
+    clusters: Sequence[Hashable] | None = None,
+    share: bool = False,
 ) -> dict[str, float | None] | None:
-    """Return the mean and the half-width of its 95 % confidence interval, by Student's t.
+    r"""Return the mean and the half-width of its 95 % confidence interval.
 
-    A value of None marks an example that lacks the measure and is skipped. An infinite or
-    undefined value (the PSNR of identical images) has no place in a mean, nor in JSON: it is
-    skipped too, and the result counts those values under "nonfinite".
+    Of G clusters g of n values x, by Student's t:
+
+    .. math:: t_{G-1} \frac{1}{n} \sqrt{\frac{G}{G-1} \sum_g
+              \Big(\sum_{i \in g} (x_i - \bar x)\Big)^2}
+
+    which is the usual interval where every value is a cluster of its own. A value of None, an
+    infinite or an undefined one (the PSNR of identical images) has no place in a mean: it is left
+    out, and the result says how many are behind the mean.
 
     Arguments:
         values: The values.
-        distinct: Whether equal values are one measurement that several examples share, so that
-            the interval is that of the distinct ones.
+        clusters: A label for each value; those of one label are one observation, such as the edits
+            of one image. None: all are independent.
+        share: Whether the values are shares of 1. Where all of them are 0, or all are 1, Student's
+            t has no width; the interval then reaches as far as the share could be from there if
+            this is to happen by chance once in 40 times: :math:`1 - .025^{1/G}`.
 
     Returns:
-        {"mean", "ci95"}, with ci95 None for a single value; None when there is no value.
+        {"mean", "ci95"}, with ci95 None for a single cluster, and "n" where values were left out;
+        None when there is no value.
     """
-    numbers = [float(value) for value in values if value is not None]
-    if not numbers:
+    x = np.array(values, dtype=float)
+    places = np.flatnonzero(np.isfinite(x))
+    if not len(places):
         return None
-    finite = np.array([number for number in numbers if math.isfinite(number)])
-    nonfinite = len(numbers) - len(finite)
-    mean = float(finite.mean()) if len(finite) else None
-    counted = {"nonfinite": nonfinite} if nonfinite else {}
-    independent = np.unique(finite) if distinct else finite
-    return {"mean": mean, "ci95": _half_width(independent)} | counted
+    finite = x[places]
+    groups = np.arange(len(places)) if clusters is None else _numbered(clusters, places)
+    count, mean = 1 + int(groups.max()), float(finite.mean())
+    half = _half_width(finite - mean, groups, count)
+    if share and half is not None and (_all(finite, 0) or _all(finite, 1)):
+        half = _reach(count)
+    counted = {"n": len(places)} if len(places) < len(x) else {}
+    return {"mean": mean, "ci95": half} | counted
 
 
-def _half_width(values: NDArray[np.float64]) -> float | None:
-    n = len(values)
-    if n < 2:
+def _numbered(labels: Sequence[Hashable], places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return a number for the label at each of some places, the same for equal labels."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(labels[k], len(numbers)) for k in places])
+
+
+def _half_width(
+    deviations: NDArray[np.float64], groups: NDArray[np.intp], count: int
+) -> float | None:
+    if count < 2:
         return None
-    return float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
+    sums = np.bincount(groups, deviations)
+    error = math.sqrt(count / (count - 1) * float(sums @ sums)) / len(deviations)
+    return float(stdtrit(count - 1, 0.975) * error)
+
+
+def _all(values: NDArray[np.float64], value: float) -> bool:
+    return bool((values == value).all())
+
+
+def _reach(count: int) -> float:
+    """Return how far a share can be from where ``count`` observations all are, at 0 or at 1."""
+    return float(1 - 0.025 ** (1 / count))
 
 
 def percent(mean: float, draws: ArrayLike) -> str:
     """Write a share in per cent with the interval that holds 95 % of its bootstrap draws."""
     low, high = np.percentile(np.asarray(draws, dtype=float), [2.5, 97.5])
+    return _percent(mean, float(low), float(high))
+
+
+def _percent(mean: float, low: float, high: float) -> str:
     return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def bootstrap(shares: Sequence[float]) -> str:
-    """Write the mean of shares in per cent with the 95 % interval of its bootstrap draws."""
-    if not shares:
+def bootstrap(values: Sequence[float], least: int = 0) -> str:
+    """Write the mean of shares in per cent with the 95 % interval of its bootstrap draws.
+
+    Where all are 0 or all are 1, draws have no width; see :func:`mean_ci95` for what is taken
+    then.
+
+    Arguments:
+        values: Shares of 1, or differences of them.
+        least: The least that a value can be: 0, or -1 for differences.
+    """
+    if not values:
         return "-"
-    x = np.array(shares)
+    x = np.array(values)
+    for end in (-1, 0, 1):
+        if _all(x, end):
+            reach = _reach(len(x))
+            return _percent(end, max(least, end - reach), min(1, end + reach))
     indices = np.random.default_rng(0).integers(len(x), size=(DRAWS, len(x)))
     return percent(float(x.mean()), x[indices].mean(1))

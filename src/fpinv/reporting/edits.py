@@ -10,6 +10,9 @@ from fpinv.reporting.tables import Column
 
 SUCCESS = Column("all right, %", ("edit_success",), 1, 100)
 
+CLIPS = ("clip_scenes", "clip_ViT-L-14-quickgelu_openai", "clip_ViT-H-14_laion2b_s32b_b79k")
+"""The metric of each option of ``clip``."""
+
 MEASURES = (
     Column("n", ("n",), 0),
     Column("edit right, %", ("edit_accuracy",), 1, 100),
@@ -17,7 +20,7 @@ MEASURES = (
     SUCCESS,
     Column("PSNR to the truth, dB", ("truth_psnr",), 2),
     Column("background PSNR, dB", ("background_psnr",), 2),
-    Column("CLIP", ("clip_scenes", "clip_ViT-L-14-quickgelu_openai"), 3),
+    Column("CLIP", CLIPS, 3),
     Column("distance to the original", ("features_scenes", "lpips_alex"), 3),
     Column("s/image", ("seconds_per_image",), 2),
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from fpinv.metrics.glossary import counted
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.run.folder import is_interval
 
@@ -43,7 +44,8 @@ class Column:
             if value["mean"] is not None:
                 half = value["ci95"] if self.interval else None
                 number = self._number(value["mean"])
-                return f"{number} ± {self._number(half)}" if half else number
+                number = f"{number} ± {self._number(half)}" if half else number
+                return number + counted(value)
         return self.absent
 
     def heading(self, jobs: Sequence[Job]) -> str:
@@ -131,15 +133,21 @@ def devices(jobs: Sequence[Job]) -> str:
 
 
 def named(name: str, job: Job, jobs: Sequence[Job]) -> str:
-    """Return the name of a row, with the job's device where the table's jobs had several."""
-    device = job.summary["device"]
-    return name if device == devices(jobs) else f"{name}, {device}"
+    """Return the name of a row, with the job's device and n where those of the jobs differ."""
+    device, n = job.summary["device"], job.summary["n"]
+    name = name if device == devices(jobs) else f"{name}, {device}"
+    return name if n == most(jobs) else f"{name} (n = {n})"
+
+
+def most(jobs: Sequence[Job]) -> int:
+    """Return the number of examples of the job that has most: others have lost some to errors."""
+    return max(job.summary["n"] for job in jobs)
 
 
 def shared(jobs: Sequence[Job], ceiling: Column = CEILING) -> str:
     """Return what jobs on one ground share: setting, images, devices and the VAE's ceiling."""
-    n, dataset = (jobs[0].summary[key] for key in ("n", "dataset"))
-    head = f"{setting(jobs[0])}, n = {n}, {dataset}, {devices(jobs)}"
+    dataset = jobs[0].summary["dataset"]
+    head = f"{setting(jobs[0])}, n = {most(jobs)}, {dataset}, {devices(jobs)}"
     return f"{head}; ceiling {ceiling.cell(jobs[0])} dB"
 
 

@@ -25,13 +25,13 @@ being written goes then, too.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import isfinite
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 from fpinv.errors import UserError
+from fpinv.metrics.glossary import describe
 from fpinv.run.lines import Lines
 from fpinv.tasks.record import REQUIRED, finite, inversion_file, metrics_of
 
@@ -230,12 +231,21 @@ class RunFolder:
 
         counts = {"n": len(self.finished), "failed": len(self.failed), "total": total}
         columns = {name: array("d") for name in (*expected, *self.metric_names)}
+        images: list[str] = []
         for row in self.finished:
-            for name, value in metrics_of(row).items():
-                columns[name].extend([] if value is None else [value])
+            metrics = metrics_of(row)
+            for name, column in columns.items():
+                value = metrics.get(name)
+                column.append(math.nan if value is None else value)
+            images.append(row.get("image") or row["id"])
+        sources = images if len(set(images)) < len(images) else None
         means = {
-            # the examples of a batch share its seconds, so that equal ones are one measurement
-            name: mean_ci95(values, distinct=name.startswith("seconds"))
+            # The examples of a batch share its seconds: equal ones are one measurement.
+            name: mean_ci95(
+                values,
+                clusters=values if name.startswith("seconds") else sources,
+                share=describe(name).unit == "%",
+            )
             for name, values in columns.items()
         }
         summary = finite({**header, **counts, **means, **(pooled or {})})
@@ -353,6 +363,6 @@ def _is_record(row: Mapping[str, Any]) -> bool:
     if not set(REQUIRED) <= row.keys() or not isinstance(row["id"], str):
         return False
     try:
-        return all(value is None or isfinite(value) for value in metrics_of(row).values())
+        return all(value is None or math.isfinite(value) for value in metrics_of(row).values())
     except (TypeError, OverflowError):
         return False

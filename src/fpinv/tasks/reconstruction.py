@@ -197,6 +197,7 @@ class _ReconstructionRun:
                     _series(trip.inversion, k),
                     _pictures(batch.images[k], ceiling[k], trip.images[k]),
                     inversion=trip.inversion[slice(k, k + 1)],
+                    image=None if example.case is None else example.case.image,
                 )
             )
 

@@ -20,7 +20,7 @@ REQUIRED = ("id", "prompt", "error", "images", "series")
 ORIGIN = ("digest", "made_with")
 """The origin of a line: the digest of its example, and the number of an entry of weights and
 versions."""
-RESERVED = (*REQUIRED, *ORIGIN, "texts", "crc32")
+RESERVED = (*REQUIRED, *ORIGIN, "image", "texts", "crc32")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Record:
         """Return the record's line in metrics.jsonl: flat, pictures by name only."""
         row: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "error": self.error}
         row |= self.metrics
+        row |= {"image": self.image} if self.image is not None else {}
         row |= {"series": {k: list(v) for k, v in self.series.items()}}
         row |= {"texts": dict(self.texts)} if self.texts else {}
         return finite(row | {"images": list(self.images)})
