@@ -29,6 +29,13 @@ def test_each_sample_may_have_its_own_guidance():
         Condition(c.prompt, None, torch.ones(3))
 
 
+@pytest.mark.parametrize("guidance", [1, 3])
+def test_prompts_of_another_number_of_images_are_refused(guidance):
+    c = toy.condition(guidance=guidance)
+    with pytest.raises(UserError, match="1 prompts for 3 latents"):
+        toy.denoiser()(toy.latents(), 5, c[:1])
+
+
 def test_noise_is_what_the_output_implies():
     z, c = toy.latents(), toy.condition(guidance=3)
     eps = [toy.denoiser(10, p).noise(z, 5, c) for p in toy.PREDICTIONS]

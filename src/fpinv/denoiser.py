@@ -129,7 +129,14 @@ class Denoiser:
         """Return the guided network output at latents ``z`` (B, C, H, W) and grid index ``i``.
 
         An index and a half is the middle of a step of a rectified flow.
+
+        Raises:
+            UserError: the condition is of another number of images.
         """
+        if len(condition.embedding) != condition.rows_per_sample * len(z):
+            raise UserError(
+                f"{len(condition.prompt)} prompts for {len(z)} latents: give a prompt for each"
+            )
         output = self.evaluate(z, i, condition.embedding)
         if condition.rows_per_sample == 1:
             return output

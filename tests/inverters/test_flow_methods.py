@@ -131,6 +131,14 @@ def test_models_without_a_velocity_are_refused(inverter, prediction):
         inverter.invert(toy.denoiser(5, prediction), toy.latents(), toy.condition())
 
 
+def test_steps_that_are_pulled_are_counted_exactly():
+    """Of 25 steps .27 and .28 are the first 7; .28 x 25 is 7.000...1 in floats."""
+    d, z, c = flow(25), toy.latents(), toy.condition()
+    inversion = RFInversion().invert(d, z, c)
+    parts = [RFInversion(stop=stop).sample(d, inversion, c) for stop in (0.27, 0.28, 0.3)]
+    assert torch.equal(parts[0], parts[1]) and not torch.equal(parts[1], parts[2])
+
+
 @pytest.mark.parametrize("wrong", [{"gamma": 1.5}, {"eta": -0.1}, {"start": 2.0}, {"stop": -1.0}])
 def test_refuses_impossible_settings(wrong):
     with pytest.raises(UserError, match="is not possible: choose 0 to 1"):

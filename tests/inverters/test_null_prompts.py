@@ -142,3 +142,9 @@ def test_null_text_asks_for_what_it_needs():
         NullText().invert(half, z, toy.condition(guidance=3))
     with pytest.raises(UserError, match="inner_steps=-1"):
         NullText(-1)
+
+
+def test_a_guidance_for_each_image_is_refused_by_null_text():
+    each = replace(close_guidance(), guidance=torch.tensor([1.0, 3.0, 7.5]))
+    with pytest.raises(UserError, match="null_text takes one guidance for all images"):
+        NullText().invert(toy.denoiser(4), toy.latents(), each)

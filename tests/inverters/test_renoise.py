@@ -7,7 +7,7 @@ import toy
 from fpinv.errors import UserError
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.renoise import ReNoise
-from fpinv.inverters.whitening import Whitening
+from fpinv.inverters.whitening import Whitening, _autocorrelation
 from fpinv.solvers import Averaged, rms
 
 
@@ -98,3 +98,18 @@ def test_refuses_weights_that_do_not_sum_to_one():
         ReNoise(clean_weights=(0.5,))
     with pytest.raises(UserError, match="weights=\\[\\]"):
         ReNoise(weights=())
+
+
+def test_shifts_of_the_correlation_are_never_by_a_whole_side(monkeypatch):
+    roll, remainders = torch.Tensor.roll, []
+
+    def rolled(x, shift, dim):
+        remainders.append(shift % x.shape[dim])
+        return roll(x, shift, dim)
+
+    monkeypatch.setattr(torch.Tensor, "roll", rolled)
+    flat = torch.randn(1, 1, 8, 64, generator=torch.Generator().manual_seed(0))
+    shifts = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        _autocorrelation(flat, shifts)
+    assert len(remainders) >= 100 and all(remainders)

@@ -198,3 +198,10 @@ def test_a_clean_end_without_noise_comes_back_exactly():
 def test_refuses_impossible_settings(wrong):
     with pytest.raises(UserError, match="is not possible"):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("skip", "steps", "top"), [(0.36, 50, 32), (0.58, 50, 21), (0.29, 100, 71), (0.5, 5, 3)]
+)
+def test_the_part_that_is_skipped_is_counted_exactly(skip, steps, top):
+    assert EditFriendly(skip=skip).top(steps) == top

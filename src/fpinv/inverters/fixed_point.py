@@ -41,7 +41,9 @@ class FixedPoint(DDIMSampling):
     Deviations: the coefficients are those of the exact inverse of the paper's Eq. 5 (its Eq. 6, 7
     and 9 print the scale of the wrong index); the tolerance, the extrapolated start and the
     damping are ours. A step's value is the iterate made from the last point (plain: g of it), so
-    that damping, averaging and Anderson mixing take part in the last iterate, too.
+    that damping, averaging and Anderson mixing take part in the last iterate, too. With a
+    tolerance or a memory another point may be better:
+    :class:`~fpinv.solvers.fixed_point.FixedPointIteration` says when.
 
     Arguments:
         iterations: Evaluations K of a step (at most, with a tolerance).

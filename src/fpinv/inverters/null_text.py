@@ -69,8 +69,11 @@ class NullText(Guided):
 
         Raises:
             UserError: there is no null prompt, or it is a label without a gradient, or the network
-                runs in fp16, which loses gradients as small as these.
+                runs in fp16, which loses gradients as small as these, or images differ in their
+                guidance.
         """
+        if isinstance(condition.guidance, Tensor):
+            raise UserError("null_text takes one guidance for all images: give a number")
         optimising = self.inner_steps > 0 and condition.guidance != 1
         if optimising and not _null(condition).tokens.is_floating_point():
             raise UserError(

@@ -30,7 +30,8 @@ class ReNoise(DDIMSampling):
 
     Where :meth:`fpinv.schedule.Schedule.form` holds the network's output, that takes the place of
     the noise. Without averaging, :math:`w = (0, \dots, 0, 1)`, it is fixed-point inversion with
-    K + 1 iterations; with K = 1 and :math:`w = (1/2, 1/2)` it is AIDI-E with 2.
+    K + 1 iterations; with K = 1 and :math:`w = (1/2, 1/2)` it is two-point averaging of two, the
+    last iterate of AIDI-E.
 
     NFE: (K + 1) N; a step takes as many as it has weights, and one more with whitening.
     Stores: nothing beyond z_N.

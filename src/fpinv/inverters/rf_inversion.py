@@ -89,7 +89,8 @@ class RFInversion(Guided):
 
         def step(z: Tensor, i: int) -> Tensor:
             v, to_image = denoiser(z, i, condition), (z - image) / denoiser.schedule.sigma[i]
-            pulled = self.start * steps <= steps - i < self.stop * steps
+            begin, end = (round(part * steps, 6) for part in (self.start, self.stop))
+            pulled = begin <= steps - i < end
             return z + length(denoiser, i, i - 1) * torch.lerp(v, to_image, self.eta * pulled)
 
         return step

@@ -36,7 +36,7 @@ class StoredNoises(Guided):
     solves nothing, and leaves all to the noises.
 
     NFE: those of the method, on N grids of one step; N more with a correction. N to sample.
-    Stores: n noises.
+    Stores: N noises.
 
     References:
         | ReNoise: Real Image Inversion Through Iterative Noising (Garibi et al., 2024), for noises
