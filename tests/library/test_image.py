@@ -65,6 +65,35 @@ def test_reconstruction_is_the_image_after_the_autoencoder(model, example, inver
     assert distance(inverted.reconstruct(), ceiling) < 1
 
 
+@pytest.mark.parametrize("inverter", ["ddim", "ife", "fpi", "belm"])
+def test_values_that_are_not_finite_are_refused(model, example, inverter, monkeypatch):
+    forward = type(model.network).forward
+
+    def nothing(*arguments, **settings):
+        (output,) = forward(*arguments, **settings)
+        return (output * torch.nan,)
+
+    picture = example.open()
+    inverted = fpinv.invert(model, picture, PROMPT, inverter, steps=2)
+    monkeypatch.setattr(type(model.network), "forward", nothing)
+    with pytest.raises(UserError, match="not finite"):
+        fpinv.invert(model, picture, PROMPT, inverter, steps=2)
+    with pytest.raises(UserError, match="not finite"):
+        inverted.reconstruct()
+
+
+def test_a_file_on_a_grid_by_size_is_for_that_size(tmp_path):
+    model = tiny_model("flux", tmp_path / "flux")
+    side = model.image_size[0]
+    settings = {"max_sequence_length": 16, "device": "cpu"}
+    other = type(model)(str(tmp_path / "flux"), "tiny", image_size=2 * side, **settings)
+    picture = np.zeros((side, side, 3), np.uint8)
+    fpinv.invert(model, picture, PROMPT, "fpi", steps=2).save(tmp_path / "file.safetensors")
+    assert fpinv.load(tmp_path / "file.safetensors", model).steps == 2
+    with pytest.raises(UserError, match=f"load the model with image_size=.{side}, {side}."):
+        fpinv.load(tmp_path / "file.safetensors", other)
+
+
 def test_stock_pipeline_makes_the_reconstruction_of_the_noise(model, inverted):
     image = model.pipeline(
         inverted.prompt,

@@ -65,6 +65,33 @@ def test_block_inverts_by_guidance_size_and_source_prompt_of_the_call(family, tm
     assert not torch.allclose(*starts)
 
 
+@pytest.mark.parametrize("guidance", [0.5, 0.0])
+def test_a_guider_below_1_guides(guidance, tmp_path):
+    model = tiny_model("sdxl", tmp_path)
+    pipe = modular("sdxl", tmp_path, ClassifierFreeGuidance(guidance), alone=True)
+    latents = pipe(picture=BLACK, prompt=PROMPT, num_inference_steps=2, output="latents")
+    expected = fpinv.invert(model, BLACK, PROMPT, "fpi", steps=2, guidance=guidance)
+    torch.testing.assert_close(latents, expected.noise, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "value"),
+    [
+        ("sdxl", "prompt_2", "a dog"),
+        ("sdxl", "original_size", (16, 16)),
+        ("sdxl", "crops_coords_top_left", (0, 8)),
+        ("sd3", "prompt_3", "a dog"),
+        ("sd3", "max_sequence_length", 8),
+        ("sd3", "sigmas", [1.0, 0.5]),
+    ],
+)
+def test_inputs_that_the_inversion_does_not_have_are_refused(family, name, value, tmp_path):
+    tiny_model(family, tmp_path)
+    pipe = modular(family, tmp_path, ClassifierFreeGuidance(2.0))
+    with pytest.raises(UserError, match=f"{name}=.* has no part in the inversion: leave it out"):
+        pipe(picture=BLACK, prompt=PROMPT, num_inference_steps=2, **{name: value})
+
+
 @pytest.mark.parametrize(
     ("guider", "message"),
     [

@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
+from diffusers import (
+    DiffusionPipeline,
+    LatentConsistencyModelPipeline,
+    StableDiffusionImg2ImgPipeline,
+)
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from drawn_seeds import normal
 from tiny_models import tiny_model
 from transformers import CLIPConfig, CLIPImageProcessor
 
 import fpinv
-from fpinv import InversionPipeline, UserError
+from fpinv import FixedPoint, InversionPipeline, UserError
 from fpinv.images import to_pil
+from fpinv.inverters.ddim import DDIM
+from fpinv.models.samplers import EulerSampler
 
 STEPS = 8
 PROMPT = "a cat on a sofa"
@@ -104,6 +110,63 @@ def test_guidance_is_that_of_the_call(tmp_path):
         pipe.invert(BLACK, PROMPT)
     with pytest.raises(UserError, match="true_cfg_scale is for FLUX"):
         pipe.invert(BLACK, PROMPT, guidance_scale=1.0, true_cfg_scale=2.0)
+
+
+@pytest.mark.parametrize("inverter", ["edict", "bdia", "edit_friendly", "null_text", "direct"])
+def test_inverters_whose_noise_is_not_all_are_refused(inverter, tmp_path):
+    tiny_model("sd15", tmp_path)
+    pipe = InversionPipeline.from_pipe(stock(tmp_path))
+    with pytest.raises(UserError, match="needs more or another guidance: use inverted"):
+        pipe.invert(BLACK, PROMPT, inverter, num_inference_steps=2, guidance_scale=3)
+    with pytest.raises(UserError, match="another guidance"):
+        ddim = DDIM(inversion_guidance=1.0)
+        pipe.invert(BLACK, PROMPT, ddim, num_inference_steps=2, guidance_scale=3)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_latents_of_eulers_scheduler_are_in_its_scale(spacing, tmp_path):
+    model = tiny_model("sd15", tmp_path)
+    euler = {"sampler": EulerSampler(), "spacing": spacing}
+    pipe = InversionPipeline.from_pipe(stock(tmp_path), **euler)
+    settings = {"num_inference_steps": 4, "guidance_scale": 1.0}
+    latents = pipe.invert(BLACK, PROMPT, "fpi", **settings)
+    again = pipe(PROMPT, latents=latents, output_type="latent", **settings).images
+    denoiser, condition = pipe.model.denoiser(4), pipe.model.condition([PROMPT], 1.0)
+    inversion = pipe.inverted(BLACK, PROMPT, "fpi", steps=4).inversion
+    expected = FixedPoint().sample(denoiser, inversion, condition)
+    torch.testing.assert_close(again, expected, rtol=0, atol=1e-4)
+    assert model.latent_shape == tuple(again.shape[1:])
+
+
+def test_a_consistency_model_is_called_as_it_is_inverted(tmp_path):
+    tiny_model("lcm", tmp_path)
+    whole = stock(tmp_path)
+    lcm = LatentConsistencyModelPipeline(**whole.components, requires_safety_checker=False)
+    pipe = InversionPipeline.from_pipe(lcm, embedded_guidance=8.0)
+    latents = pipe.invert(BLACK, PROMPT, "fpi", num_inference_steps=4)
+    settings = {"num_inference_steps": 4, "guidance_scale": 8.0, "output_type": "latent"}
+    again = pipe(PROMPT, latents=latents, **settings).images
+    inversion = pipe.inverted(BLACK, PROMPT, "fpi", steps=4).inversion
+    condition = pipe.model.condition([PROMPT], 1.0)
+    expected = FixedPoint().sample(pipe.model.denoiser(4), inversion, condition)
+    torch.testing.assert_close(again, expected, rtol=0, atol=1e-4)
+
+
+def test_a_guided_call_of_flux_has_the_null_prompt_of_the_inversion(tmp_path):
+    model = tiny_model("flux", tmp_path)
+    pipe = InversionPipeline.from_pipe(
+        stock(tmp_path), max_sequence_length=16, **size_of("flux", model)
+    )
+    settings = {"num_inference_steps": STEPS, "true_cfg_scale": 2.0}
+    latents = pipe.invert(BLACK, PROMPT, "fpi", **settings)
+    again = pipe(
+        PROMPT, latents=latents, output_type="latent", max_sequence_length=16, **settings
+    ).images
+    inverted = pipe.inverted(BLACK, PROMPT, "fpi", steps=STEPS, guidance=2.0)
+    denoiser, condition = pipe.model.denoiser(STEPS), pipe.model.condition([PROMPT], 2.0)
+    expected = FixedPoint().sample(denoiser, inverted.inversion, condition)
+    packed = pipe.pipe._pack_latents(expected, *expected.shape)
+    torch.testing.assert_close(again, packed, rtol=0, atol=1e-4)
 
 
 def test_flux_is_told_its_guidance_when_it_is_wrapped(tmp_path):

@@ -92,12 +92,15 @@ def _rescheduled(pipeline: Pipeline, scheduler: Any) -> Pipeline:  # noqa: ANN40
     vae = pipeline.vae
     if vae.dtype != torch.float32:
         vae = copy.deepcopy(vae).float()
-    return with_components(pipeline, scheduler=scheduler, vae=vae)
+    return with_components(pipeline, type(pipeline), scheduler=scheduler, vae=vae)
 
 
-def with_components(pipeline: Pipeline, **changes: Any) -> Pipeline:  # noqa: ANN401
-    """Return a pipeline of the same class, components and settings, but for some components."""
-    kind = type(pipeline)
+def with_components(
+    pipeline: Pipeline,
+    kind: type[Pipeline],
+    **changes: Any,  # noqa: ANN401
+) -> Pipeline:
+    """Return a pipeline of a class, with the same components and settings but for some."""
     return kind(**{**pipeline.components, **settings_for(kind, pipeline.config), **changes})
 
 

@@ -27,7 +27,7 @@ from fpinv.models.latent_model import OPTIONS, LatentModel
 from fpinv.models.weights import local_folder
 from fpinv.run.build import build, described, is_own, targets
 from fpinv.run.options import names, option
-from fpinv.tasks.loading import require_same_entries, vae_factor
+from fpinv.tasks.loading import diverged, require_same_entries, vae_factor
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +66,20 @@ class InvertedImage:
 
     @property
     def noise(self) -> Tensor:
-        """The latents z_N, (1, C, h, w), which a stock pipeline takes as its ``latents``."""
+        """The latents z_N, (1, C, h, w).
+
+        A stock pipeline takes them as its ``latents`` where the inverter's way back needs nothing
+        else; :meth:`fpinv.InversionPipeline.invert` refuses the others.
+        """
         return self.inversion.noise
 
     @torch.no_grad()
     def reconstruct(self) -> Image.Image:
-        """Return the picture that the model makes of the noise again."""
+        """Return the picture that the model makes of the noise again.
+
+        Raises:
+            UserError: it is not finite.
+        """
         condition = self.model.condition([self.prompt], self.guidance)
         denoiser = self.model.denoiser(self.steps)
         latents = self.inverter.sample(denoiser, self.inversion, condition)
@@ -126,12 +134,19 @@ class InvertedImage:
             "steps": self.steps,
             "guidance": self.guidance,
             "size": list(self.size),
+            "image_size": list(self.model.image_size),
             "config": {"inverter": described(self.inverter)},
         }
         self.inversion.save(Path(path), configuration)
 
     def _picture(self, image: Tensor) -> Image.Image:
-        """Return the picture of an image (3, H, W) without its padding."""
+        """Return the picture of an image (3, H, W) without its padding.
+
+        Raises:
+            UserError: it is not finite.
+        """
+        if not image.isfinite().all():
+            raise diverged(self.model)
         height, width = self.size
         return to_pil(image[:, :height, :width])
 
@@ -160,12 +175,16 @@ def invert(
         crop: The part of a picture that the model sees; see :class:`~fpinv.images.Frame`.
 
     Raises:
-        UserError: the image cannot be read, there is no such inverter, or a number does not fit.
+        UserError: the image cannot be read, there is no such inverter, a number does not fit, or
+            the inversion is not finite.
     """
     method: Inverter = option("inverter", inverter) if isinstance(inverter, str) else inverter
     pixels = _pixels(image, Frame(model.image_size, crop))
     condition = model.condition([prompt], guidance)
     inversion = method.invert(model.denoiser(steps), model.encode(pixels[None]), condition)
+    values = (inversion.noise, inversion.residual)
+    if not all(value is None or value.isfinite().all() for value in values):
+        raise diverged(model)
     height, width = pixels.shape[-2:]
     return InvertedImage(model, method, inversion, prompt, steps, guidance, (height, width))
 
@@ -190,10 +209,20 @@ def load(path: str | Path, model: Editable, inverter: Inverter | None = None) ->
         raise UserError(
             f"{path} does not say its {error.args[0]}: read it with Inversion.load"
         ) from None
+    _require_same_grid(path, stored, model)
     size = stored.get("size") or _size(model, inversion)
     if inverter is None:
         inverter = _stored_inverter(path, stored)
     return InvertedImage(model, inverter, inversion, prompt, steps, guidance, tuple(size))
+
+
+def _require_same_grid(path: Path, stored: Mapping[str, Any], model: Editable) -> None:
+    """Refuse an inversion on a grid that depends on a size which the model has not."""
+    size = stored.get("image_size")
+    if model.origin.spacing.endswith("by size") and size not in (None, list(model.image_size)):
+        raise UserError(
+            f"{path} was made on the grid of {size} pixels: load the model with image_size={size}"
+        )
 
 
 def load_model(name: str, **settings: Any) -> LatentModel:  # noqa: ANN401

@@ -27,6 +27,16 @@ GUIDER = ComponentSpec(
 )
 
 
+UNSHARED = {
+    **dict.fromkeys(("prompt_2", "prompt_3", "original_size", "target_size", "clip_skip")),
+    **dict.fromkeys(("timesteps", "sigmas", "mu")),
+    "crops_coords_top_left": (0, 0),
+    "max_sequence_length": 256,
+}
+"""Inputs of blocks that come later, which change the condition or the grid there alone, with the
+values that they usually have."""
+
+
 class InvertBlock(ModularPipelineBlocks):
     """The block that finds the latents z_N of a picture and hands them on as ``latents``.
 
@@ -82,15 +92,22 @@ class InvertBlock(ModularPipelineBlocks):
         components: Any,  # noqa: ANN401 - the modular pipeline, whose parts are set at run time
         state: PipelineState,
     ) -> tuple[Any, PipelineState]:
-        """Invert the picture, and give the components the scheduler of its grid."""
+        """Invert the picture, and give the components the scheduler of its grid.
+
+        Raises:
+            UserError: an input that the inversion does not have would change the way back.
+        """
         block: Any = self.get_block_state(state)
+        for name, usual in UNSHARED.items():
+            if (value := state.get(name)) is not None and value != usual:
+                raise UserError(f"{name}={value} has no part in the inversion: leave it out")
         pipe = self._pipeline(components, block.height, block.width)
-        block.latents = pipe.invert(
+        block.latents = pipe.latents(
             block.picture,
             block.source_prompt or block.prompt,
             block.inverter,
-            num_inference_steps=block.num_inference_steps,
-            guidance_scale=_scale(components.guider),
+            steps=block.num_inference_steps,
+            guidance=_scale(components.guider),
         )
         block.height, block.width = pipe.model.image_size
         block.negative_prompt = block.negative_prompt or self.null

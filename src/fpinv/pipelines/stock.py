@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from fpinv.errors import UserError
@@ -16,8 +17,11 @@ from fpinv.models.pipeline import Pipeline, with_components
 from fpinv.models.rectified_flow import Flux, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.pipelines.image import InvertedImage, Picture, invert
+from fpinv.run.options import option
+from fpinv.sampling import DDIMSampling
 from fpinv.tasks.loading import vae_factor
 
+LCM = "LatentConsistencyModelPipeline"
 FAMILIES: tuple[type[LatentModel], ...] = (StableDiffusion, StableDiffusion3, Flux)
 
 
@@ -69,10 +73,19 @@ class InversionPipeline:
         if family is Flux and not pipe.transformer.config.guidance_embeds:
             settings.setdefault("embedded_guidance", None)
         model = family(pipe, device=str(pipe.device), **settings)
-        return cls(with_components(pipe, scheduler=model.pipeline.scheduler), model)
+        # The class of latent consistency models calls the network by no scheduler but its own.
+        called = StableDiffusionPipeline if kind == LCM else type(pipe)
+        return cls(with_components(pipe, called, scheduler=model.pipeline.scheduler), model)
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
-        """Call the stock pipeline, on the grid of the inversion, at the size of given latents."""
+        """Call the stock pipeline, on the grid of the inversion, at the size of given latents.
+
+        FLUX's pipeline takes no notice of ``true_cfg_scale`` without a negative prompt; here that
+        is the empty one, of which the inversion is.
+        """
+        if isinstance(self.model, Flux) and settings.get("true_cfg_scale", 1.0) > 1:
+            if settings.get("negative_prompt_embeds") is None:
+                settings = {"negative_prompt": "", **settings}
         if (latents := settings.get("latents")) is not None:
             height, width = self.model.image_size  # packed latents do not show it
             if latents.ndim == 4:
@@ -109,26 +122,52 @@ class InversionPipeline:
             The latents (1, C, h, w); of FLUX, whose pipeline packs them, (1, h w / 4, 4 C).
 
         Raises:
-            UserError: an argument does not fit.
+            UserError: an argument does not fit, or z_N is not all that the inverter's way back
+                needs.
         """
-        inverted = self.inverted(
-            image,
-            prompt,
-            inverter,
-            steps=num_inference_steps,
-            guidance=self._guidance(guidance_scale, true_cfg_scale),
-            crop=crop,
+        guidance = self._guidance(guidance_scale, true_cfg_scale)
+        return self.latents(
+            image, prompt, inverter, steps=num_inference_steps, guidance=guidance, crop=crop
         )
+
+    def latents(
+        self,
+        image: Picture,
+        prompt: str,
+        inverter: str | Inverter,
+        *,
+        steps: int,
+        guidance: float,
+        crop: Crop = "center",
+    ) -> Tensor:
+        """Return what :meth:`invert` does, at a guidance scale w of any size."""
+        method: Inverter = option("inverter", inverter) if isinstance(inverter, str) else inverter
+        alone = isinstance(method, DDIMSampling) and method.inversion_guidance in (None, guidance)
+        if not alone:
+            raise UserError(
+                f"the call makes an image of z_N alone, and {type(method).__name__} needs more "
+                "or another guidance: use inverted(...).reconstruct(), or an inverter such as "
+                "fpi, ife or auto"
+            )
+        inverted = self.inverted(image, prompt, method, steps=steps, guidance=guidance, crop=crop)
         flow = isinstance(self.model, (StableDiffusion3, Flux))
         if flow and inverted.size != self.model.image_size:
             raise UserError(
                 f"the image has {inverted.size} pixels, and the grid is for "
                 f"{self.model.image_size}: give from_pipe an image_size"
             )
-        latents = inverted.noise.to(self.model.dtype)
+        latents = self._unscaled(inverted.noise, steps).to(self.model.dtype)
         if isinstance(self.model, Flux):
             return self.pipe._pack_latents(latents, *latents.shape)
         return latents
+
+    def _unscaled(self, noise: Tensor, steps: int) -> Tensor:
+        """Return the latents that the call makes z_N of: Euler's scheduler may scale them."""
+        scheduler = self.model.pipeline.scheduler
+        scaled = isinstance(scheduler, EulerDiscreteScheduler)
+        if not scaled or scheduler.config.timestep_spacing == "leading":
+            return noise
+        return noise / self.model.denoiser(steps).schedule.sigma[steps]
 
     def _guidance(self, guidance_scale: float | None, true_cfg_scale: float) -> float:
         """Return the guidance scale w of the inversion, for the numbers of the call."""
