@@ -14,6 +14,7 @@ from fpinv.errors import UserError
 from fpinv.models import rules, transformer_rules
 from fpinv.models.parts import _defaults, read_parts
 from fpinv.models.pipeline import _tokenizer
+from fpinv.models.samplers import EulerSampler
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.models.weights import quiet
 
@@ -212,6 +213,7 @@ REFUSED = [
     ("sdxl", "scheduler", "use_karras_sigmas", True),
     ("sdxl", "scheduler", "timestep_spacing", "left out"),
     ("sdxl", "scheduler", "timestep_type", "continuous"),
+    ("sdxl", "scheduler", "interpolation_type", "log_linear"),
     ("sd3", "scheduler", "shift_terminal", 0.1),
     ("sd3", "scheduler", "invert_sigmas", True),
     ("sd3", "scheduler", "use_beta_sigmas", True),
@@ -399,12 +401,27 @@ def test_a_turbo_schedule_has_its_own_timesteps_unless_others_are_chosen(folders
 
 
 @pytest.mark.parametrize(
-    "changes", [{"timestep_spacing": "linspace"}, {"use_karras_sigmas": True}]
+    "changes",
+    [
+        {"timestep_spacing": "linspace"},
+        {"use_karras_sigmas": True},
+        {"interpolation_type": "log_linear"},
+    ],
 )
 def test_a_chosen_spacing_outranks_one_that_cannot_be_inverted(folders, tmp_path, changes):
     folder = changed(folders["sdxl"], tmp_path, "scheduler", changes, weights=True)
     refused(lambda: load(folder), "scheduler", "model.spacing=leading")
     assert load(folder, spacing="leading").denoiser(4).schedule.timestep[1] == 1
+
+
+@pytest.mark.parametrize("spacing", [None, "leading", "trailing", "linspace"])
+def test_a_network_that_is_not_told_timesteps_is_refused_whatever_the_spacing(
+    folders, tmp_path, spacing
+):
+    changes = {"timestep_type": "continuous", "prediction_type": "v_prediction"}
+    folder = changed(folders["sdxl"], tmp_path, "scheduler", changes, weights=True)
+    key = 'timestep_type="continuous" cannot be used: it must be "discrete"'
+    refused(lambda: load(folder, spacing=spacing, sampler=EulerSampler()), key)
 
 
 @pytest.mark.parametrize(

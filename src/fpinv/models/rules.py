@@ -186,7 +186,7 @@ NOISE_LEVELS: Rules = {
 
 SPACING: Rules = {
     "timestep_spacing": only("leading", "trailing"),
-    "timestep_type": only("discrete"),
+    "interpolation_type": only("linear"),
     "sigma_min": only(None),
     "sigma_max": only(None),
     **dict.fromkeys(
@@ -194,10 +194,12 @@ SPACING: Rules = {
         ABSENT,
     ),
 }
-"""Keys of a scheduler that say which timesteps it visits; ``model.spacing`` outranks them."""
+"""Keys of a scheduler that say which noise levels it visits; ``model.spacing`` outranks them."""
 
 SCHEDULER: Rules = {
     **NOISE_LEVELS,
+    # of what the network is told
+    "timestep_type": only("discrete"),
     # our grid ends at the first noise level, to which both lead
     "steps_offset": only(0, 1),
     "set_alpha_to_one": only(False, True),
@@ -213,7 +215,7 @@ SCHEDULER: Rules = {
     # of other samplers, or of what is switched off above
     **anything(
         "clip_sample_range dynamic_thresholding_ratio sample_max_value skip_prk_steps "
-        "interpolation_type final_sigmas_type solver_order solver_type algorithm_type "
+        "final_sigmas_type solver_order solver_type algorithm_type "
         "lower_order_final euler_at_final lambda_min_clipped predict_x0 disable_corrector "
         "solver_p flow_shift time_shift_type original_inference_steps timestep_scaling"
     ),
