@@ -1,5 +1,6 @@
 """Stable Diffusion 3 and FLUX against the stock pipelines, and one line for every misuse."""
 
+import logging
 from functools import partial
 
 import pytest
@@ -167,6 +168,31 @@ def test_the_end_that_the_longest_reader_ignores_is_named(folders):
     flux, clip = load("flux", folders["flux"]), load("sd3", folders["sd3"], t5=False)
     assert flux.excess("a" * 30) == "" and flux.excess("a" * 40) == "a" * 10
     assert clip.excess("a" * 70) == "" and clip.excess("a" * 80) == "a" * 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoders"), [("sd3", ["text_encoder", "text_encoder_2"]), ("flux", ["text_encoder"])]
+)
+def test_a_prompt_that_clip_alone_cuts_is_warned_of_once(kind, encoders, folders, caplog):
+    model = load(kind, folders[kind], max_sequence_length=128)
+    with caplog.at_level(logging.WARNING):
+        model.embed(["a" * 70])
+        assert not caplog.records
+        model.embed(["a" * 80, "b" * 90])
+        model.embed(["a" * 80])
+    said = [record.getMessage() for record in caplog.records]
+    reads = "reads 77 tokens of a prompt, fewer than 128; it ignores: 'aaaaa'"
+    assert said == [f"{encoder} {reads}" for encoder in encoders]
+    assert model.excess("a" * 80) == ""  # T5 reads it
+
+
+def test_a_prompt_that_all_encoders_cut_is_warned_of_by_one(folders, caplog):
+    model = load("sd3", folders["sd3"], t5=False)
+    with caplog.at_level(logging.WARNING):
+        model.embed(["a" * 80])
+    assert [record.getMessage() for record in caplog.records] == [
+        "prompt cut to 77 tokens; ignored: 'aaaaa'"
+    ]
 
 
 @pytest.mark.parametrize(("kind", "told"), [("flux", None), ("schnell", 3.5)])

@@ -172,6 +172,7 @@ class LatentModel(ABC):
         height, width = (side // self.pipeline.vae_scale_factor for side in self.image_size)
         self.latent_shape = (self.pipeline.vae.config.latent_channels, height, width)
         self._cut: set[str] = set()
+        self._cutters: set[str] = set()
 
     def _written(self, pipeline: Pipeline) -> Path:
         """Return a folder with the configurations of a pipeline, which lasts as long as this."""
@@ -218,6 +219,11 @@ class LatentModel(ABC):
     @abstractmethod
     def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
         """The tokenizer of the text encoder that reads the most, and how many tokens it reads."""
+
+    @property
+    def _brief(self) -> Mapping[str, tuple[PreTrainedTokenizerBase, int]]:
+        """The text encoders that read less: their tokenizers, and how many tokens they read."""
+        return {}
 
     @abstractmethod
     def denoiser(self, steps: int) -> Denoiser:
@@ -307,7 +313,8 @@ class LatentModel(ABC):
 
         Equal prompts are encoded once, and each alone, so that it does not depend on the others.
         None is remembered, because users may change the pipeline. A prompt that is too long for
-        the text encoders is cut, with one warning.
+        the text encoders is cut, with one warning. The first that is too long for some of them
+        alone brings a warning of each.
         """
         embeddings = {prompt: self._embedding(prompt) for prompt in dict.fromkeys(prompts)}
         return Embedding.cat([embeddings[prompt] for prompt in prompts])
@@ -326,11 +333,28 @@ class LatentModel(ABC):
             if (excess := self.excess(prompt)) and prompt not in self._cut:
                 self._cut.add(prompt)
                 log.warning("prompt cut to %d tokens; ignored: '%s'", self._reader[1], excess)
+            self._warn_of_brief(prompt)
             return self._encode_prompt(prompt, null)
 
+    def _warn_of_brief(self, prompt: str) -> None:
+        """Say of each text encoder that reads less than others, once, when it cuts a prompt."""
+        for name, (tokenizer, longest) in self._brief.items():
+            if name not in self._cutters and (end := self._beyond(prompt, tokenizer, longest)):
+                self._cutters.add(name)
+                log.warning(
+                    "%s reads %d tokens of a prompt, fewer than %d; it ignores: '%s'",
+                    name,
+                    longest,
+                    self._reader[1],
+                    end,
+                )
+
     def excess(self, prompt: str) -> str:
-        """Return the end of a prompt that is cut off, because the encoders read no more."""
-        tokenizer, longest = self._reader
+        """Return the end of a prompt that is cut off, because no encoder reads more."""
+        return self._beyond(prompt, *self._reader)
+
+    def _beyond(self, prompt: str, tokenizer: PreTrainedTokenizerBase, longest: int) -> str:
+        """Return the end of a prompt beyond the ``longest`` tokens that an encoder reads."""
         with quiet():
             ids = tokenizer(self._converted(prompt, tokenizer)).input_ids
             return str(tokenizer.decode(ids[longest - 1 : -1])) if len(ids) > longest else ""

@@ -18,6 +18,7 @@ from fpinv.errors import UserError
 from fpinv.models.latent_model import LatentModel, check_embedded_guidance
 from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
+from fpinv.models.weights import TOKENIZERS
 from fpinv.schedule import Schedule
 
 LONGEST = 512
@@ -59,6 +60,14 @@ class RectifiedFlow(LatentModel):
     def settings(self) -> dict[str, object]:
         """The settings that change what the network computes."""
         return {**super().settings, "max_sequence_length": self._longest}
+
+    @property
+    def _brief(self) -> dict[str, tuple[PreTrainedTokenizerBase, int]]:
+        # both pipelines cut for all CLIP encoders alike
+        (reader, longest), limit = self._reader, int(self.pipeline.tokenizer_max_length)
+        tokenizers = ((e, getattr(self.pipeline, t, None)) for t, e in TOKENIZERS.items())
+        others = {e: tokenizer for e, tokenizer in tokenizers if tokenizer not in (None, reader)}
+        return {e: (tokenizer, limit) for e, tokenizer in others.items() if limit < longest}
 
     def denoiser(self, steps: int) -> Denoiser:
         """Return a denoiser on the stock pipeline's grid of ``steps`` steps, its counts at zero.
