@@ -97,18 +97,19 @@ class Schedule:
             )
         if any(later >= earlier for earlier, later in pairwise(self.alpha)):
             raise UserError(
-                "the signal scale must fall at every step of the grid; with steps_offset 0 and "
-                "set_alpha_to_one False the last step does nothing: set steps_offset to 1"
+                "the signal scale must fall at every step of the grid: use fewer steps, or "
+                "steps_offset 1 in a DDIMScheduler with steps_offset 0 and set_alpha_to_one False"
             )
         if self.prediction == "sample" and self.sigma[0] == 0:
             raise UserError(
-                "with prediction type 'sample' and set_alpha_to_one True the last step forgets "
-                "its latent and cannot be inverted: set set_alpha_to_one to False"
+                "with prediction type 'sample' a last step to no noise forgets its latent and "
+                "cannot be inverted: use sampler=ddim, or set_alpha_to_one False in a "
+                "DDIMScheduler of your own"
             )
         if self.prediction == "epsilon" and self.alpha[-1] == 0:
             raise UserError(
                 "with prediction type 'epsilon' a step from a signal scale of 0 says nothing of "
-                "the image: use model.spacing=leading"
+                "the image: use sampler=ddim with model.spacing=leading"
             )
 
     @classmethod
@@ -143,7 +144,7 @@ class Schedule:
         if any(b - a != stride for a, b in pairwise(labels)) or not joins:
             raise UserError(
                 f"timestep_spacing '{config.timestep_spacing}' with steps={steps} makes the DDIM "
-                "sampler step off its own grid: use sampler=euler, whose grid it is, or "
+                f"sampler step off its own grid: use {or_euler(config.prediction_type)}"
                 "model.spacing=leading"
             )
         clean = float(grid.final_alpha_cumprod)
@@ -466,6 +467,14 @@ def implied(prediction: Prediction, alpha: Scale, sigma: Scale) -> Pairs:
             return (0.0, 1.0), (1 / sigma, -alpha / sigma)
         case "flow":
             return (1.0, -sigma), (1.0, alpha)
+
+
+def or_euler(prediction: Prediction) -> str:
+    """Return the advice to take Euler's sampler, or an alternative that follows; "" for none.
+
+    Its last step, to no noise, forgets its latent where the network predicts the image.
+    """
+    return "" if prediction == "sample" else "sampler=euler, whose grid it is, or "
 
 
 def _check_steps_can_be_undone(scheduler: DDIMScheduler) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from pipelines import BETAS, IMAGE_SIZE, tiny_flux, tiny_sd3, tiny_sd15, tiny_sd
 from safetensors.torch import load_file, save_file
 
 from fpinv.errors import UserError
-from fpinv.models import rules, transformer_rules
+from fpinv.models import latent_model, rules, transformer_rules
+from fpinv.models.flow_reading import FlowReading
 from fpinv.models.parts import _defaults, read_parts
 from fpinv.models.pipeline import _tokenizer
-from fpinv.models.samplers import EulerSampler
+from fpinv.models.samplers import AncestralSampler, DPMSolver, EulerSampler, LCMSampler
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.models.weights import quiet
 
@@ -209,11 +211,10 @@ REFUSED = [
     ("sd15", "scheduler", "steps_offset", 2),
     ("sd15", "scheduler", "use_flow_sigmas", True),
     ("sd15", "scheduler", "variance_type", "learned_range"),
-    ("sd15", "scheduler", "timestep_spacing", "linspace"),
+    ("sd15", "scheduler", "timestep_spacing", "even"),
     ("sdxl", "scheduler", "use_karras_sigmas", True),
-    ("sdxl", "scheduler", "timestep_spacing", "left out"),
-    ("sdxl", "scheduler", "timestep_type", "continuous"),
     ("sdxl", "scheduler", "interpolation_type", "log_linear"),
+    ("sdxl", "scheduler", "timestep_type", "continuous"),
     ("sd3", "scheduler", "shift_terminal", 0.1),
     ("sd3", "scheduler", "invert_sigmas", True),
     ("sd3", "scheduler", "use_beta_sigmas", True),
@@ -404,6 +405,7 @@ def test_a_turbo_schedule_has_its_own_timesteps_unless_others_are_chosen(folders
     "changes",
     [
         {"timestep_spacing": "linspace"},
+        {"timestep_spacing": "left out"},
         {"use_karras_sigmas": True},
         {"interpolation_type": "log_linear"},
     ],
@@ -422,6 +424,79 @@ def test_a_network_that_is_not_told_timesteps_is_refused_whatever_the_spacing(
     folder = changed(folders["sdxl"], tmp_path, "scheduler", changes, weights=True)
     key = 'timestep_type="continuous" cannot be used: it must be "discrete"'
     refused(lambda: load(folder, spacing=spacing, sampler=EulerSampler()), key)
+
+
+@pytest.mark.parametrize("sampler", [EulerSampler(), AncestralSampler(), DPMSolver()])
+def test_the_linspace_grid_that_ships_is_kept_by_samplers_that_have_it(folders, tmp_path, sampler):
+    changes = {"timestep_spacing": "left out"}  # the default of Euler's
+    folder = changed(folders["sdxl"], tmp_path, "scheduler", changes, weights=True)
+    model = load(folder, sampler=sampler)
+    assert model.spacing == "linspace"
+    assert model.denoiser(4).schedule.timestep[-1] == 999
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timestep_spacing": "linspace"},
+        {"use_karras_sigmas": True},
+        {"interpolation_type": "log_linear"},
+    ],
+)
+@pytest.mark.parametrize("reading", [partial(StableDiffusion, sampler=LCMSampler()), FlowReading])
+def test_a_grid_of_its_own_does_not_ask_which_spacing_ships(folders, tmp_path, reading, changes):
+    config = {**COMMON, **EULER, "timestep_spacing": "leading", **changes}
+    copy = changed(folders["sd15"], tmp_path, "vae", {}, weights=True)
+    folder = with_scheduler(copy, "EulerDiscreteScheduler", config)
+    assert reading(str(folder), device="cpu").denoiser(4).schedule.steps == 4
+
+
+@pytest.mark.parametrize(
+    ("prediction", "remedy"),
+    [
+        ("epsilon", "use sampler=euler, whose grid it is, or model.spacing=leading or trailing"),
+        ("sample", "steps off: use model.spacing=leading or trailing"),
+    ],
+)
+@pytest.mark.parametrize("spacing", [None, "linspace"])
+def test_a_grid_that_ddim_steps_off_is_refused_before_weights_are_read(
+    folders, tmp_path, monkeypatch, prediction, remedy, spacing
+):
+    monkeypatch.delattr(latent_model, "load_pipeline")
+    changes = {"timestep_spacing": "linspace", "prediction_type": prediction}
+    folder = changed(folders["sdxl"], tmp_path, "scheduler", changes, weights=True)
+    refused(lambda: load(folder, spacing=spacing), "linspace", "sampler=ddim", remedy)
+
+
+def test_an_unknown_spacing_is_refused_with_those_of_the_sampler(folders):
+    refused(lambda: load(folders["sd15"], spacing="even"), "=even is unknown", "leading or trail")
+
+
+def test_a_network_that_predicts_the_image_is_sent_to_a_sampler_that_takes_it(folders, tmp_path):
+    changes = {"prediction_type": "sample"}
+    folder = changed(folders["sd15"], tmp_path, "scheduler", changes, weights=True)
+    for sampler in (EulerSampler(), AncestralSampler(), LCMSampler()):
+        model = load(folder, sampler=sampler)
+        refused(lambda model=model: model.denoiser(4), "forgets", "use sampler=ddim")
+    assert load(folder).denoiser(4).schedule.prediction == "sample"
+    with pytest.raises(UserError) as caught:
+        load(folder, spacing="trailing").denoiser(3)
+    assert "use model.spacing=leading" in str(caught.value)
+
+
+def test_a_step_from_no_signal_is_refused_with_what_every_sampler_can_do(folders, tmp_path):
+    changes = {"rescale_betas_zero_snr": True}
+    folder = changed(folders["sd15"], tmp_path, "scheduler", changes, weights=True)
+    remedy = "use sampler=ddim with model.spacing=leading"
+    refused(lambda: load(folder, sampler=LCMSampler()).denoiser(4), remedy)
+    refused(lambda: load(folder, spacing="trailing").denoiser(4), remedy)
+    assert load(folder, spacing="leading").denoiser(4).schedule.alpha[-1] > 0
+
+
+def test_a_grid_of_all_timesteps_is_refused_with_what_helps(folders):
+    model = load(folders["sd15"], spacing="trailing")
+    refused(lambda: model.denoiser(1000), "use fewer steps")
+    assert model.denoiser(500).schedule.steps == 500
 
 
 @pytest.mark.parametrize(

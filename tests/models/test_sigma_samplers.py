@@ -97,11 +97,12 @@ def test_euler_brings_back_what_was_inverted(folders, steps):
     assert (rms(stock(model, inversion.noise, steps) - z) / rms(z) < 0.02).all()
 
 
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_the_ancestral_step_is_ddims_at_eta_1(prediction):
+def test_the_ancestral_step_is_ddims_at_eta_1(prediction, spacing):
     with quiet():
         scheduler = EulerAncestralDiscreteScheduler(
-            **BETAS, prediction_type=prediction, timestep_spacing="trailing"
+            **BETAS, prediction_type=prediction, timestep_spacing=spacing
         )
         scheduler.set_timesteps(4)
     schedule = AncestralSampler().schedule(scheduler, 4)

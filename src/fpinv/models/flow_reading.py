@@ -78,7 +78,8 @@ class FlowReading(StableDiffusion):
 
     def _choose(self, weights: Weights) -> Weights:
         weights.sampler.flow_scheduler({})  # refuses one that is not for flows
-        return super()._choose(weights._replace(sampler=DDIMSampler()))
+        # The pipeline's scheduler has some spacing, which no step of a flow follows.
+        return weights._replace(sampler=DDIMSampler(), spacing="leading")
 
     @property
     def spacing(self) -> str:

@@ -19,6 +19,8 @@ Config = Mapping[str, Any]
 
 KINDS = {**PIPELINES, **FLOW_PIPELINES}
 """All pipelines that can be inverted, with their parts."""
+SCHEDULER_FILE = Path("scheduler", "scheduler_config.json")
+"""The configuration of the scheduler in a folder."""
 
 
 def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
@@ -38,7 +40,7 @@ def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
     parts = {k: part for k, part in KINDS[kind].items() if k in index or not part.optional}
     configs = {name: _read(folder, name, part, index.get(name)) for name, part in parts.items()}
     if spacing is None and "unet" in parts:
-        _check_spacing(folder / "scheduler" / "scheduler_config.json", configs["scheduler"])
+        _check_spacing(folder / SCHEDULER_FILE, configs["scheduler"])
     _check_fit(folder, configs)
     return configs
 
@@ -57,7 +59,7 @@ def _read(folder: Path, name: str, part: Part, entry: object) -> Config:
     """
     if entry not in [[part.library, kind] for kind in part.classes]:
         raise UserError(
-            f"{_shown(folder / 'model_index.json', name, entry)} cannot be used: it must be "
+            f"{shown(folder / 'model_index.json', name, entry)} cannot be used: it must be "
             f"{' or '.join(part.classes)} of {part.library}"
         )
     assert isinstance(entry, list)
@@ -102,19 +104,19 @@ def _check(file: Path, part: Part, key: str, value: object, defaults: Config) ->
     """Refuse a value that its rule does not accept, and a key without a rule unless neutral."""
     rule = part.rules.get(key)
     if rule is not None and not rule.accepts(value):
-        raise UserError(f"{_shown(file, key, value)} cannot be used: it must be {rule.words}")
+        raise UserError(f"{shown(file, key, value)} cannot be used: it must be {rule.words}")
     if rule is None and part.complete and key not in SPACING:
         neutral = value is None or value is False or (key in defaults and value == defaults[key])
         if not neutral:
-            raise UserError(f"{_shown(file, key, value)} is not understood: choose another model")
+            raise UserError(f"{shown(file, key, value)} is not understood: choose another model")
 
 
 def _check_spacing(file: Path, scheduler: Config) -> None:
-    """Refuse a scheduler whose timesteps have a spacing that DDIM steps cannot keep."""
+    """Refuse a scheduler that visits noise levels which no sampler keeps."""
     for key, rule in SPACING.items():
         if key in scheduler and not rule.accepts(scheduler[key]):
             raise UserError(
-                f"{_shown(file, key, scheduler[key])} cannot be inverted: choose the timesteps "
+                f"{shown(file, key, scheduler[key])} cannot be inverted: choose the timesteps "
                 "with model.spacing=leading or model.spacing=trailing"
             )
 
@@ -128,17 +130,16 @@ def _check_fit(folder: Path, configs: Mapping[str, Config]) -> None:
     for key, value in widths(configs).items():
         if config[key] != value:
             raise UserError(
-                f"{_shown(file, key, config[key])} does not fit the other parts: it must be "
-                f"{value}"
+                f"{shown(file, key, config[key])} does not fit the other parts: it must be {value}"
             )
-    _check_betas(folder / "scheduler" / "scheduler_config.json", configs["scheduler"])
+    _check_betas(folder / SCHEDULER_FILE, configs["scheduler"])
     for name in TOKENIZERS.keys() & configs.keys():
         length = configs[name]["model_max_length"]
         longest = configs[TOKENIZERS[name]].get("max_position_embeddings")  # T5 has no limit
         if longest is not None and length > longest:
             file = folder / name / "tokenizer_config.json"
             raise UserError(
-                f"{_shown(file, 'model_max_length', length)} does not fit the "
+                f"{shown(file, 'model_max_length', length)} does not fit the "
                 f"{TOKENIZERS[name]}: it must be at most {longest}"
             )
 
@@ -147,7 +148,7 @@ def _check_betas(file: Path, scheduler: Config) -> None:
     betas, count = scheduler.get("trained_betas"), scheduler["num_train_timesteps"]
     if betas is not None and len(betas) != count:
         raise UserError(
-            f"{_shown(file, 'trained_betas', betas)} does not fit num_train_timesteps: there must "
+            f"{shown(file, 'trained_betas', betas)} does not fit num_train_timesteps: there must "
             f"be {count} of them"
         )
 
@@ -191,7 +192,7 @@ def _encoders(configs: Mapping[str, Config]) -> list[Config]:
     return [configs[name] for name in TOKENIZERS.values() if name in configs]
 
 
-def _shown(file: Path, key: str, value: object) -> str:
+def shown(file: Path, key: str, value: object) -> str:
     """Return "file: key=value", a long value cut."""
     text = json.dumps(value, default=str)
     return f"{file}: {key}={text if len(text) <= 60 else text[:57] + '...'}"

@@ -185,7 +185,7 @@ NOISE_LEVELS: Rules = {
 """Keys of a scheduler that say what the network was trained with, which we take over."""
 
 SPACING: Rules = {
-    "timestep_spacing": only("leading", "trailing"),
+    "timestep_spacing": only("leading", "trailing", "linspace"),
     "interpolation_type": only("linear"),
     "sigma_min": only(None),
     "sigma_max": only(None),

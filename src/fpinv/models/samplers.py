@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from diffusers import (
@@ -23,13 +24,16 @@ from diffusers import (
 )
 
 from fpinv.errors import UserError
-from fpinv.models.parts import Config
+from fpinv.models.parts import SCHEDULER_FILE, Config, read_parts, shown
 from fpinv.models.rules import NOISE_LEVELS
 from fpinv.models.transformer_rules import FLOW_SCHEDULER
 from fpinv.models.weights import quiet
-from fpinv.schedule import Landing, Schedule
+from fpinv.schedule import Landing, Schedule, or_euler
 
 Spacing = Literal["leading", "trailing", "linspace"]
+SPACINGS: tuple[Spacing, ...] = get_args(Spacing)
+OWN_SPACING: Spacing = "trailing"
+"""The spacing, for records, of timesteps that go down from the last one by a rule of their own."""
 Final = Literal["zero", "sigma_min"]
 
 
@@ -40,6 +44,8 @@ class Sampler(Protocol):
     """True where a step looks back at the one before."""
     stochastic: ClassVar[bool]
     """True where steps have noise."""
+    spacings: ClassVar[tuple[Spacing, ...]]
+    """Spacings that its timesteps may have on a model of noise; empty where they are its own."""
 
     @property
     def name(self) -> str:
@@ -52,7 +58,7 @@ class Sampler(Protocol):
 
         Arguments:
             shipped: Configuration of that scheduler, complete.
-            spacing: Spacing of the timesteps; None is the shipped one.
+            spacing: Spacing of the timesteps, of :func:`choose_spacing`; None is the shipped one.
 
         Raises:
             UserError: the sampler is for rectified flow alone.
@@ -88,6 +94,7 @@ class DDIMSampler:
     name: ClassVar[str] = "ddim"
     multistep: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
+    spacings: ClassVar[tuple[Spacing, ...]] = ("leading", "trailing")
 
     def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
         """See :class:`Sampler`."""
@@ -130,6 +137,7 @@ class EulerSampler(DDIMSampler):
     """
 
     name: ClassVar[str] = "euler"
+    spacings: ClassVar[tuple[Spacing, ...]] = SPACINGS
 
     def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
         """See :class:`Sampler`."""
@@ -156,6 +164,7 @@ class AncestralSampler:
     name: ClassVar[str] = "ancestral"
     multistep: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
+    spacings: ClassVar[tuple[Spacing, ...]] = SPACINGS
 
     def noise_scheduler(
         self, shipped: Config, spacing: Spacing | None
@@ -196,13 +205,12 @@ class LCMSampler:
     name: ClassVar[str] = "lcm"
     multistep: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
+    spacings: ClassVar[tuple[Spacing, ...]] = ()
 
     def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> LCMScheduler:
-        """See :class:`Sampler`."""
-        if spacing is not None:
-            raise UserError("sampler=lcm has timesteps of its own: leave out model.spacing")
+        """See :class:`Sampler`. The timesteps are its own, whatever the spacing."""
         levels = {key: shipped[key] for key in CONSISTENCY if key in shipped}
-        return LCMScheduler(**_noise_levels(shipped, "trailing"), **levels)
+        return LCMScheduler(**_noise_levels(shipped, OWN_SPACING), **levels)
 
     def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
         """Refuse a rectified flow."""
@@ -299,6 +307,7 @@ class DPMSolver:
 
     multistep: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
+    spacings: ClassVar[tuple[Spacing, ...]] = SPACINGS
 
     final: Final = "zero"
 
@@ -374,15 +383,53 @@ FEW = 15
 """Steps below which its ``lower_order_final`` has a last step of first order."""
 
 
-def _noise_levels(shipped: Config, spacing: Spacing | None) -> dict[str, Any]:
-    """Return what schedulers take over from the one that ships.
+def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spacing:
+    """Return the spacing of a sampler's timesteps on the model of noise in a folder.
 
-    That of latent consistency models has a spacing that it ignores: its own steps go down from
-    the last timestep.
+    Arguments:
+        sampler: The sampler.
+        folder: The folder, in diffusers format.
+        asked: The spacing that the user chose; None is that of the scheduler that ships, where
+            the sampler has none of its own.
+
+    Raises:
+        UserError: the sampler does not have it, or the folder is not understood.
     """
+    if not sampler.spacings:
+        if asked is not None:
+            raise UserError(
+                f"sampler={sampler.name} has timesteps of its own: leave out model.spacing"
+            )
+        return OWN_SPACING
+    choice = " or ".join(sampler.spacings)
+    if asked is not None and asked not in SPACINGS:
+        raise UserError(f"model.spacing={asked} is unknown: choose {choice}")
+    shipped = read_parts(folder, asked)["scheduler"]
+    spacing = asked or _shipped_spacing(shipped)
+    if spacing not in sampler.spacings:
+        file, key = folder / SCHEDULER_FILE, "timestep_spacing"
+        culprit = f"model.spacing={asked}" if asked else shown(file, key, spacing)
+        raise UserError(
+            f"{culprit} makes a grid that sampler={sampler.name} steps off: use "
+            f"{or_euler(shipped['prediction_type'])}model.spacing={choice}"
+        )
+    return spacing
+
+
+def _shipped_spacing(shipped: Config) -> Spacing:
+    """Return the spacing of the scheduler that ships.
+
+    That of latent consistency models has one that it ignores: its own steps go down from the last
+    timestep.
+    """
+    spacing: Spacing = OWN_SPACING if CONSISTENCY[0] in shipped else shipped["timestep_spacing"]
+    return spacing
+
+
+def _noise_levels(shipped: Config, spacing: Spacing | None) -> dict[str, Any]:
+    """Return what schedulers take over from the one that ships."""
     levels = {key: shipped[key] for key in NOISE_LEVELS if key in shipped}
-    shipped_spacing = "trailing" if CONSISTENCY[0] in shipped else shipped["timestep_spacing"]
-    return {**levels, "timestep_spacing": spacing or shipped_spacing}
+    return {**levels, "timestep_spacing": spacing or _shipped_spacing(shipped)}
 
 
 def _check_second_order(config: Any, steps: int) -> None:  # noqa: ANN401

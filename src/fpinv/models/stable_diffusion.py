@@ -13,7 +13,7 @@ from fpinv.denoiser import Denoiser, Embedding
 from fpinv.models.latent_model import LatentModel, check_embedded_guidance
 from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
-from fpinv.models.samplers import Spacing
+from fpinv.models.samplers import Spacing, choose_spacing
 
 
 class StableDiffusion(LatentModel):
@@ -26,9 +26,9 @@ class StableDiffusion(LatentModel):
     Arguments:
         path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
         spacing: Spacing of the timesteps: ``leading`` (1, 21, ... for 50 steps) or ``trailing``
-            (19, 39, ..., 999); None is the scheduler's own. DPM-Solver++ leaves the label of 0
-            out where DDIM leaves that of 999 out (20, 39, ..., 951), and has ``linspace``
-            besides.
+            (19, 39, ..., 999), and with all samplers but DDIM and LCM's also ``linspace``; None is
+            the scheduler's own. DPM-Solver++ leaves the label of 0 out where DDIM leaves that of
+            999 out (20, 39, ..., 951). LCM's sampler has timesteps of its own.
         embedded_guidance: Guidance scale that the network is told, at no further row; None where
             it takes none, as all but latent consistency models.
 
@@ -64,7 +64,8 @@ class StableDiffusion(LatentModel):
         check_embedded_guidance(self.name, takes, embedded_guidance)
 
     def _choose(self, weights: Weights) -> Weights:
-        return weights._replace(spacing=self._spacing)
+        spacing = choose_spacing(weights.sampler, weights.folder, self._spacing)
+        return weights._replace(spacing=spacing)
 
     @property
     def spacing(self) -> str:
