@@ -79,6 +79,6 @@ def require_label(denoiser: Denoiser, i: int) -> None:
     """Raise UserError where the network has no timestep for grid index ``i``."""
     if denoiser.schedule.timestep[i] < 0:
         raise UserError(
-            "the source label needs a timestep at the clean end, which set_alpha_to_one True "
-            "does not have: use label=target, or set_alpha_to_one False"
+            "the source label needs a timestep at the clean end, which a grid down to no noise "
+            "does not have: use inverter.label=target"
         )
