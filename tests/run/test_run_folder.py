@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,28 @@ def test_lines_of_versions_without_checksums_are_read(tmp_path: Path):
     row = lines(folder)[0]
     folder.lines.write_text(json.dumps(row) + "\n")
     assert list(RunFolder(tmp_path).rows) == [row]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a", 'it says "b", "series": {"c": 1}', 'd, "crc32": "0', "é\n"]
+)
+def test_the_head_of_a_line_is_that_of_its_record(tmp_path: Path, prompt: str):
+    record = Record("one", prompt, {"psnr": 20.5, "gap": None}, {"residual": [0.1, 0.2]})
+    folder = RunFolder(tmp_path)
+    folder.append(record)
+    folder.append(replace(record, id="two", error='broke at "series": '))
+    for head, row in zip(folder.rows.heads(), folder.rows, strict=True):
+        assert head.items() <= row.items() and "series" not in head
+        assert metrics_of(head) == metrics_of(row) == {"psnr": 20.5, "gap": None}
+        assert {"id", "prompt", "error"} <= head.keys()
+    again = RunFolder(tmp_path)
+    assert again.rows.ids == ["one"] and again.metric_names == ["psnr", "gap"]
+
+
+def test_damage_behind_the_head_of_a_line_is_noticed(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for id in ("one", "two"):
+        folder.append(Record(id, "a star", {"psnr": 20.5}, {"residual": [0.1, 0.2]}))
+    text = folder.lines.read_text()
+    folder.lines.write_text(text.replace("0.2", "0.3", 1))
+    assert RunFolder(tmp_path).rows.ids == ["two"]

@@ -8,7 +8,6 @@ number of lines may follow the command.
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fpinv.run.folder import LINES_FILE, RunFolder
+from fpinv.run.folder import LINES_FILE, RunFolder, line_of
 from fpinv.run.terminal import progress_bar
 from fpinv.tasks.record import Record
 
@@ -40,12 +39,12 @@ def main(count: int) -> None:
         row = Record("", "a red star", METRICS, SERIES).row()
         with (Path(name) / LINES_FILE).open("w") as file:
             for k in range(count):
-                file.write(json.dumps(row | {"id": f"{k:06d}"}) + "\n")
+                file.write(line_of(row | {"id": f"{k:06d}"}))
         with measured("start"):
             pass
         with measured("opening"):
             folder = RunFolder(Path(name))
-        with measured("bar"), progress_bar("lines", count, folder.rows):
+        with measured("bar"), progress_bar("lines", count, folder.rows.heads()):
             pass
         with measured("summary"):
             folder.summarise({}, count)

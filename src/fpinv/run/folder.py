@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 LINES_FILE, STATUS_FILE = "metrics.jsonl", "status.json"
 CHECKSUM = "crc32"
+CHECKED, SERIES = f', "{CHECKSUM}": "'.encode(), b', "series": '
+"""What is before a line's checksum, and before its series. No text can hold it, as quotes within
+texts are escaped."""
 LINE_END = re.compile(rf', "{CHECKSUM}": "([0-9a-f]{{8}})"\}}\s*$')
 PARTIAL = ".{}.partial"  # name of a file that is being written
 
@@ -82,7 +85,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for partial in path.rglob(PARTIAL.format("*")):
             partial.unlink()
-        self.rows = Lines(_record)
+        self.rows = Lines(_record_of, _head)
         if self.lines.exists():
             self.rows.scan(self.lines)
         self.merge()
@@ -167,7 +170,7 @@ class RunFolder:
             with replacing(self.picture(record.id, name)) as path:
                 image.save(path, format="PNG")
         row = record.row() | dict(origin or {})
-        line = _line(row).encode()
+        line = line_of(row).encode()
         with self.lines.open("ab") as file:
             start = file.seek(0, os.SEEK_END)
             file.write(line)
@@ -232,7 +235,7 @@ class RunFolder:
         counts = {"n": len(self.finished), "failed": len(self.failed), "total": total}
         columns = {name: array("d") for name in (*expected, *self.metric_names)}
         images: list[str] = []
-        for row in self.finished:
+        for row in self.finished.heads():
             metrics = metrics_of(row)
             for name, column in columns.items():
                 value = metrics.get(name)
@@ -325,7 +328,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def line_of(row: Mapping[str, Any]) -> str:
     """Return the line of a record, which ends with the checksum of all before it."""
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)[:-1]
     return f'{text}, "{CHECKSUM}": "{_checksum(text)}"}}\n'
@@ -348,6 +351,25 @@ def _record(line: str) -> dict[str, Any] | None:
         return None
     row.pop(CHECKSUM, None)
     return row if _is_record(row) else None
+
+
+def _record_of(line: bytes) -> dict[str, Any] | None:
+    return _record(line.decode("utf-8", "replace"))
+
+
+def _head(line: bytes) -> dict[str, Any] | None:
+    """Return what stands in a line before its series, the record's id, error and metrics.
+
+    A line whose checksum is right is what :func:`line_of` wrote, so that only its head is parsed:
+    series are most of it. Of a line without a checksum it is the whole record.
+    """
+    body, mark, end = line.rpartition(CHECKED)
+    cut = body.find(SERIES)
+    if not mark or cut < 0:
+        return _record_of(line)
+    if end.rstrip() != f'{crc32(body):08x}"}}'.encode():
+        return None
+    return _parse(body[:cut].decode("utf-8", "replace") + "}")
 
 
 def _parse(line: str) -> dict[str, Any] | None:

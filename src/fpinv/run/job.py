@@ -240,7 +240,7 @@ class Run:
 
     def earlier_rows(self) -> Iterator[Mapping[str, Any]]:
         """Track the lines of an earlier process, and yield this process's part of them."""
-        for index, row in enumerate(self.folder.rows):
+        for index, row in enumerate(self.folder.rows.heads()):
             self.tracker.example(index, row)
             if index % ranks().size == 0:
                 yield row

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, NamedTuple, overload
 from fpinv.tasks.record import metrics_of
 
 Row = dict[str, Any]
-Parse = Callable[[str], Row | None]
-"""Returns the record in a line; None for a line that holds none."""
+Parse = Callable[[bytes], Row | None]
+"""Returns what is read of a line; None for a line that holds no record."""
 
 
 class Place(NamedTuple):
@@ -38,14 +38,15 @@ class Lines(Sequence[Row]):
     in the place of the first.
 
     Arguments:
-        parse: The reading of a line.
+        parse: The reading of a whole line.
+        parse_head: A faster reading, of an example's id, error and metrics.
 
     Attributes:
         names: The metrics that any line has, in order.
     """
 
-    def __init__(self, parse: Parse) -> None:
-        self._parse = parse
+    def __init__(self, parse: Parse, parse_head: Parse) -> None:
+        self._parse, self._parse_head = parse, parse_head
         self._places: dict[str, Place] = {}
         self.names: dict[str, None] = {}
 
@@ -54,7 +55,7 @@ class Lines(Sequence[Row]):
         start = 0
         with file.open("rb") as stream:
             for line in stream:
-                if (row := self._parse(_text(line))) is not None:
+                if (row := self._parse_head(line)) is not None:
                     self.add(row, file, start, len(line))
                 start += len(line)
 
@@ -70,10 +71,24 @@ class Lines(Sequence[Row]):
 
     def where(self, failed: bool) -> Lines:
         """Return the lines of the examples that failed, or of those that did not."""
-        part = Lines(self._parse)
-        part.names = self.names
+        part = self._part()
         part._places = {id: p for id, p in self._places.items() if p.failed == failed}
         return part
+
+    def _part(self) -> Lines:
+        part = Lines(self._parse, self._parse_head)
+        part.names = self.names
+        return part
+
+    def heads(self) -> Iterator[Row]:
+        """Yield of each line what is read fast: id, error and metrics, and no series."""
+        return self._read(self._parse_head)
+
+    def _read(self, parse: Parse) -> Iterator[Row]:
+        for raw in self._raw():
+            row = parse(raw)
+            assert row is not None, "only lines that hold a record are taken in"
+            yield row
 
     def drop(self, ids: Collection[str]) -> None:
         """Leave out the lines of some examples."""
@@ -116,27 +131,19 @@ class Lines(Sequence[Row]):
         return len(self._places)
 
     def __iter__(self) -> Iterator[Row]:
-        for raw in self._raw():
-            row = self._parse(_text(raw))
-            assert row is not None, "only lines that hold a record are taken in"
-            yield row
+        return self._read(self._parse)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
     @overload
     def __getitem__(self, index: slice) -> Lines: ...
     def __getitem__(self, index: int | slice) -> Row | Lines:
-        part = Lines(self._parse)
-        part.names = self.names
+        part = self._part()
         chosen = range(len(self))[index]
         ids = self.ids
         positions = chosen if isinstance(chosen, range) else [chosen]
         part._places = {ids[k]: self._places[ids[k]] for k in positions}
         return part if isinstance(index, slice) else next(iter(part))
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace")
 
 
 def _ends(file: Path) -> bool:

@@ -20,7 +20,7 @@ REQUIRED = ("id", "prompt", "error", "images", "series")
 ORIGIN = ("digest", "made_with")
 """The origin of a line: the digest of its example, and the number of an entry of weights and
 versions."""
-RESERVED = (*REQUIRED, *ORIGIN, "image", "texts", "crc32")
+RESERVED = frozenset((*REQUIRED, *ORIGIN, "image", "texts", "crc32"))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Record:
     texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if clashes := set(RESERVED) & set(self.metrics):
+        if clashes := RESERVED & set(self.metrics):
             raise ValueError(f"a metric cannot be called {', '.join(sorted(clashes))}")
 
     def row(self) -> dict[str, Any]:
