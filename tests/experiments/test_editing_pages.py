@@ -197,7 +197,7 @@ def test_table_of_flow_edits_names_the_ways_and_what_was_chosen():
         "| plain, fpi | scenes_flow | guidance 2 | 9 | 40.0 ± 1.0 | 196 |",
         "| flowedit | scenes_flow |  | 9 | 30.0 ± 1.0 | 54 |",
         "| prompt-to-prompt, fpi | scenes_flow |  | 9 | 60.0 ± 1.0 |  |",
-        "| no edit |  |  | 9 | 0.0 ± 1.0 |  |",
+        "| no edit |  |  | 9 | 0.0 + 1.0 |  |",
     ]
     sharing = (
         "| sharing, fpi | scenes_flow | guidance 3, steps 0.4, parts [key, value] | 50.0 ± 1.0 |"

@@ -55,6 +55,13 @@ def test_number_has_its_unit_and_good_digits(name, mean, half, text):
     assert with_unit(name, {"mean": mean, "ci95": half}) == text
 
 
+def test_intervals_of_shares_at_an_end_and_of_fewer_examples_say_so():
+    assert with_unit("accuracy", {"mean": 1.0, "ci95": 0.25}) == "100.0 − 25.0 %"
+    assert with_unit("accuracy", {"mean": 0.0, "ci95": 0.25}) == "0.0 + 25.0 %"
+    assert with_unit("psnr", {"mean": 1.0, "ci95": 0.25, "n": 3}) == "1.00 ± 0.25 dB (n = 3)"
+    assert entry("clip_ViT-L-14-quickgelu_openai") == "clip_*"
+
+
 def test_headlines_are_in_the_order_of_the_glossary():
     assert headlines(["nfe_calls", "ssim", "psnr", "unheard_of"]) == ["psnr", "nfe_calls"]
     assert len(set(map(entry, GLOSSARY))) == len(GLOSSARY)

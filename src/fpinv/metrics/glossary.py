@@ -42,7 +42,13 @@ class Metric:
             return "-"
         if mean and not float(self.number(mean)):
             return f"{mean:.2g}"
-        return f"{self.number(mean)} ± {self.number(half)}" if half else self.number(mean)
+        mark = sign(mean, share=self.unit == "%")
+        return f"{self.number(mean)} {mark} {self.number(half)}" if half else self.number(mean)
+
+
+def sign(mean: float, share: bool) -> str:
+    """Return what stands before the half-width of an interval: of a share of 0 or 1, one side."""
+    return {0: "+", 1: "−"}.get(mean, "±") if share else "±"
 
 
 UNKNOWN = Metric("")

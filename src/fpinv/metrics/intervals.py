@@ -33,8 +33,8 @@ def mean_ci95(
         clusters: A label for each value; those of one label are one observation, such as the edits
             of one image. None: all are independent.
         share: Whether the values are shares of 1. Where all of them are 0, or all are 1, Student's
-            t has no width; the interval then reaches as far as the share could be from there if
-            this is to happen by chance once in 40 times: :math:`1 - .025^{1/G}`.
+            t has no width; the interval then reaches, to one side, as far as the share could be
+            from there if this is to happen by chance once in 40 times: :math:`1 - .025^{1/G}`.
 
     Returns:
         {"mean", "ci95"}, with ci95 None for a single cluster, and "n" where values were left out;

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from fpinv.metrics.glossary import counted
+from fpinv.metrics.glossary import counted, sign
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.run.folder import is_interval
 
@@ -44,7 +44,8 @@ class Column:
             if value["mean"] is not None:
                 half = value["ci95"] if self.interval else None
                 number = self._number(value["mean"])
-                number = f"{number} ± {self._number(half)}" if half else number
+                mark = sign(value["mean"], share=self.factor == 100)
+                number = f"{number} {mark} {self._number(half)}" if half else number
                 return number + counted(value)
         return self.absent
 
