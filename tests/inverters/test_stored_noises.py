@@ -89,7 +89,7 @@ def test_refuses_what_is_not_possible(arguments, message):
 
 
 def test_a_label_that_the_landing_place_lacks_is_refused():
-    with pytest.raises(UserError, match="use label=target"):
+    with pytest.raises(UserError, match="use inverter.label=target"):
         trip(StoredNoises(DDIM(label="source")))
 
 
