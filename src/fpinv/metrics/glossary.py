@@ -48,7 +48,7 @@ class Metric:
 
 def sign(mean: float, share: bool) -> str:
     """Return what stands before the half-width of an interval: of a share of 0 or 1, one side."""
-    return {0: "+", 1: "−"}.get(mean, "±") if share else "±"
+    return {0.0: "+", 1.0: "−"}.get(mean, "±") if share else "±"
 
 
 UNKNOWN = Metric("")
