@@ -218,8 +218,8 @@ def figure(rows: Sequence[Measurement]) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel="batch", title=name)
         axis.set_xticks(sorted({row.batch for row in members}), minor=False)
         axis.xaxis.set_major_formatter("{x:.0f}")
+        axis.legend()
     axes[0, 0].set_ylabel("network, ms a row")
-    axes[0, -1].legend()
     return figure
 
 
