@@ -1,24 +1,17 @@
 """The benchmark of networks by precision, compilation and batch."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks" / "device"
+from scripts import beside_its_modules
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def benchmark():
     """Return the benchmark, whose networks lie beside it."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import benchmark
-
-    yield benchmark
-    for file in FOLDER.glob("*.py"):
-        sys.modules.pop(file.stem, None)
+    with beside_its_modules("benchmarks/device/benchmark") as benchmark:
+        yield benchmark
 
 
 @pytest.mark.parametrize("name, millions", [("sd15", 859.5), ("sdxl", 2567.5), ("flux", 11901.4)])

@@ -1,23 +1,16 @@
 """The judgement of faults: right, refused in one line, or lost."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks" / "faults"
+from scripts import beside_its_modules
 
 
 @pytest.fixture
-def campaign(monkeypatch):
+def campaign():
     """Return the campaign, whose modules lie beside it."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import campaign
-
-    yield campaign
-    for file in FOLDER.glob("*.py"):
-        sys.modules.pop(file.stem, None)
+    with beside_its_modules("benchmarks/faults/campaign") as campaign:
+        yield campaign
 
 
 def write(folder, rows):

@@ -38,6 +38,7 @@ from fpinv.models.machine import Precision, compile_network, resolve_device, set
 from fpinv.reporting.figures import as_picture
 from fpinv.reporting.tables import markdown
 from fpinv.schedule import Schedule
+from fpinv.tasks.timing import clock
 
 MODES = ("eager", "compiled")
 ITERATIONS, STEPS = 5, 2
@@ -46,7 +47,7 @@ PROTOCOL_STEPS = 50
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a setting costs; all None but ``error`` where it did not run.
+    """The costs of a setting; all None but ``error`` where it did not run.
 
     Arguments:
         network, precision, mode, batch: The setting.
@@ -74,15 +75,9 @@ class Measurement:
 
 def seconds(device: torch.device, work: Callable[[], object]) -> float:
     """Return the wall time of ``work``, with the device's queue done before and after."""
-
-    def clock() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    began = clock()
+    began = clock(device)
     work()
-    return clock() - began
+    return clock(device) - began
 
 
 def built(size: Size, precision: Precision, device: torch.device) -> nn.Module:

@@ -37,9 +37,9 @@ INVERTERS = {"ddim": DDIM(), "ife": IFE(), "fpi": FixedPoint()}
 
 def seconds(model: Model, work: Callable[[], object]) -> float:
     """Return the wall time of ``work``, with the device's queue done before and after."""
-    began = clock(model)
+    began = clock(model.device)
     work()
-    return clock(model) - began
+    return clock(model.device) - began
 
 
 class Shadowed:

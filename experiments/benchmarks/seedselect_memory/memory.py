@@ -46,9 +46,9 @@ def gradient(config: DictConfig, checkpointing: bool) -> tuple[float, float]:
     problem: tuple[Any, ...] = (condition, select.target(model, references))
     with torch.no_grad():
         select.loss(model, model.denoiser(1), z, *problem)
-    before, began = peak(model.device), clock(model)
+    before, began = peak(model.device), clock(model.device)
     select.loss(model, model.denoiser(config.steps), z.requires_grad_(), *problem).sum().backward()
-    seconds = clock(model) - began
+    seconds = clock(model.device) - began
     return (peak(model.device) - before) / MEBIBYTE, seconds
 
 

@@ -14,10 +14,10 @@ from fpinv.denoiser import Condition
 from fpinv.models.model import Model
 
 
-def clock(model: Model) -> float:
+def clock(device: torch.device) -> float:
     """Return the time in seconds once the device's queue is done."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
@@ -31,9 +31,9 @@ class Stopwatch:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Add the time of a block."""
-        began = clock(self.model)
+        began = clock(self.model.device)
         yield
-        self.seconds += clock(self.model) - began
+        self.seconds += clock(self.model.device) - began
 
 
 def warm_up(model: Model, latents: Tensor, condition: Condition, steps: int) -> None:
