@@ -89,6 +89,11 @@ def plain_step(denoiser: Denoiser, condition: Condition) -> Step:
     return step
 
 
+def part_of(steps: int, share: float) -> float:
+    """Return a share of the steps, such as 29 for .58 of 50, which is 28.999... in floats."""
+    return round(share * steps, 6)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guided:
     """The guidance of an inversion, which need not be that of the sampling, and a way back.

@@ -132,7 +132,7 @@ def test_models_without_a_velocity_are_refused(inverter, prediction):
 
 
 def test_steps_that_are_pulled_are_counted_exactly():
-    """Of 25 steps .27 and .28 are the first 7; .28 x 25 is 7.000...1 in floats."""
+    """At .27 and .28 the first 7 of 25 steps are pulled; .28 x 25 is 7.000...1 in floats."""
     d, z, c = flow(25), toy.latents(), toy.condition()
     inversion = RFInversion().invert(d, z, c)
     parts = [RFInversion(stop=stop).sample(d, inversion, c) for stop in (0.27, 0.28, 0.3)]

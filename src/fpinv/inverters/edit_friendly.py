@@ -11,7 +11,7 @@ from torch import Tensor
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
-from fpinv.sampling import Guided, Step, spent
+from fpinv.sampling import Guided, Step, part_of, spent
 from fpinv.seeding import drawn
 
 
@@ -102,7 +102,7 @@ class EditFriendly(Guided):
 
     def top(self, steps: int) -> int:
         """Return the index n that sampling starts from, below the ``steps``."""
-        return steps - int(round(self.skip * steps, 6))  # .58 x 50 is 28.999... in floats
+        return steps - int(part_of(steps, self.skip))
 
     def _noised(self, denoiser: Denoiser, z0: Tensor, i: int, images: Tensor | None) -> Tensor:
         """Return z0 (B, C, H, W) noised to index i."""

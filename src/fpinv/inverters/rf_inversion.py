@@ -11,7 +11,7 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.inverters.velocity import length, require_flow
-from fpinv.sampling import Guided, Step, spent
+from fpinv.sampling import Guided, Step, part_of, spent
 from fpinv.seeding import drawn
 
 
@@ -86,10 +86,10 @@ class RFInversion(Guided):
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
         """Return Euler's step, pulled to the image for a part of the steps."""
         image, steps = inversion.state["image"], denoiser.schedule.steps
+        begin, end = part_of(steps, self.start), part_of(steps, self.stop)
 
         def step(z: Tensor, i: int) -> Tensor:
             v, to_image = denoiser(z, i, condition), (z - image) / denoiser.schedule.sigma[i]
-            begin, end = (round(part * steps, 6) for part in (self.start, self.stop))
             pulled = begin <= steps - i < end
             return z + length(denoiser, i, i - 1) * torch.lerp(v, to_image, self.eta * pulled)
 

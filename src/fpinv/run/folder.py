@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 LINES_FILE, STATUS_FILE = "metrics.jsonl", "status.json"
 CHECKSUM = "crc32"
 CHECKED, SERIES = f', "{CHECKSUM}": "'.encode(), b', "series": '
-"""What is before a line's checksum, and before its series. No text can hold it, as quotes within
-texts are escaped."""
+"""The marks before a line's checksum, and before its series. No text can hold them, as quotes
+within texts are escaped."""
 LINE_END = re.compile(rf', "{CHECKSUM}": "([0-9a-f]{{8}})"\}}\s*$')
 PARTIAL = ".{}.partial"  # name of a file that is being written
 

@@ -55,12 +55,12 @@ def _refuse_unused(config: DictConfig) -> None:
         UserError: a key asks for it.
     """
     adjustment = OmegaConf.select(config, "adjustment._target_") or ""
-    asked = {
+    settings = {
         "adjustment": adjustment and not adjustment.endswith(".Unadjusted"),
         "noised_steps": config.get("noised_steps"),
         "inversions": config.get("inversions"),
     }
-    if unused := [key for key, value in asked.items() if value]:
+    if unused := [key for key, value in settings.items() if value]:
         raise UserError(
             f"{unused[0]}=... has no part in this task, which inverts no image of the data set: "
             "leave it out"

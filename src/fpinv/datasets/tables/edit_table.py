@@ -63,9 +63,9 @@ def read_edits(table: Path, image_keys: tuple[str, ...], remedy: str) -> list[Ro
 
 
 def _row(place: str, row: Mapping[str, Any], image_keys: tuple[str, ...]) -> Row:
-    known = (*image_keys, *SOURCE_KEYS, *EDIT_KEYS)
-    if unknown := [key for key in row if key not in known]:
-        hint = nearest(unknown[0], known)
+    columns = (*image_keys, *SOURCE_KEYS, *EDIT_KEYS)
+    if unknown := [key for key in row if key not in columns]:
+        hint = nearest(unknown[0], columns)
         raise UserError(f"{place}: there is no column {unknown[0]!r} of edits{hint}")
     edit = _edit(place, row, cell(row, ("target",), place))
     sourced = any(row.get(key) for key in SOURCE_KEYS)
