@@ -96,6 +96,17 @@ def test_ends_of_a_path_equal_the_reconstructions(strips):
     assert np.abs(original_b - end).max() < 2
 
 
+@pytest.mark.parametrize("mode", ["path", "centroid"])
+def test_results_do_not_depend_on_the_ends_that_are_shown(mode, strips):
+    with_ends, without = (run(task(mode=mode, points=5, ends=ends)) for ends in (True, False))
+    shown = 5 if mode == "path" else 6
+    assert {len(tiles) for tiles in strips[3:]} == {shown}, "originals and what is judged"
+    for a, b in zip(with_ends, without, strict=True):
+        assert np.array_equal(a.arrays["generated"], b.arrays["generated"])
+        assert a.metrics["norm_ratio"] == b.metrics["norm_ratio"]
+        assert len(a.series["norm"]) == len(b.series["norm"])
+
+
 def test_accuracy_is_recorded_in_the_bin_of_the_class():
     dark, bright, checked = (record.metrics for record in run())
     assert dark["accuracy"] == dark["accuracy_few"] and dark["accuracy_many"] is None

@@ -54,7 +54,8 @@ class Interpolation(JudgedTask):
 
     As many groups as the batch size says are inverted, searched and sampled together.
 
-    ``path``: pairs of images; the points between the ends are judged, the ends are only shown.
+    ``path``: pairs of images; the points between the ends are judged, the ends are only shown, where
+    ``ends`` says so.
     ``centroid``: sets of ``size`` images, one result each.
 
     References:
@@ -70,6 +71,7 @@ class Interpolation(JudgedTask):
         path: The path between two seeds.
         centroid: The centroid of a set of seeds.
         points: Number of seeds on a path, both ends included.
+        ends: Sample the ends of a path, too, for its picture.
         size: Number of images of a centroid's set.
 
     Raises:
@@ -86,6 +88,7 @@ class Interpolation(JudgedTask):
     path: Path = field(default_factory=NAOPath)
     centroid: Centroid = field(default_factory=NAOCentroid)
     points: int = 7
+    ends: bool = True
     size: int = 5
 
     def __post_init__(self) -> None:
@@ -105,6 +108,11 @@ class Interpolation(JudgedTask):
     def members(self) -> int:
         """The number of an example's images: two ends of a path, or a set."""
         return 2 if self.mode == "path" else self.size
+
+    @property
+    def _between(self) -> slice:
+        """The seeds whose images are judged: all but the ends of a path."""
+        return slice(1, -1) if self.mode == "path" else slice(None)
 
     def group(self, dataset: Dataset, seed: int) -> Dataset:
         """Return pairs or sets of images of one class, the classes taking turns."""
@@ -150,7 +158,8 @@ class Interpolation(JudgedTask):
     def _records(
         self, pipeline: SeedPipeline, interpolants: Sequence[_Interpolant]
     ) -> Iterator[Record | UserError]:
-        seeds = [interpolant.seeds for interpolant in interpolants]
+        sampling = slice(None) if self.ends else self._between
+        seeds = [interpolant.seeds[sampling] for interpolant in interpolants]
         groups = [interpolant.ends.loaded.group for interpolant in interpolants]
         texts = [[pipeline.texts(group, group.members)] * len(seeds[0]) for group in groups]
         watch = Stopwatch(pipeline.model)
@@ -167,15 +176,14 @@ class Interpolation(JudgedTask):
         self, name: str, interpolant: _Interpolant, images: Tensor, seconds: float
     ) -> Record:
         loaded, seeds = interpolant.ends.loaded, interpolant.seeds
-        group = loaded.group
-        inner = slice(1, -1) if self.mode == "path" else slice(None)
+        group, judged = loaded.group, images[self._between] if self.ends else images
         return Record(
             group.id,
             group.prompt,
             {
-                **self.accuracy(images[inner], group.category),
+                **self.accuracy(judged, group.category),
                 "accuracy_sources": self.source_accuracy(loaded),
-                "norm_ratio": mean(self.norms(seeds[inner])),
+                "norm_ratio": mean(self.norms(seeds[self._between])),
                 **interpolant.ends.costs,
                 "seconds_seeds": interpolant.seconds,
                 "seconds_sample": seconds,
@@ -184,7 +192,7 @@ class Interpolation(JudgedTask):
             {"strip": self._strip(loaded.members, images)},
             inversion=interpolant.ends.inversion,
             image=name,
-            arrays=self.arrays(images[inner], loaded.real, group.category),
+            arrays=self.arrays(judged, loaded.real, group.category),
         )
 
     def _strip(self, members: Tensor, images: Tensor) -> Image.Image:
@@ -192,7 +200,8 @@ class Interpolation(JudgedTask):
         originals = [f"original {k + 1}" for k in range(len(members))]
         if self.mode == "path":
             row = torch.cat([members[:1], images, members[1:]])
-            titles = [originals[0], *(f"seed {k + 1}" for k in range(len(images))), originals[1]]
+            points = range(1, self.points + 1) if self.ends else range(2, self.points)
+            titles = [originals[0], *(f"seed {point}" for point in points), originals[1]]
         else:
             row, titles = torch.cat([members, images]), [*originals, "centroid"]
         return grid([[Tile(to_pil(image)) for image in row]], titles)
