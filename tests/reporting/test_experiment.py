@@ -63,6 +63,28 @@ def test_runs_and_saved_jobs_give_one_text(sweeps, tmp_path, capsys):
     assert (results / "results.md").read_text() == text and (results / "red.png").exists()
 
 
+def test_jobs_of_further_folders_count_with_the_first(sweeps, tmp_path, capsys):
+    """Earlier results and later sweeps together give what one call gives of all runs."""
+    every = EXPERIMENT.run(sweeps)
+    earlier, later = tmp_path / "earlier", tmp_path / "later"
+    earlier.mkdir(), later.mkdir()
+    (sweeps / "a").rename(earlier / "a")
+    (sweeps / "b").rename(later / "b")
+    EXPERIMENT.run(earlier, earlier / "results")
+    arguments = [str(earlier / "results"), str(tmp_path / "both"), "--with", str(later)]
+    capsys.readouterr()
+    assert EXPERIMENT.main(arguments) == 0
+    assert capsys.readouterr().out.strip() == every.text
+    for name in ("examples.json", "jobs.json"):
+        both = tmp_path / "both" / name
+        assert both.read_bytes() == (sweeps / "results" / name).read_bytes()
+
+
+def test_jobs_of_one_name_are_refused(sweeps, capsys):
+    assert EXPERIMENT.main([str(sweeps), "--with", str(sweeps)]) == 2
+    assert "a job is named a/x/0 there and in another folder" in capsys.readouterr().err
+
+
 def test_settings_have_the_last_name_of_a_path_alone(sweeps):
     first = replace(EXPERIMENT, settings=("dataset", "dataset.root")).read(sweeps)[0]
     assert first.settings == {"dataset": {"root": "data"}, "dataset.root": "data"}

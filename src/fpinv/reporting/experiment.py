@@ -1,8 +1,9 @@
 """The results of an experiment: tables and pictures, with the jobs that they are made of.
 
 A script ``experiments/<room>/<name>/table.py`` or ``plot.py`` is one function from jobs to
-:class:`Results`, run by :meth:`Experiment.main` as ``<script> FOLDER [RESULTS]``. FOLDER holds
-sweeps, or the ``jobs.json`` of an earlier call, which gives the same text again. RESULTS gets:
+:class:`Results`, run by :meth:`Experiment.main` as ``<script> FOLDER [RESULTS] [--with FOLDER]``.
+A FOLDER holds sweeps, or the ``jobs.json`` of an earlier call, which gives the same text again.
+RESULTS gets:
 
 =================  ================================================================
 ``results.md``     the tables in Markdown, without a heading over them; printed, too
@@ -100,24 +101,49 @@ class Experiment:
         parser = argparse.ArgumentParser(description="Makes the results of finished runs.")
         parser.add_argument("folder", type=Path, help="folder of sweeps, or with a jobs.json")
         parser.add_argument("results", type=Path, nargs="?", help="FOLDER/results if absent")
+        parser.add_argument(
+            "--with",
+            dest="more",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FOLDER",
+            help="another such folder, e.g. of further seeds or of earlier results: their jobs "
+            "count together (may be repeated)",
+        )
         options = parser.parse_args(arguments)
-        print(self.run(options.folder, options.results).text)
+        print(self.run(options.folder, options.results, options.more).text)
 
-    def run(self, folder: Path, results: Path | None = None) -> Results:
+    def run(self, folder: Path, results: Path | None = None, more: Sequence[Path] = ()) -> Results:
         """Make the results of a folder and write them.
 
         Arguments:
             folder: A folder of sweeps, or with a jobs.json.
             results: The folder to write to; None for ``folder/results``, or that of the jobs.json.
+            more: Further such folders, whose jobs come after those of the first.
 
         Raises:
-            UserError: No job is finished, or the results cannot be made of those that are.
+            UserError: No job of a folder is finished, two jobs have one name, or the results
+                cannot be made of those that are finished.
         """
-        saved = (folder / JOBS).is_file()
-        jobs = read_saved(folder) if saved else self.read(folder)
+        jobs = self._together([folder, *more])
         outcome = self.make(jobs)
-        save(outcome, jobs, results or (folder if saved else folder / "results"))
+        save(outcome, jobs, results or (folder if _is_saved(folder) else folder / "results"))
         return outcome
+
+    def _together(self, folders: Sequence[Path]) -> list[Job]:
+        """Return the jobs of all folders, each name once."""
+        jobs: dict[str, Job] = {}
+        for folder in folders:
+            for job in read_saved(folder) if _is_saved(folder) else self.read(folder):
+                if job.name in jobs:
+                    raise UserError(
+                        f"{folder}: a job is named {job.name} there and in another folder: give "
+                        "each sweep a folder of its own (hydra.sweep.dir=outputs/<name>/<sweep>), "
+                        "and name the folder that holds them (outputs/<name>)"
+                    )
+                jobs[job.name] = job
+        return list(jobs.values())
 
     def read(self, folder: Path) -> list[Job]:
         """Return the finished jobs of the sweeps in a folder, sweep by sweep; name the rest.
@@ -139,6 +165,10 @@ class Experiment:
         settings = _without_folders(settings)
         examples = list(_examples(job.folder, self.examples)) if self.examples else []
         return Job(name, overrides, rounded(job.summary), settings, rounded(examples), job.folder)
+
+
+def _is_saved(folder: Path) -> bool:
+    return (folder / JOBS).is_file()
 
 
 def folder_of(experiments: Path, name: str) -> Path:
@@ -225,7 +255,7 @@ def read_saved(folder: Path) -> list[Job]:
     Raises:
         UserError: A file cannot be read, or has another form.
     """
-    if not (folder / JOBS).is_file():
+    if not _is_saved(folder):
         return []
     try:
         jobs = _read(folder / JOBS)

@@ -54,7 +54,7 @@ class Interpolation(JudgedTask):
 
     As many groups as the batch size says are inverted, searched and sampled together.
 
-    ``path``: pairs of images; the points between the ends are judged, the ends are only shown, where
+    ``path``: pairs of images; the points between the ends are judged, and the ends shown if
     ``ends`` says so.
     ``centroid``: sets of ``size`` images, one result each.
 
