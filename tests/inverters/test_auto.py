@@ -194,18 +194,35 @@ def test_an_evaluation_that_overflows_spoils_its_own_step_alone():
     assert torch.equal(inversion.converged.all(1), torch.arange(10) != 3)
 
 
-def test_half_precision_takes_the_evaluations_of_single_where_it_is_accurate_enough():
-    exact, z, c = toy.denoiser(10, scale=0.5), toy.latents(8).float(), toy.condition(8, guidance=3)
+def in_precision(dtype, steps=10, scale=0.5):
+    """Return the toy's denoiser with a network that takes and returns numbers of a precision."""
+    exact = toy.denoiser(steps, scale=scale)
 
     def eps(z, t, embedding):
         return exact.network(z.double(), t, embedding).to(z.dtype)
 
+    return Denoiser(eps, exact.schedule, dtype)
+
+
+def test_half_precision_takes_the_evaluations_of_single_where_it_is_accurate_enough():
+    z, c = toy.latents(8).float(), toy.condition(8, guidance=3)
     calls = []
     for dtype in (torch.float32, torch.float16):
-        d = Denoiser(eps, exact.schedule, dtype)
+        d = in_precision(dtype)
         assert (toy.error(Auto(), d, z, c) <= 0.01).all()
         calls.append(Auto().invert(d, z, c).calls.sum())
     assert calls[1] <= 1.1 * calls[0]
+
+
+def test_what_a_precision_rounds_away_costs_no_evaluations():
+    """bf16 leaves more than the accepted error: a second climb at most, and no descent."""
+    z, c = toy.latents(8).float(), toy.condition(8, guidance=3)
+    single, half = (in_precision(dtype) for dtype in (torch.float32, torch.bfloat16))
+    inversion, calls = Auto().invert(half, z, c), Auto().invert(single, z, c).calls.sum()
+    errors = toy.error(Auto(), half, z, c)
+    assert 0.01 < errors.max() < 0.05 and (errors > 0.01).sum() >= 3
+    assert inversion.converged.all() and not inversion.gradients.any()
+    assert inversion.calls.sum() <= 2.1 * calls
 
 
 def test_descents_do_not_depend_on_the_images_beside_them():

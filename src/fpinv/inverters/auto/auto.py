@@ -55,7 +55,10 @@ class Auto(DDIMSampling):
     guidance 1 G stays small (3 at most with the bundled model); under guidance it can exceed 100,
     so that the noise end must be solved better than the clean end. The step's value is the
     iterate made from the evaluated point of least residual, so that an iteration which does not
-    contract does little harm.
+    contract does little harm. Nor is a step solved further than the network's precision allows:
+    it counts as solved, too, where the residual is within the rounding of the network's part of g,
+    :math:`u \sqrt{w^2 + (w - 1)^2}\, |g(x) - a_i z_{i-1}|`, with u the unit roundoff (.004 in
+    bf16).
 
     **Descent.** A step may have no solution: the sampler's last steps but one return what a
     denoiser would make of noise, which a real image is not, and guidance folds the map. Where the
@@ -159,13 +162,14 @@ class Climb:
         assert solution.converged is not None, "the iteration says which samples it solved"
         rows = (~solution.converged).nonzero().squeeze(1)
         if self.descent.gradients and len(rows):
+            a, _ = self.iteration.schedule.sensitivity(i)
             start, gain = self.iteration.start, self.iteration.below
-            unsolved = Unsolved(self.goal, start, z, gain, self.error)[rows]
+            rounded = self.iteration.rounded / a
+            unsolved = Unsolved(self.goal, start, z, gain, self.error, rounded)[rows]
             descended = self.descent(unsolved, solution.value[rows], i)
             error = error.index_copy(0, rows, descended.error)
-            a, _ = self.iteration.schedule.sensitivity(i)
             residual = a * descended.miss / rms(unsolved.below)
-            solved = descended.error <= unsolved.limit
+            solved = descended.solves(unsolved)
             there = Solution(
                 descended.value,
                 residual,

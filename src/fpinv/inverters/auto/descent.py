@@ -40,6 +40,8 @@ class Unsolved(PerSample):
         below: The latents :math:`z_{i-1}`, as ``start``.
         gain: Growth of an error at :math:`z_{i-1}` on the way down to z_0, shape (R,).
         error: The error at z_0 to be expected of :math:`z_{i-1}`, rms, shape (R,).
+        rounded: The part of a miss of :math:`z_{i-1}` that the network's rounding may make, rms,
+            shape (R,).
     """
 
     goal: Goal
@@ -47,6 +49,7 @@ class Unsolved(PerSample):
     below: Tensor
     gain: Tensor
     error: Tensor
+    rounded: Tensor
 
     @property
     def allowance(self) -> Tensor:
@@ -78,6 +81,10 @@ class Descended(PerSample):
     calls: Tensor
     gradients: Tensor
 
+    def solves(self, unsolved: Unsolved) -> Tensor:
+        """Return where the points are as near as they must be, or as rounding lets them, (R,)."""
+        return (self.error <= unsolved.limit) | (self.miss <= unsolved.rounded)
+
 
 @dataclass(frozen=True)
 class StepDescent:
@@ -95,7 +102,7 @@ class StepDescent:
         The first begins at ``iterate``, the iteration's best points, shape (R, C, H, W).
         """
         best = self._to_latent(unsolved, iterate, i, length=1.0)
-        failed, steps = best.error > unsolved.limit, unsolved.goal.denoiser.schedule.steps
+        failed, steps = ~best.solves(unsolved), unsolved.goal.denoiser.schedule.steps
         # A latent that comes back as exactly as solved steps leave it is as good an aim as the
         # image, for one evaluation a gradient instead of i: another start may then lead to a
         # better minimum. Where it does not come back, only the image can tell what to mend.
@@ -115,6 +122,7 @@ class StepDescent:
         """Descend from ``start`` towards the latents below, j = i - 1."""
         solver = LeastSquares(self.gradients, first_length=length)
         tolerance = unsolved.goal.aim * unsolved.allowance / unsolved.gain
+        tolerance = tolerance.maximum(unsolved.rounded)
         x = solver(_miss(unsolved.goal, unsolved.below, i, i - 1), start, tolerance)
         error = torch.hypot(unsolved.error, unsolved.gain * x.residual)
         return Descended(x.value, x.residual, error, x.steps, x.steps)

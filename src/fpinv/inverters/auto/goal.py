@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fpinv.batch import PerSample
@@ -34,3 +35,16 @@ class Goal(PerSample):
         """Return the error at z_0, rms, that a step may leave, shape (B,)."""
         # Errors of steps add up like independent ones, by their squares.
         return self.accepted / math.sqrt(self.denoiser.schedule.steps)
+
+    @property
+    def rounding(self) -> Tensor | float:
+        r"""Return the relative error that the network's precision makes in a guided output.
+
+        .. math:: u \sqrt{w^2 + (w - 1)^2}
+
+        with the unit roundoff u of the network's ``dtype``, since guidance weighs the rounded
+        outputs of two rows by w and 1 - w. Shape (B,), or a number.
+        """
+        w = self.condition.guidance
+        weights = torch.hypot(w, 1 - w) if isinstance(w, Tensor) else math.hypot(w, 1 - w)
+        return torch.finfo(self.denoiser.dtype).eps / 2 * weights

@@ -32,7 +32,8 @@ class Iteration:
 
     With :math:`a_i` of :meth:`fpinv.schedule.Schedule.sensitivity` the error at z_0 that is to be
     expected of a residual r is :math:`\rho\, r\, G_i / a_i`; a sample's step is solved where that
-    is within its share of the accepted error.
+    is within its share of the accepted error. It is also solved where the residual is no larger
+    than what the network's precision rounds away: no evaluation can lower it any further.
 
     Arguments:
         goal: The images.
@@ -47,6 +48,7 @@ class Iteration:
         path: The last latents, three at most.
         start: The point that the last iteration began at, shape (B, C, H, W).
         error: The error at z_0 to be expected of the residual that it left, rms, (B,).
+        rounded: The part of the residual that rounding may make, rms, (B,).
         below: The gain of the latent that it began from.
     """
 
@@ -80,6 +82,8 @@ class Iteration:
 
         def step(k: int, history: History, rows: Rows) -> tuple[History, Trial]:
             history, following, residual = history.advance(g(history.x, rows), self.acceleration)
+            if k == 0:
+                self.rounded = self.goal.rounding * rms(history.gs[-1] - a * z)
             if k:
                 (x0, x), (g0, gx) = history.xs[-2:], history.gs[-2:]
                 self.ratio[rows] = (residual / rms(x0 - g0)).nan_to_num(1.0).clamp(LEAST, 1.0)
@@ -93,13 +97,14 @@ class Iteration:
                 seen = rms(dx - dg) / length / a
                 stretch[rows] = torch.where(sound, seen, stretch[rows])
             solved = error(residual, rows) <= self.goal.aim * self.share[rows]
+            solved = solved | (residual <= self.rounded[rows])
             return history, Trial(following, residual, residual, ~solved)
 
         solution = search(step, History(self.start), self.start, self.iterations, tolerance=0.0)
         self.error = error(solution.residual, slice(None))
         self.below, self.gain = self.gain, (self.gain * stretch).clamp_min(1)
-        solved, residual = self.error <= self.share, solution.residual / rms(z)
-        return replace(solution, residual=residual, converged=solved)
+        solved = (self.error <= self.share) | (solution.residual <= self.rounded)
+        return replace(solution, residual=solution.residual / rms(z), converged=solved)
 
     def _start(self, i: int) -> Tensor:
         """Return the first point of the step to index i: what the last two moves held, continued.
