@@ -1,4 +1,4 @@
-"""The inverter to use by default: as many evaluations as a wanted accuracy takes."""
+"""The inverter that spends as many evaluations as a wanted accuracy takes."""
 
 from __future__ import annotations
 
