@@ -13,6 +13,7 @@ from fpinv import UserError
 from fpinv.app.workbench import SIDE, Request, Workbench, leads_back, masked
 from fpinv.datasets.scenes.edit_cases import CHANGES
 from fpinv.inverters.ddim import DDIM
+from fpinv.run.options import option
 
 STEPS = 8
 FLOWS = {"fireflow", "rf_solver"}
@@ -51,6 +52,12 @@ class Forgetful(DDIM):
     def invert(self, denoiser, z0, condition):
         inversion = super().invert(denoiser, z0, condition)
         return replace(inversion, noise=torch.zeros_like(z0))
+
+
+def test_the_page_edits_as_the_command_does(bench):
+    """The threshold of the blend on scenes is that of the configuration, not the paper's."""
+    default = option("task/recipe", "default")
+    assert bench._recipe(default.cross_steps, default.self_steps) == default
 
 
 def test_inverters_that_do_not_lead_back_are_not_offered(bench):

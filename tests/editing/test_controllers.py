@@ -103,6 +103,11 @@ def test_self_replace_and_local_blend_act_within_their_intervals():
     assert torch.equal(blends[0].target, TARGET.indicator(["blue"]))
 
 
+def test_parts_of_the_sampling_with_self_attention_add_up():
+    parts = SelfReplace((0, 0.5)), SelfReplace((0.5, 0.5))
+    assert planned(*parts).self_attention and planned(*parts[::-1]).self_attention
+
+
 def test_shares_add_up_within_their_intervals():
     values, keys = Share(0.4), Share(0.2, ("key",), (1, 2))
     during, after = (planned(values, keys, moment=Moment(k, 10)) for k in (1, 3))
@@ -154,10 +159,18 @@ def test_invalid_interval_raises_user_error(interval):
         (lambda: Share(parts=()), "cannot be shared: choose of query, key, value"),
         (lambda: Share(parts=("values",)), "parts=['values'] cannot be shared"),
         (lambda: Share(blocks=(0, -1)), "blocks=[0, -1] is not possible"),
+        (lambda: Share(blocks=()), "blocks=[] is not possible"),
+        (lambda: Share(blocks=(0.5,)), "blocks=[0.5] is not possible"),
         (lambda: LocalBlend(()), "needs a list of words"),
         (lambda: LocalBlend("star"), "needs a list of words, not 'star'"),
         (lambda: LocalBlend(("star",), threshold=3), "blend threshold=3 is not possible"),
         (lambda: LocalBlend(("star",), start=-1), "blend start=-1 is not possible"),
+        (lambda: LocalBlend(("star",), start=1), "blend start=1 is not possible"),
+        (lambda: LocalBlend(("star",), threshold=1.0), "blend threshold=1.0 is not possible"),
+        (
+            lambda: planned(LocalBlend(("star",)), LocalBlend(("blue",))),
+            "an edit has one LocalBlend",
+        ),
         (
             lambda: planned(LocalBlend(("moon",))),
             "to blend 'moon' is in neither 'a red star' nor 'a blue star'",

@@ -22,6 +22,13 @@ def other(guidance):
     return replace(c, prompt=Embedding(c.prompt.tokens.flip(0) + 1))
 
 
+@pytest.mark.parametrize("guidance", [0, float("nan"), float("inf")])
+def test_guidance_at_which_a_prompt_has_no_part_is_refused(guidance):
+    for key in ("source_guidance", "target_guidance"):
+        with pytest.raises(UserError, match=f"{key}={guidance} is not possible"):
+            FlowEdit(**{key: guidance})
+
+
 def test_equal_prompts_leave_the_image_alone():
     d, c = toy.denoiser(10, "flow"), toy.condition(guidance=2)
     assert torch.equal(FlowEdit()(d, toy.latents(), c, c, noise), toy.latents())

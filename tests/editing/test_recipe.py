@@ -66,6 +66,14 @@ def test_recipes_without_words_have_no_controller_or_one():
                 controllers(Edit("a blue star", **wish), recipe=recipe)
 
 
+def test_a_list_of_bounds_or_a_single_part_is_taken_as_it_is_meant():
+    """Hydra gives lists, and plans are told apart by what they share."""
+    (share,) = controllers(Edit("a blue star"), recipe=AttentionSharing([0.0, 0.5], "key"))
+    assert share == Share((0.0, 0.5), ("key",)) and hash(share) == hash(
+        Share((0.0, 0.5), ("key",))
+    )
+
+
 def test_controllers_of_an_edit_replace_those_of_the_recipe():
     assert controllers(Edit("a blue star", controllers=())) == ()
     mine = (SelfReplace(1),)
@@ -81,10 +89,15 @@ def test_controllers_of_an_edit_replace_those_of_the_recipe():
         (lambda: PromptToPrompt(blend_threshold=2), "blend threshold=2"),
         (lambda: PromptToPrompt(blend_start=2), "blend start=2"),
         (lambda: PromptToPrompt(kind="swap"), "edit kind 'swap' is unknown"),
-        (lambda: PromptToPrompt(emphasis=float("inf")), "the weight of 'word' is inf"),
+        (lambda: PromptToPrompt(emphasis=float("inf")), "emphasis=inf is not possible"),
         (lambda: AttentionSharing(2), "steps=2 is no part of the sampling"),
         (lambda: AttentionSharing(parts=["v"]), "cannot be shared"),
-        (lambda: PromptToPrompt(reweight_steps=2), "steps=2 is no part of the sampling"),
+        (lambda: PromptToPrompt(reweight_steps=2), "reweight_steps=2 is no part of the sampling"),
+        (lambda: PromptToPrompt(cross_steps="all"), "cross_steps=all is no part of the sampling"),
+        *(
+            (lambda wish=wish: Edit("x", controllers=(), **wish), "has no kind, blend or reweight")
+            for wish in ({"kind": "refine"}, {"blend": ("x",)}, {"reweight": {"x": 2}})
+        ),
     ],
 )
 def test_invalid_recipe_raises_user_error_on_creation(make, message):

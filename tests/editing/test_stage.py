@@ -162,7 +162,9 @@ def test_blend_waits_for_its_start_and_leaves_other_targets_free():
     maps(s, [(0, SOURCES[0].find("red")[0], 5)])
     z = torch.randn(3, 4, 16, 16)
     assert torch.equal(s.blend(z, 5), z)
+    assert s.mask((16, 16)).all(), "nothing has been limited yet"
     assert not torch.equal(s.blend(z, 6), z)
+    assert not s.mask((16, 16)).all()
     free = stage(("a blue star", 0, []))
     free.enter(0, (16, 16), 0)
     assert torch.equal(free.blend(z, 6), z) and free.mask((16, 16)).all()

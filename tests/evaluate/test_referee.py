@@ -131,6 +131,31 @@ def test_the_table_says_how_many_images_have_no_mask(bench, capsys):
     )
 
 
+def test_the_table_says_how_many_edits_have_another_size(bench, capsys):
+    root, edits = bench
+    file = edits / ENTRIES["half"]["image_path"]
+    Image.open(file).resize((64, 64)).save(file)
+    assert main(["pie_bench", str(edits), "--root", str(root), "--measures", FREE]) == 0
+    assert "; not of 512 pixels: 1, which the published code refuses" in capsys.readouterr().out
+
+
+def test_a_measure_without_weights_is_left_out_whichever_edit_comes_first(bench, capsys):
+    root, edits = bench
+    whole = {name: ENTRIES[name] for name in ("whole", "half")}
+    (root / "mapping_file.json").write_text(json.dumps(whole))
+    arguments = ["pie_bench", str(edits), "--root", str(root), "--measures", "psnr,lpips"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.startswith("left out: lpips: ")
+
+
+def test_a_benchmark_below_a_folder_of_the_name_of_its_own_is_found(bench, tmp_path):
+    root, edits = bench
+    outer = tmp_path / "annotation_images" / "bench"
+    outer.parent.mkdir()
+    root.rename(outer)
+    assert edited_file(edits, PieBench(str(outer))[0]) is not None
+
+
 def test_the_command_writes_scores_and_names_what_it_leaves_out(bench, tmp_path, capsys):
     root, edits = bench
     (edits / ENTRIES["absent"]["image_path"]).unlink()
@@ -167,7 +192,8 @@ def test_wrong_arguments_end_in_one_line(bench, arguments, line, capsys):
 def test_a_folder_without_edits_is_refused(bench, tmp_path, capsys):
     root, _ = bench
     assert main(["pie_bench", str(tmp_path), "--root", str(root)]) == 2
-    assert "holds no edited image" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "holds no edited image" in error and "annotation_images/6/2.png" in error
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data/pie_bench")

@@ -133,12 +133,19 @@ def test_an_inverter_that_a_task_does_not_take_is_refused_before_the_model_is_lo
 
 
 @pytest.mark.parametrize("key", ["noised_steps=1", "inversions=true", "adjustment=grain"])
-@pytest.mark.parametrize("task", ["watermark", "edit_control", "flow_editing"])
-def test_keys_without_a_part_in_a_task_are_refused(key: str, task: str):
-    overrides = [f"task={task}", "dataset=scene_edits", key]
+@pytest.mark.parametrize(
+    "task",
+    [
+        *(["watermark"], ["edit_control"], ["flow_editing"]),
+        *(["rare_concept", "task.centroid=null"], ["interpolation", "task.seeds=known"]),
+    ],
+)
+def test_keys_without_a_part_in_a_task_are_refused(key: str, task: list[str]):
+    overrides = [f"task={task[0]}", *task[1:], "dataset=scene_edits", key]
     with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
         config = compose("config", overrides)
-    with pytest.raises(UserError, match=f"{key.partition('=')[0]}=... has no part in this task"):
+    name = key.partition("=")[0]
+    with pytest.raises(UserError, match=f"{name}=... has no part where no image of the data set"):
         read_settings(config)
 
 

@@ -79,6 +79,17 @@ class Counting(DDIM):
         return super().invert(denoiser, z0, condition)
 
 
+def test_pictures_that_cannot_be_measured_cost_their_edit_alone(model):
+    narrow = replace(
+        example(), id="narrow", image=picture(1).resize((SIZE * 20, SIZE)), case=example().case
+    )
+    uneven = example(image="uneven", mask=None, truth=lambda: picture(9).resize((SIZE, SIZE // 2)))
+    records = run(model, [narrow, uneven, example(TARGETS[1])], crop="none")
+    assert "too narrow to be measured" in records[0].error
+    assert "the picture of the true edit has 64x32 pixels" in records[1].error
+    assert records[2].error is None
+
+
 def test_uncropped_pictures_of_several_sizes_share_a_run(model):
     sizes = {"wide": (100, 60), "high": (60, 100), "wider": (100, 60)}  # 64 x 38 fits into 64 x 64
     cases = []
@@ -279,6 +290,9 @@ def test_saved_inversions_replace_the_inversion(model, tmp_path):
     assert inverter.counts == ([],)
     for a, b in zip(inverted, again, strict=True):
         assert a.metrics["truth_psnr"] == b.metrics["truth_psnr"]
+        latents = "reconstruction_latent_psnr"
+        assert a.metrics[latents] == pytest.approx(b.metrics[latents])
+        assert a.metrics["seconds_per_image"] and b.metrics["seconds_per_image"] is None
 
     mismatched = run(
         model, [replace(items[0], prompt="a red sun")], Editing(inversions=folder.path)
@@ -314,6 +328,9 @@ def test_saved_inversions_are_for_the_inverter_and_the_adjustment_that_made_them
     assert errors(part, EDICT(strength=0.7)) == errors(plain, DDIM()) == [None]
     assert errors(nested, ReNoise(whitening=Whitening(steps=1))) == [None]
     assert errors(adjusted, DDIM(), adjustment=PromptAware()) == [None]
+    again = run(model, [example()], Editing(inversions=adjusted, adjustment=PromptAware()))
+    assert again[0].metrics["reconstruction_latent_psnr"] is None, "what was inverted is not saved"
+    assert again[0].metrics["reconstruction_psnr"] is not None
     for folder, inverter, words in (
         (part, EDICT(), "was made with strength=0.7: use the inverter that made it"),
         (part, DDIM(), "was made with EDICT: use the inverter that made it"),

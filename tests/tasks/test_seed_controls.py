@@ -155,7 +155,11 @@ def test_controls_do_not_depend_on_the_batch_and_take_any_inverter(make, seeds):
         (path, {"seeds": "none"}, "task.seeds=none is unknown"),
         (path, {"seeds": "crossfade"}, "use task/path=linear"),
         (path, {"seeds": "crossfade", "mode": "centroid"}, "task/centroid=mean"),
-        (path, {"seeds": "random", "inversions": "x"}, "use task.inversions=null"),
+        (
+            path,
+            {"seeds": "random", "inversions": "x"},
+            " has no part where no image is inverted",
+        ),
         (rare, {"seeds": "crossfade", "centroid": FrechetMean()}, "use task/centroid=mean"),
         (rare, {"seeds": "crossfade", "seedselect": SeedSelect(None)}, "task.seedselect=null"),
         (rare, {"seeds": "known", "centroid": None}, "use task/centroid=nao"),

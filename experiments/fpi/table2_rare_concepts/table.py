@@ -52,18 +52,25 @@ def shares(job: Job, name: str) -> list[float]:
     return [value for value in values if value is not None]
 
 
+def independent(job: Job, name: str) -> NDArray[np.int64]:
+    """Return how many independent images each class of a bin has: copies of one count as one."""
+    images = job.settings["task.images"]
+    rows = [row for row in job.examples if row.get(MEASURES[name]) is not None]
+    return np.array([int(row.get("different_starts", images)) for row in rows])
+
+
 def draws(job: Job, name: str, seed: int) -> NDArray[np.float64]:
     """Return bootstrap draws of the mean accuracy of a bin."""
-    values, images = np.array(shares(job, name)), job.settings["task.images"]
+    values, images = np.array(shares(job, name)), independent(job, name)
     rng = np.random.default_rng(seed)
-    return rng.binomial(images, values, size=(DRAWS, len(values))).mean(1) / images
+    return (rng.binomial(images, values, size=(DRAWS, len(values))) / images).mean(1)
 
 
 def accuracy(job: Job, name: str) -> str:
     """Return the mean accuracy of a bin in per cent, with its interval."""
     values = shares(job, name)
     if values and set(values) <= {values[0]} & {0, 1}:  # binomial draws have no width there
-        return bootstrap(values * job.settings["task.images"])
+        return bootstrap(values[:1] * int(independent(job, name).sum()))
     return percent(float(np.mean(values)), draws(job, name, 0)) if values else "-"
 
 
@@ -126,7 +133,7 @@ experiment = Experiment(
         *("task.centroid", "task.seeds", "task.images", "task.inversions"),
         *("task.seedselect.iterations", "task.seedselect.decay_after"),
     ),
-    examples=tuple(MEASURES.values()),
+    examples=(*MEASURES.values(), "different_starts"),
 )
 
 if __name__ == "__main__":

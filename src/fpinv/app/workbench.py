@@ -191,7 +191,9 @@ class Workbench:
     def _recipe(self, cross_steps: Interval, self_steps: Interval) -> Recipe:
         if not self.has_words:
             return AttentionSharing(self_steps)
-        return PromptToPrompt(cross_steps, self_steps)
+        steps = {"cross_steps": cross_steps, "self_steps": self_steps}
+        recipe: Recipe = option("task/recipe", "default", **steps)
+        return recipe
 
 
 def masked(picture: Image.Image, mask: torch.Tensor) -> Image.Image:

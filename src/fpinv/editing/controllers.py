@@ -7,6 +7,8 @@ probabilities (pixels x tokens) in the source and in a target. All are linear in
 
 so a controller is a function from one :class:`Plan` (S, d, and the changes to self-attention and
 to the latents) to the next, and controllers compose by being applied in turn. They have no state.
+:class:`Replace` and :class:`Refine` set the weights of a token, :class:`Reweight` multiplies them:
+it comes after the others.
 :class:`Share` acts on attention to the picture and needs no words, so that it does where prompt
 and picture are joined in one attention, too.
 
@@ -48,23 +50,27 @@ class Moment:
 
     def within(self, interval: Interval) -> bool:
         """Return whether the step belongs to a part of the sampling."""
-        begin, end = _bounds(interval)
+        begin, end = bounds(interval)
         return round(begin * self.steps) <= self.number < round(end * self.steps)
 
 
-def _bounds(interval: Interval) -> tuple[float, float]:
+def bounds(interval: Interval, key: str = "steps") -> tuple[float, float]:
     """Return the begin and the end of an interval as two fractions.
+
+    Arguments:
+        interval: The interval.
+        key: Its name in an error.
 
     Raises:
         UserError: the interval is not one number or two in order, in [0, 1].
     """
-    bounds = tuple(interval) if isinstance(interval, (tuple, list)) else (0, interval)
-    if len(bounds) == 2 and all(isinstance(bound, (int, float)) for bound in bounds):
-        if 0 <= bounds[0] <= bounds[1] <= 1:
-            return bounds
+    ends = tuple(interval) if isinstance(interval, (tuple, list)) else (0, interval)
+    if len(ends) == 2 and all(isinstance(end, (int, float)) for end in ends):
+        if 0 <= ends[0] <= ends[1] <= 1:
+            return ends
     raise UserError(
-        f"steps={interval} is no part of the sampling: give a fraction of it, e.g. 0.8, or its "
-        "begin and end, e.g. (0.1, 0.8)"
+        f"{key}={interval} is no part of the sampling: give a fraction of it, e.g. 0.8, or its "
+        "begin and end, e.g. [0.1,0.8]"
     )
 
 
@@ -75,7 +81,7 @@ class Blend:
     Arguments:
         source: Marks the words that are looked for in the source's maps, shape (L,).
         target: Marks those that are looked for in the target's maps, shape (L,).
-        threshold: Share of a map's maximum from which on a pixel belongs to the words.
+        threshold: Share of a map's maximum above which a pixel belongs to the words.
         active: True if the latents are blended at this moment, False if maps are only gathered.
     """
 
@@ -131,7 +137,7 @@ class _CrossAttention:
 
     def __post_init__(self) -> None:
         for interval in (self.steps, *self.words.values()):
-            _bounds(interval)
+            bounds(interval)
 
     def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
         matrix = align(source, target, self.kind)
@@ -187,6 +193,8 @@ class Refine(_CrossAttention):
 class Reweight:
     """Stronger or weaker words: their attention times a factor.
 
+    It multiplies what the controllers before it have set.
+
     Arguments:
         factors: Factors by word or phrase of the target: above 1 strengthens it, below 1 weakens.
         steps: Part of the sampling in which the factors hold; in the authors' code that in which
@@ -201,7 +209,7 @@ class Reweight:
     steps: Interval = 0.8
 
     def __post_init__(self) -> None:
-        _bounds(self.steps)
+        bounds(self.steps)
         for word, factor in self.factors.items():
             if not isinstance(factor, (int, float)) or not math.isfinite(factor):
                 raise UserError(f"the weight of '{word}' is {factor}: give a number, e.g. 2")
@@ -236,10 +244,11 @@ class SelfReplace:
     steps: Interval = 0.4
 
     def __post_init__(self) -> None:
-        _bounds(self.steps)
+        bounds(self.steps)
 
     def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
-        return replace(plan, self_attention=moment.within(self.steps))
+        active = moment.within(self.steps)
+        return replace(plan, self_attention=plan.self_attention or active)
 
 
 @dataclass(frozen=True)
@@ -277,12 +286,15 @@ class Share:
     prompt_tokens: bool = False
 
     def __post_init__(self) -> None:
-        _bounds(self.steps)
+        bounds(self.steps)
         if not self.parts or set(self.parts) - set(get_args(Part)):
             names = ", ".join(get_args(Part))
             raise UserError(f"parts={list(self.parts)} cannot be shared: choose of {names}")
-        if self.blocks is not None and any(number < 0 for number in self.blocks):
-            raise UserError(f"blocks={list(self.blocks)} is not possible: they count from 0")
+        if self.blocks is not None and not (self.blocks and all(map(_is_number, self.blocks))):
+            raise UserError(
+                f"blocks={list(self.blocks)} is not possible: give the numbers of some blocks, "
+                "counted from 0, or null for all"
+            )
 
     def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
         if not moment.within(self.steps):
@@ -292,6 +304,11 @@ class Share:
     def covers(self, block: Block, part: Part) -> bool:
         """Return whether a projection is one of those that are taken."""
         return part in self.parts and (self.blocks is None or block.number in self.blocks)
+
+
+def _is_number(block: object) -> bool:
+    """Return whether a block has a number: a whole one, from 0 on."""
+    return isinstance(block, int) and not isinstance(block, bool) and block >= 0
 
 
 @dataclass(frozen=True)
@@ -305,11 +322,13 @@ class LocalBlend:
     Arguments:
         words: Words or phrases; each must be in one of the two prompts and is looked for in the
             maps of every one that has it.
-        threshold: Share of the maximum from which on a pixel belongs to the words, in [0, 1].
-        start: Share of the sampling that passes before the first blend.
+        threshold: Share of the maximum above which a pixel belongs to the words, in [0, 1).
+        start: Share of the sampling that passes before the first blend, in [0, 1). Where no step
+            is left after it, the latents are never blended.
 
     Raises:
-        UserError: no word, or a number out of range; on use, a word that is in neither prompt.
+        UserError: no word, or a number out of range; on use, a word that is in neither prompt, or
+            another blend before this one.
     """
 
     words: tuple[str, ...]
@@ -320,8 +339,10 @@ class LocalBlend:
         if isinstance(self.words, str) or not self.words:
             raise UserError(f"local blend needs a list of words, not {self.words!r}")
         for name, value in (("threshold", self.threshold), ("start", self.start)):
-            if not 0 <= value <= 1:
-                raise UserError(f"blend {name}={value} is not possible: give a number in [0, 1]")
+            if not 0 <= value < 1:
+                raise UserError(
+                    f"blend {name}={value} is not possible: give a number from 0 to below 1"
+                )
 
     def __call__(self, plan: Plan, source: Tokens, target: Tokens, moment: Moment) -> Plan:
         for word in self.words:
@@ -330,6 +351,8 @@ class LocalBlend:
                     f"the word to blend '{word}' is in neither '{source.prompt}' nor "
                     f"'{target.prompt}'{suggestion(word, [*source.words, *target.words])}"
                 )
+        if plan.blend is not None:
+            raise UserError("an edit has one LocalBlend: name all words to blend in it")
         words = source.indicator(self.words), target.indicator(self.words)
         active = moment.number > round(self.start * moment.steps)
         return replace(plan, blend=Blend(*words, self.threshold, active))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class FlowEdit:
         start: Part of the grid that is walked, in (0, 1].
 
     Raises:
-        UserError: ``start`` is not possible.
+        UserError: a number is not possible.
     """
 
     source_guidance: float = 3.5
@@ -50,6 +51,12 @@ class FlowEdit:
     def __post_init__(self) -> None:
         if not 0 < self.start <= 1:
             raise UserError(f"start={self.start} is not possible: choose 0 < start <= 1")
+        for key in ("source_guidance", "target_guidance"):
+            if not math.isfinite(guidance := getattr(self, key)) or guidance == 0:
+                raise UserError(
+                    f"{key}={guidance} is not possible: choose a number, but not 0, at which the "
+                    "prompt has no part"
+                )
 
     @torch.no_grad()
     def __call__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ from fpinv.editing.controllers import (
     Reweight,
     SelfReplace,
     Share,
+    bounds,
 )
 from fpinv.editing.projections import Part
 from fpinv.editing.request import Edit, Kind
@@ -65,9 +67,13 @@ class PromptToPrompt:
     reweight_steps: Interval | None = None
 
     def __post_init__(self) -> None:
-        # Controllers and edits check them all: made here, they fail before the first edit does.
-        Replace(self.cross_steps), SelfReplace(self.self_steps), self._blend(("word",))
-        self._reweight({"word": self.emphasis}), Edit("word", self.kind)
+        for key in ("cross_steps", "self_steps", "reweight_steps"):
+            if (interval := getattr(self, key)) is not None:
+                bounds(interval, key)
+        if not math.isfinite(self.emphasis):
+            raise UserError(f"emphasis={self.emphasis} is not possible: give a number, e.g. 2")
+        # Blends and edits check the rest: made here, they fail before the first edit does.
+        self._blend(("word",)), Edit("word", self.kind)
 
     def controllers(self, edit: Edit, source: Tokens, target: Tokens) -> tuple[Controller, ...]:
         """Return the controllers that an edit brings along, or else those of the recipe."""
@@ -99,8 +105,8 @@ class PromptToPrompt:
 class PlainEdit:
     """No controller: the target prompt is sampled from the inversion, and that is the edit.
 
-    It needs no cross-attention. With ``inverter=rf_inversion`` it is the edit of RF-Inversion,
-    with ``inverter=edict`` that of EDICT.
+    It needs no cross-attention, and has no use for the kind of an edit. It is the edit of
+    RF-Inversion with ``inverter=rf_inversion``, that of EDICT with ``inverter=edict``.
     """
 
     def controllers(self, edit: Edit, source: Tokens, target: Tokens) -> tuple[Controller, ...]:
@@ -116,7 +122,8 @@ class PlainEdit:
 class AttentionSharing:
     """The source's values, or keys or queries, in the target's attention to the picture.
 
-    It needs no cross-attention. :class:`~fpinv.editing.controllers.Share` says what is taken.
+    It needs no cross-attention, and has no use for the kind of an edit.
+    :class:`~fpinv.editing.controllers.Share` says what is taken.
 
     Arguments:
         steps: See :class:`~fpinv.editing.controllers.Share`, as for all others.
@@ -129,7 +136,7 @@ class AttentionSharing:
     """
 
     steps: Interval = 0.2
-    parts: Sequence[Part] = ("value",)
+    parts: Part | Sequence[Part] = ("value",)
     blocks: Sequence[int] | None = None
     prompt_tokens: bool = False
 
@@ -146,7 +153,10 @@ class AttentionSharing:
 
     def _share(self) -> Share:
         blocks = None if self.blocks is None else tuple(self.blocks)
-        return Share(self.steps, tuple(self.parts), blocks, self.prompt_tokens)
+        parts = [self.parts] if isinstance(self.parts, str) else self.parts
+        # Plans are told apart by what they share, and a list cannot be hashed.
+        steps = self.steps if isinstance(self.steps, (int, float)) else bounds(self.steps)
+        return Share(steps, tuple(parts), blocks, self.prompt_tokens)
 
 
 def _without_words(edit: Edit, *controllers: Controller) -> tuple[Controller, ...]:

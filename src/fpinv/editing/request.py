@@ -23,10 +23,11 @@ class Edit:
         kind: ``replace`` or ``refine``; None derives it from the two prompts.
         blend: Words outside which the image should stay; each must be in one of the prompts.
         reweight: Factors by word of the target: above 1 strengthens it, below 1 weakens it.
-        controllers: Controllers to use in place of the recipe's; None for the recipe's.
+        controllers: Controllers to use in place of the recipe's; None for the recipe's. They are
+            all that is done, so that none of the three above may stand beside them.
 
     Raises:
-        UserError: the kind is unknown.
+        UserError: the kind is unknown, or there are controllers and what they would leave undone.
     """
 
     prompt: str
@@ -39,3 +40,8 @@ class Edit:
         if self.kind not in (None, *get_args(Kind)):
             kinds = " or ".join(get_args(Kind))
             raise UserError(f"edit kind '{self.kind}' is unknown: choose {kinds}, or leave it out")
+        if self.controllers is not None and (self.kind or self.blend or self.reweight):
+            raise UserError(
+                "an edit with controllers of its own has no kind, blend or reweight beside them: "
+                "put Replace or Refine, LocalBlend and Reweight among the controllers"
+            )

@@ -56,6 +56,7 @@ class Stage:
         self._reached: set[Layer | int] = set()
         self._blends = 0
         self._maps: Tensor | None = None
+        self._limited = torch.zeros(len(self._targets), dtype=torch.bool, device=device)
         self._number = -1
         self._set(0)
 
@@ -152,7 +153,8 @@ class Stage:
     def mask(self, size: Size) -> Tensor:
         """Return the mask (T, H, W) of where each target may differ from its source.
 
-        It is where the target's words were seen so far; everywhere for targets without words.
+        It is where the words were seen so far, in the maps of either; everywhere for targets that
+        have not been blended.
         """
         if self._maps is None:
             return torch.ones(len(self._targets), *size, dtype=torch.bool, device=self._device)
@@ -160,7 +162,7 @@ class Stage:
         peak = spread.amax((2, 3), keepdim=True).clamp(min=torch.finfo(spread.dtype).tiny)
         enlarged = interpolate(spread / peak, size=size)
         inside = (enlarged > self._plans.threshold[:, None, None, None]).any(1)
-        return inside | ~self._plans.words.any((1, 2))[:, None, None]
+        return inside | ~self._limited[:, None, None]
 
     def blend(self, z: Tensor, number: int) -> Tensor:
         """Return latents (R, C, H, W) after ``number`` steps, the sources' in the background."""
@@ -168,6 +170,7 @@ class Stage:
         self._blends += 1
         if not self._blending:
             return z
+        self._limited |= self._plans.blended
         free = (self.mask(z.shape[-2:]) | ~self._plans.blended[:, None, None])[:, None]
         blended = z.clone()
         blended[self._targets] = torch.where(free, z[self._targets], z[self._origins])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from fpinv.datasets.example import Example
 from fpinv.datasets.pie_bench import PieBench, decode_mask
@@ -18,6 +20,9 @@ from fpinv.metrics.intervals import mean_ci95
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import picture, write
 
+IMAGES = "annotation_images"
+SIDE = 512  # pixels of PIE-Bench's images
+
 Readings = Mapping[str, tuple[float | None, float | None]]
 
 
@@ -28,12 +33,14 @@ class Score:
     Arguments:
         id: Its name in the benchmark.
         kind: Its type.
+        side: Its height and width in pixels.
         annotated: Whether the benchmark has a mask of its image.
         readings: Both readings of each measure, by its name.
     """
 
     id: str
     kind: str
+    side: int
     annotated: bool
     readings: Readings
 
@@ -55,8 +62,11 @@ def score(folder: Path, root: str, measures: Mapping[str, Measure], out: Path | 
     dataset = PieBench(root)
     pairs = [(example, file) for example in dataset if (file := edited_file(folder, example))]
     if not pairs:
-        raise UserError(f"{folder}: holds no edited image of {root}/mapping_file.json")
-    measures = available(measures, pairs[0])
+        expected = folder / _name(dataset[0])
+        raise UserError(
+            f"{folder}: holds no edited image of {root}/mapping_file.json, such as {expected}"
+        )
+    measures = available(measures, pairs)
     scores = [_score(*pair, measures) for pair in pairs]
     text = f"{counts(scores, len(dataset))}\n\n{table(scores, measures)}"
     if out:
@@ -73,21 +83,35 @@ def counts(scores: Sequence[Score], size: int) -> str:
             f"; without a mask in the mapping file: {bare}, where the published code masks the "
             "outermost pixels and the corrected measures of the background do not exist"
         )
+    if others := sum(score.side != SIDE for score in scores):
+        text += (
+            f"; not of {SIDE} pixels: {others}, which the published code refuses, so that their "
+            "numbers in its column are by its definitions, but not to be set beside published ones"
+        )
     return text
 
 
 def edited_file(folder: Path, example: Example) -> Path | None:
     """Return the file of an example's edit, or None if there is none."""
-    assert isinstance(example.image, Path)
-    name = Path(*example.image.parts[example.image.parts.index("annotation_images") :])
-    inner = name.relative_to("annotation_images")
+    name = _name(example)
+    inner = name.relative_to(IMAGES)
     candidates = (folder / name, folder / inner, picture(folder, example.id, "edit"))
     return next((file for file in candidates if file.is_file()), None)
 
 
-def available(measures: Mapping[str, Measure], pair: tuple[Example, Path]) -> dict[str, Measure]:
+def _name(example: Example) -> Path:
+    """Return the path of an example's image below the benchmark's folder."""
+    assert isinstance(example.image, Path)
+    parts = example.image.parts
+    first = len(parts) - 1 - parts[::-1].index(IMAGES)
+    return Path(*parts[first:])
+
+
+def available(
+    measures: Mapping[str, Measure], pairs: Sequence[tuple[Example, Path]]
+) -> dict[str, Measure]:
     """Return the measures whose weights can be had; the others are named on stderr."""
-    image, usable = edited_image(*pair), {}
+    image, usable = probe(edited_image(*pairs[0])), {}
     for name, measure in measures.items():
         try:
             measure(image)
@@ -100,10 +124,18 @@ def available(measures: Mapping[str, Measure], pair: tuple[Example, Path]) -> di
     return usable
 
 
+def probe(image: EditedImage) -> EditedImage:
+    """Return an edit with a mask of its left half, which no measure passes over."""
+    mask = torch.zeros_like(image.mask)
+    mask[..., : mask.shape[-1] // 2] = 1
+    return replace(image, mask=mask, annotated=True)
+
+
 def _score(example: Example, file: Path, measures: Mapping[str, Measure]) -> Score:
     image = edited_image(example, file)
     readings = {name: measure(image) for name, measure in measures.items()}
-    return Score(example.id, str(example.attributes["change"]), image.annotated, readings)
+    kind, side = str(example.attributes["change"]), image.edit.shape[-1]
+    return Score(example.id, kind, side, image.annotated, readings)
 
 
 def edited_image(example: Example, file: Path) -> EditedImage:

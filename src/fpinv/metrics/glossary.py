@@ -100,6 +100,10 @@ GLOSSARY: Mapping[str, Metric] = {
     "bit_accuracy": Metric("bits of the message that are read right", "%", 1, True),
     "sign_accuracy": Metric("numbers of z_N whose sign the inversion recovers", "%", 1, True),
     "norm_ratio": Metric("norm of the seeds over sqrt(d), 1 for noise"),
+    "search_converged": Metric(
+        "searches for seeds that ended since the loss no longer fell", "%", 1
+    ),
+    "different_starts": Metric("different starts of the images of a class", "", 1),
     "residual": Metric("mean relative residual of the solved equations", "", 6),
     "iterations": Metric("evaluations a step", "", 2),
     "converged": Metric("steps whose residual is within the inverter's tolerance", "%", 1),

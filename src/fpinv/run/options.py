@@ -21,7 +21,7 @@ def option(group: str, name: str, **settings: Any) -> Any:  # noqa: ANN401
     """Return the object of an option, such as ``option("inverter", "fpi", iterations=3)``.
 
     Arguments:
-        group: A configuration group of one object.
+        group: A configuration group of one object, or such a group within one (``task/recipe``).
         name: The option.
         settings: Values of keys of the option, in place of its own. A key that is a group, such
             as the ``sampler`` of a model, takes the name of an option.
@@ -35,10 +35,13 @@ def option(group: str, name: str, **settings: Any) -> Any:  # noqa: ANN401
     for key, value in groups.items():
         if value not in (options := names(key)):
             raise UserError(f"there is no {key} '{value}'{nearest(str(value), options)}")
-    overrides = [f"{key}={value}" for key, value in {group: name, **groups}.items()]
+    # The group within another is added, since the other's default may have none.
+    chosen = f"+{group}={name}" if "/" in group else f"{group}={name}"
+    overrides = [chosen, *(f"{key}={value}" for key, value in groups.items())]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=overrides)
     OmegaConf.set_struct(config, False)
+    place = group.replace("/", ".")
     for key in settings.keys() - groups.keys():
-        OmegaConf.update(config, f"{group}.{key}", settings[key])
-    return build(config, group)
+        OmegaConf.update(config, f"{place}.{key}", settings[key])
+    return build(config, place)

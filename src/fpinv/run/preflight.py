@@ -23,7 +23,10 @@ from fpinv.run.tracking import build_tracking
 from fpinv.sampling import require_multistep, require_stochastic
 from fpinv.tasks.task import Settings, not_negative, option, whole_number
 
-GUIDANCES = ("guidance", "task.guidance", "inverter.inversion_guidance")
+GUIDANCES = (
+    *("guidance", "task.guidance", "inverter.inversion_guidance"),
+    *("task.method.source_guidance", "task.method.target_guidance"),
+)
 TABLES = ("short", "full")
 CHECKED = ("dataset", "task", "model")  # by their signatures: to build them may take long
 
@@ -43,13 +46,23 @@ def read_settings(config: DictConfig) -> Settings:
     settings = Settings(**{name: config[name] for name in names})
     for key in () if config.get("negative_guidance") else GUIDANCES:
         not_negative(key, OmegaConf.select(config, key))
-    if "adjustment" not in config.task:
+    if not _inverts(config.task):
         _refuse_unused(config)
     return settings
 
 
+def _inverts(task: DictConfig) -> bool:
+    """Return whether a task inverts images: controls and plain sampling do not."""
+    without_centroid = "centroid" in task and task.centroid is None
+    return (
+        "adjustment" in task
+        and task.get("seeds", "inverted") == "inverted"
+        and not without_centroid
+    )
+
+
 def _refuse_unused(config: DictConfig) -> None:
-    """Refuse what only tasks heed that invert the images of the data set.
+    """Refuse what only inversions of the data set's images heed.
 
     Raises:
         UserError: a key asks for it.
@@ -62,8 +75,7 @@ def _refuse_unused(config: DictConfig) -> None:
     }
     if unused := [key for key, value in settings.items() if value]:
         raise UserError(
-            f"{unused[0]}=... has no part in this task, which inverts no image of the data set: "
-            "leave it out"
+            f"{unused[0]}=... has no part where no image of the data set is inverted: leave it out"
         )
 
 

@@ -71,11 +71,17 @@ class JudgedTask:
         whole_number("task.real", self.real, at_least=0)
         option("task.prompting", self.prompting, get_args(Prompting))
         option("task.seeds", self.seeds, get_args(Source))
-        if self.inversions is not None and self.seeds != "inverted":
+        if self.inversions is not None and not self.inverts:
             raise UserError(
-                f"task.seeds={self.seeds} inverts nothing: use task.inversions=null with it"
+                f"task.inversions={self.inversions} has no part where no image is inverted (with "
+                "task.seeds other than inverted, or without a centroid): leave it out"
             )
         self.extractor  # noqa: B018 - refuses unknown features now rather than mid-run
+
+    @property
+    def inverts(self) -> bool:
+        """Whether the task inverts images of the data set."""
+        return self.seeds == "inverted"
 
     @cached_property
     def extractor(self) -> Features:
@@ -88,7 +94,7 @@ class JudgedTask:
 
     def check_inverter(self, inverter: Inverter) -> None:
         """Raise UserError where seeds are inverted and need more than z_N for their way back."""
-        if self.seeds == "inverted":
+        if self.inverts:
             require_seed(inverter)
 
     def group_seeds(

@@ -13,7 +13,7 @@ from fpinv.editing.sampling import SampledBranches
 from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion
-from fpinv.tasks.loading import decoding
+from fpinv.tasks.loading import decoding, open_pixels
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import alike, each, run_stages
 
@@ -27,14 +27,14 @@ class Case:
 
     Arguments:
         example: The example that has the edit.
-        case: The edit, and the facts about a perfect one.
+        request: The edit, and the facts about a perfect one.
         pixels: The image (3, H, W) in [-1, 1].
         mask: Marks where the edit may show, (H, W); None where that is unknown.
         truth: The image of a perfect edit, (3, H, W); None where that is unknown.
     """
 
     example: Example
-    case: EditCase
+    request: EditCase
     pixels: Tensor
     mask: Tensor | None
     truth: Tensor | None
@@ -42,7 +42,7 @@ class Case:
     @property
     def key(self) -> Key:
         """The image and the prompt of the edit's inversion."""
-        return self.case.image, self.example.prompt
+        return self.request.image, self.example.prompt
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -54,23 +54,21 @@ class Case:
         """Return the case of an example, with the frame of its pictures.
 
         Raises:
-            UserError: a picture cannot be read, or the mask or the truth does not fit it.
+            UserError: a picture cannot be read or is too narrow, or the mask or the truth does
+                not fit it.
         """
+        request, pixels = example.case, open_pixels(example, frame)
+        assert request is not None, "examples have been through require_edit"
         with decoding(example.id):
-            return cls._open(example, frame)
-
-    @classmethod
-    def _open(cls, example: Example, frame: Frame) -> Case:
-        case, picture = example.case, example.open()
-        assert case is not None, "examples have been through require_edit"
-        mask = case.open_mask(picture.size)
-        return cls(
-            example,
-            case,
-            frame.pixels(picture),
-            None if mask is None else frame.mask(mask),
-            None if case.truth is None else frame.pixels(case.truth()),
-        )
+            mask = request.open_mask(example.open().size)
+            truth = None if request.truth is None else frame.pixels(request.truth())
+        if truth is not None and truth.shape != pixels.shape:
+            height, width = truth.shape[-2:]
+            raise UserError(
+                f"{example.id}: the picture of the true edit has {width}x{height} pixels at the "
+                f"model's size, and the image {pixels.shape[-1]}x{pixels.shape[-2]}"
+            )
+        return cls(example, request, pixels, None if mask is None else frame.mask(mask), truth)
 
 
 def require_edit(example: Example) -> Example:
@@ -87,7 +85,7 @@ def require_edit(example: Example) -> Example:
 def run_cases(
     examples: Iterable[Example],
     batch_size: int,
-    open: Callable[[Example], Case],
+    read: Callable[[Example], Case],
     edit: Callable[[Sequence[Case]], Sequence[Record | UserError]],
 ) -> Iterator[Record]:
     """Yield the record of each example, in order; a case that fails has its error there.
@@ -95,13 +93,13 @@ def run_cases(
     Arguments:
         examples: The examples.
         batch_size: Number of cases that are edited together; they have pictures of one size.
-        open: Reads the pictures of an example.
+        read: Reads the pictures of an example.
         edit: Edits and measures some cases.
 
     Raises:
         UserError: an example has no edit, as in a data set of another kind.
     """
-    stages = each(open), alike(attrgetter("size"), edit)
+    stages = each(read), alike(attrgetter("size"), edit)
     return run_stages(map(require_edit, examples), batch_size, *stages)
 
 
@@ -110,14 +108,15 @@ class Source:
     """An image and its inversion.
 
     Arguments:
-        latents: The latents that were inverted, (1, C, h, w).
+        latents: The latents that were inverted, (1, C, h, w); None for a saved inversion of
+            latents that an adjustment had changed.
         inversion: The inversion of those.
-        seconds: Time of the inversion; 0 for a saved one.
+        seconds: Time of the inversion; None for a saved one.
     """
 
-    latents: Tensor
+    latents: Tensor | None
     inversion: Inversion
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)

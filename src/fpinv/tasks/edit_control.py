@@ -55,8 +55,8 @@ class EditControl(EditMeasures):
             UserError: an example has no edit, as in a data set of another kind.
         """
         frame = Frame(model.image_size, settings.crop)
-        open, measure = partial(self._open, frame), partial(self._measure, model)
-        return run_cases(examples, settings.batch_size, open, measure)
+        read, measure = partial(self._open, frame), partial(self._measure, model)
+        return run_cases(examples, settings.batch_size, read, measure)
 
     def _open(self, frame: Frame, example: Example) -> Case:
         case = Case.open(example, frame)

@@ -58,16 +58,21 @@ def cost(batch: EditedBatch) -> dict[str, Column]:
     """Return the cost of the edits and the fidelity of their sources."""
     sampled, count = batch.sampled, len(batch.cases)
     inversions = [source.inversion for source in batch.sources]
-    latents = torch.cat([source.latents for source in batch.sources])
+    latents = [source.latents for source in batch.sources]
+    times = [source.seconds for source in batch.sources]
     return {
         "reconstruction_psnr": pixels.psnr(batch.reconstructions, batch.originals),
-        "reconstruction_latent_psnr": pixels.latent_psnr(batch.source_latents, latents),
+        "reconstruction_latent_psnr": _where_available(
+            pixels.latent_psnr,
+            (batch.source_latents,),
+            [None if known is None else known[0] for known in latents],
+        ),
         "nfe_calls": torch.cat([inversion.calls for inversion in inversions]),
         "nfe_rows": torch.cat([inversion.rows for inversion in inversions]),
         "nfe_equivalents": torch.cat([inversion.equivalents for inversion in inversions]),
         "sample_nfe_calls": sampled.calls,
         "sample_nfe_rows": sampled.rows / count,
-        "seconds_per_image": [s.seconds + batch.seconds / count for s in batch.sources],
+        "seconds_per_image": [None if s is None else s + batch.seconds / count for s in times],
         "stored_numbers": inversions[0].stored_numbers,
         "blend_share": sampled.masks.flatten(1).double().mean(1),
     }
@@ -106,7 +111,7 @@ def similarities(clip: CLIP | None, batch: EditedImages) -> dict[str, Column]:
         return {}
     edits, originals = batch.edits, batch.originals
     sources = [case.example.prompt for case in batch.cases]
-    targets = [case.case.edit.prompt for case in batch.cases]
+    targets = [case.request.edit.prompt for case in batch.cases]
     direction = directional_similarity(clip, edits, originals, targets, sources)
     return {clip.name: similarity(clip, edits, targets), f"{clip.name}_direction": direction}
 
@@ -115,11 +120,11 @@ def accuracies(reader: AttributeReader | None, batch: EditedImages) -> dict[str,
     """Return the share of edited and of unedited attributes that are right, where known."""
     edited: list[float | None] = [None] * len(batch.cases)
     unedited, success = list(edited), list(edited)
-    rows = [k for k, case in enumerate(batch.cases) if case.case.attributes]
+    rows = [k for k, case in enumerate(batch.cases) if case.request.attributes]
     if reader and rows:
         for k, read in zip(rows, reader(batch.edits[rows]), strict=True):
             case = batch.cases[k]
-            score = accuracy(read, case.example.attributes, case.case.attributes or {})
+            score = accuracy(read, case.example.attributes, case.request.attributes or {})
             edited[k], unedited[k], success[k] = score.edit, score.preserved, score.success
     return {"edit_accuracy": edited, "kept_accuracy": unedited, "edit_success": success}
 
@@ -146,9 +151,9 @@ def record(
 ) -> Record:
     """Return the record of a case, with its pictures, the true edit and a strip of them all."""
     texts = {
-        "target": case.case.edit.prompt,
+        "target": case.request.edit.prompt,
         "change": case.example.attributes.get("change"),
-        "instruction": case.case.instruction,
+        "instruction": case.request.instruction,
     }
     truth = {} if case.truth is None else {"truth": to_pil(case.truth)}
     images = {**named, **truth}
@@ -158,6 +163,6 @@ def record(
         metrics,
         images=images | {"strip": strip({HEADS.get(k, k): image for k, image in images.items()})},
         inversion=inversion,
-        image=case.case.image,
+        image=case.request.image,
         texts={name: text for name, text in texts.items() if text},
     )

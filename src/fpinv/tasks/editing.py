@@ -119,7 +119,7 @@ class _EditingRun:
         return case
 
     def _request(self, case: Case) -> Edit:
-        edit = case.case.edit
+        edit = case.request.edit
         return edit if self.task.blend else replace(edit, blend=())
 
     def _load(self, folder: str, case: Case) -> Inversion:
@@ -153,15 +153,18 @@ class _EditingRun:
         latents = self.model.encode(torch.stack([case.pixels for case in new]))
         if (folder := self.task.inversions) is None:
             return sources | self._inverted(new, latents)
+        # What an adjustment made of the latents is not saved with the inversion.
+        adjusted = not isinstance(self.task.adjustment, Unadjusted)
         for case, z in zip(new, latents, strict=True):
-            sources[case.key] = Source(z[None], self._load(folder, case), 0.0)
+            known = None if adjusted else z[None]
+            sources[case.key] = Source(known, self._load(folder, case), None)
         return sources
 
     def _inverted(self, cases: Sequence[Case], latents: Tensor) -> dict[Key, Source]:
         """Return the sources of some cases, inverted in one batch."""
         model, settings, watch = self.model, self.settings, Stopwatch(self.model)
         condition = model.condition([case.example.prompt for case in cases], settings.guidance)
-        names = [case.case.image for case in cases]
+        names = [case.request.image for case in cases]
         warm_up(model, latents, condition, settings.steps)
         denoiser = model.denoiser(settings.steps)
         with watch.running():

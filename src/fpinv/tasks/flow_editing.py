@@ -49,8 +49,8 @@ class FlowEditing(EditMeasures):
             UserError: an example has no edit, or the model is no rectified flow.
         """
         frame = Frame(model.image_size, settings.crop)
-        open, edit = partial(Case.open, frame=frame), partial(self._edit, model, settings)
-        return run_cases(examples, settings.batch_size, open, edit)
+        read, edit = partial(Case.open, frame=frame), partial(self._edit, model, settings)
+        return run_cases(examples, settings.batch_size, read, edit)
 
     def _edit(
         self, model: Model, settings: Settings, cases: Sequence[Case]
@@ -58,7 +58,7 @@ class FlowEditing(EditMeasures):
         originals = torch.stack([case.pixels for case in cases]).to(model.device)
         latents, method, watch = model.encode(originals), self.method, Stopwatch(model)
         source = model.condition([c.example.prompt for c in cases], method.source_guidance)
-        target = model.condition([c.case.edit.prompt for c in cases], method.target_guidance)
+        target = model.condition([c.request.edit.prompt for c in cases], method.target_guidance)
         ids, denoiser = [case.example.id for case in cases], model.denoiser(settings.steps)
 
         def noise(i: int) -> Tensor:
@@ -80,6 +80,6 @@ class FlowEditing(EditMeasures):
         return [
             record(case, metrics, {"original": to_pil(before), "edit": to_pil(after)})
             if after.isfinite().all()
-            else diverged(model)
+            else diverged(model, "the edit")
             for case, metrics, before, after in pictures
         ]

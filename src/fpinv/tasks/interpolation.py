@@ -39,12 +39,14 @@ class _Interpolant:
         ends: The seeds of the members.
         seeds: The points (P, C, h, w).
         losses: The losses of the search by name, where there was one.
+        converged: Whether the loss no longer fell at the end of the search; None without one.
         seconds: Time of the search.
     """
 
     ends: GroupSeeds
     seeds: Tensor
     losses: Mapping[str, Sequence[float]]
+    converged: bool | None
     seconds: float
 
 
@@ -80,7 +82,7 @@ class Interpolation(JudgedTask):
 
     metrics: ClassVar[tuple[str, ...]] = (
         *(*ACCURACIES, "accuracy_sources"),
-        *("norm_ratio", "residual", "nfe_calls"),
+        *("norm_ratio", "search_converged", "residual", "nfe_calls"),
         *("seconds_invert", "seconds_seeds", "seconds_sample"),
     )
 
@@ -145,7 +147,8 @@ class Interpolation(JudgedTask):
             search = self._seek(torch.stack([group.noise for group in ends]))
         seconds = watch.seconds / len(ends)
         losses = [{"loss": curve} for curve in search.losses] or [{}] * len(ends)
-        columns = zip(ends, search.seeds, losses, strict=True)
+        converged: Sequence[bool | None] = search.stalled or [None] * len(ends)
+        columns = zip(ends, search.seeds, losses, converged, strict=True)
         return [_Interpolant(*column, seconds) for column in columns]
 
     def _seek(self, seeds: Tensor) -> SeedSearch:
@@ -184,6 +187,7 @@ class Interpolation(JudgedTask):
                 **self.accuracy(judged, group.category),
                 "accuracy_sources": self.source_accuracy(loaded),
                 "norm_ratio": mean(self.norms(seeds[self._between])),
+                "search_converged": interpolant.converged,
                 **interpolant.ends.costs,
                 "seconds_seeds": interpolant.seconds,
                 "seconds_sample": seconds,

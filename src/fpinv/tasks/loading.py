@@ -23,11 +23,16 @@ Column = Tensor | Sequence[float | None] | float | None
 """The values of a metric, one an example, or one value for all."""
 
 
-def diverged(model: Model) -> UserError:
-    """Return the error of an image whose noise, or a sample from it, is not finite."""
+def diverged(model: Model, subject: str = "the inversion") -> UserError:
+    """Return the error of an image whose noise, or a sample from it, is not finite.
+
+    Arguments:
+        model: The model.
+        subject: What was computed.
+    """
     largest = torch.finfo(model.dtype).max
     remedy = "; fp16 ends at 65504: try precision=bf16 or fp32" if largest < 1e5 else ""
-    return UserError(f"the inversion diverged: its noise or what it samples is not finite{remedy}")
+    return UserError(f"{subject} diverged: its noise or what it samples is not finite{remedy}")
 
 
 def are_finite(*values: Tensor) -> list[bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from typing import ClassVar
@@ -45,13 +45,13 @@ class _Start:
         loaded: The class with its images.
         search: One seed an image.
         inversion: The inversion of the references, where there was one.
-        seconds: Time an image.
+        seconds: Time of inversion and centroid, an image; None where the inversions are saved.
     """
 
     loaded: GroupImages
     search: SeedSearch
     inversion: Inversion | None = None
-    seconds: float = 0.0
+    seconds: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class RareConcept(JudgedTask):
     metrics: ClassVar[tuple[str, ...]] = (
         *(*ACCURACIES, "accuracy_sources"),
         *("seconds_init", "seconds_opt"),
-        *("norm_ratio", "loss_start", "loss_end"),
+        *("norm_ratio", "search_converged", "loss_start", "loss_end"),
+        "different_starts",
     )
 
     centroid: Centroid | None = None
@@ -129,10 +130,10 @@ class RareConcept(JudgedTask):
         """Return the share of references that show the class; None where none are inverted."""
         return None if self.centroid is None else super().source_accuracy(loaded)
 
-    def check_inverter(self, inverter: Inverter) -> None:
-        """Raise UserError where seeds are inverted and need more than z_N for their way back."""
-        if self.centroid is not None:
-            super().check_inverter(inverter)
+    @property
+    def inverts(self) -> bool:
+        """Whether references are inverted: not where nothing starts from their centroid."""
+        return super().inverts and self.centroid is not None
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
@@ -156,24 +157,19 @@ class RareConcept(JudgedTask):
     def _starts(
         self, pipeline: SeedPipeline, loaded: Sequence[GroupImages]
     ) -> list[_Start | UserError]:
-        """Return the seeds of each class with the time that they took."""
-        watch = Stopwatch(pipeline.model)
-        with watch.running():
-            initial = self._initial(pipeline, loaded)
-        seconds = watch.seconds / (len(loaded) * self.images)
-        return past_errors(initial, lambda starts: (replace(s, seconds=seconds) for s in starts))
-
-    def _initial(
-        self, pipeline: SeedPipeline, loaded: Sequence[GroupImages]
-    ) -> list[_Start | UserError]:
         """Return one seed an image of each class, or the error of a diverged inversion."""
         if self.centroid is None:
             return [_Start(item, self._random(pipeline, item.group)) for item in loaded]
         centroid, seed = self.centroid, pipeline.settings.seed
 
         def start(group: GroupSeeds) -> _Start:
-            sets = self._sets(group.loaded.group, seed)
-            return _Start(group.loaded, centroid(group.noise[sets]), group.inversion)
+            sets, watch = self._sets(group.loaded.group, seed), Stopwatch(pipeline.model)
+            with watch.running():
+                search = centroid(group.noise[sets])
+            # Encoding and warming up are no part of it, as in all other times.
+            inverted = None if group.seconds is None else group.seconds * len(group.noise)
+            seconds = None if inverted is None else (inverted + watch.seconds) / self.images
+            return _Start(group.loaded, search, group.inversion, seconds)
 
         seeds = list(self.group_seeds(pipeline, loaded))
         return past_errors(seeds, lambda groups: map(start, groups))
@@ -187,6 +183,16 @@ class RareConcept(JudgedTask):
         """Return the numbers (images, K) of the members that are each image's references."""
         endless = subsets(len(group.members), self.references, seed, group.id)
         return torch.tensor(list(islice(endless, self.images)))
+
+    def _different_starts(self, group: Group, seed: int) -> int:
+        """Return from how many different starts the images of a class come.
+
+        Centroids of the same references are one start, so that the images are copies. A class has
+        references enough for different ones from 2 K - 1 images on, as a rule.
+        """
+        if self.centroid is None:
+            return self.images
+        return len({frozenset(members) for members in self._sets(group, seed).tolist()})
 
     def _references(self, pipeline: SeedPipeline, loaded: GroupImages) -> Tensor:
         """Return the references of each image, (images, K, 3, H, W)."""
@@ -230,6 +236,8 @@ class RareConcept(JudgedTask):
                 "seconds_init": start.seconds,
                 "seconds_opt": seconds,
                 "norm_ratio": mean(self.norms(search.seeds)),
+                "search_converged": mean(start.search.stalled),
+                "different_starts": self._different_starts(group, pipeline.settings.seed),
                 "loss_start": mean([losses[0] for losses in search.losses]),
                 "loss_end": mean([min(losses) for losses in search.losses]),
             },

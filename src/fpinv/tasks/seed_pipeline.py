@@ -62,13 +62,13 @@ class GroupSeeds:
         loaded: The group with its images.
         noise: The latents z_N (B, C, h, w).
         inversion: The inversion that they come from; None where they come from none.
-        seconds: Time of the inversion of an image.
+        seconds: Time of the inversion of an image; None where it was saved.
     """
 
     loaded: GroupImages
     noise: Tensor
     inversion: Inversion | None = None
-    seconds: float = 0.0
+    seconds: float | None = 0.0
 
     @property
     def costs(self) -> dict[str, float | None]:
@@ -178,7 +178,7 @@ class SeedPipeline:
         ]
 
     def _of(
-        self, loaded: GroupImages, inversion: Inversion, seconds: float
+        self, loaded: GroupImages, inversion: Inversion, seconds: float | None
     ) -> GroupSeeds | UserError:
         group = GroupSeeds(loaded, inversion.noise, inversion, seconds)
         return self._finite(group, group.noise)
@@ -202,7 +202,7 @@ class SeedPipeline:
         name, images = self.name(loaded.group), loaded.members
         components = self.inverter, self.adjustment
         inversion = saved_inversion(folder, name, self.model, images, requirements, *components)
-        return self._of(loaded, inversion, seconds=0.0)
+        return self._of(loaded, inversion, seconds=None)
 
     def _invert(
         self, images: Tensor, ids: Sequence[str], texts: Sequence[Texts]

@@ -151,7 +151,7 @@ class Watermark:
         return [
             MarkedImage(example, condition[k : k + 1], noise[k], latents[k], images[k])
             if sound[k]
-            else diverged(model)
+            else diverged(model, "the image to be marked")
             for k, example in enumerate(batch)
         ]
 
