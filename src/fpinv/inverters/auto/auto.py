@@ -57,8 +57,8 @@ class Auto(DDIMSampling):
     iterate made from the evaluated point of least residual, so that an iteration which does not
     contract does little harm. Nor is a step solved further than the network's precision allows:
     it counts as solved, too, where the residual is within the rounding of the network's part of g,
-    :math:`u \sqrt{w^2 + (w - 1)^2}\, |g(x) - a_i z_{i-1}|`, with u the unit roundoff (.004 in
-    bf16).
+    :math:`\varepsilon \sqrt{w^2 + (w - 1)^2}\, |g(x) - a_i z_{i-1}|`, with the machine epsilon
+    :math:`\varepsilon` (.008 in bf16).
 
     **Descent.** A step may have no solution: the sampler's last steps but one return what a
     denoiser would make of noise, which a real image is not, and guidance folds the map. Where the

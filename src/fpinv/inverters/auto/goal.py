@@ -40,11 +40,12 @@ class Goal(PerSample):
     def rounding(self) -> Tensor | float:
         r"""Return the relative error that the network's precision makes in a guided output.
 
-        .. math:: u \sqrt{w^2 + (w - 1)^2}
+        .. math:: \varepsilon \sqrt{w^2 + (w - 1)^2}
 
-        with the unit roundoff u of the network's ``dtype``, since guidance weighs the rounded
-        outputs of two rows by w and 1 - w. Shape (B,), or a number.
+        with the machine epsilon of the network's ``dtype``, which is about what its layers
+        together round away; guidance weighs the rounded outputs of two rows by w and 1 - w. Shape
+        (B,), or a number.
         """
         w = self.condition.guidance
         weights = torch.hypot(w, 1 - w) if isinstance(w, Tensor) else math.hypot(w, 1 - w)
-        return torch.finfo(self.denoiser.dtype).eps / 2 * weights
+        return torch.finfo(self.denoiser.dtype).eps * weights
