@@ -48,6 +48,7 @@ class Lines(Sequence[Row]):
     def __init__(self, parse: Parse, parse_head: Parse) -> None:
         self._parse, self._parse_head = parse, parse_head
         self._places: dict[str, Place] = {}
+        self._keys: tuple[str, ...] = ()
         self.names: dict[str, None] = {}
 
     def scan(self, file: Path) -> None:
@@ -62,7 +63,10 @@ class Lines(Sequence[Row]):
     def add(self, row: Row, file: Path, start: int, length: int) -> None:
         """Take in one line, which stands in a file from a byte on."""
         self._places[row["id"]] = Place(file, start, length, row["error"] is not None)
-        self.names |= dict.fromkeys(metrics_of(row))
+        # Nearly all lines have the entries of the one before.
+        if (keys := tuple(row)) != self._keys:
+            self._keys = keys
+            self.names |= dict.fromkeys(metrics_of(row))
 
     @property
     def ids(self) -> list[str]:
