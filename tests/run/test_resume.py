@@ -137,6 +137,7 @@ PAYLOADS = {
     "in a list": "_target_: run_toys.ToyDataset\n  extra:\n  - {_target_: os.mkdir, path: gone}",
     "through fpinv": "_target_: fpinv.run.versions.subprocess.check_call\n  args: [mkdir, gone]",
     "of runs": "_target_: fpinv.run.folder.write\n  path: gone\n  text: x",
+    "a function": "_target_: fpinv.reporting.experiment.load\n  folder: gone",
 }
 
 
@@ -164,13 +165,20 @@ def test_the_sweep_of_somebody_else_runs_no_code_of_its_own(
     assert run("-m", "limit=1", "seed=1,2", "hydra.sweep.dir=sweep") == 0
     capsys.readouterr()
     file = tmp_path / "sweep" / "multirun.yaml"
-    for line in ("+dataset.extra={_target_: os.mkdir, path: gone}", "dataset._target_=os.mkdir"):
-        stored = OmegaConf.load(file)
+    genuine = file.read_text()
+    hidden = "+dataset.extra={_target_:${tracking.project},path:gone}"
+    for line, named in (
+        ("+dataset.extra={_target_: os.mkdir, path: gone}", "os.mkdir"),
+        ("dataset._target_=os.mkdir", "os.mkdir"),
+        (hidden, "${tracking.project"),
+        ("hydra.searchpath=[file:///theirs]", "hydra.searchpath"),
+    ):
+        stored = OmegaConf.create(genuine)
         stored.hydra.overrides.task = [*stored.hydra.overrides.task, line]
-        OmegaConf.save(stored, file)
+        file.write_text(OmegaConf.to_yaml(stored))
         assert run("resume=sweep") == 2
         error = capsys.readouterr().err
-        assert error.count("\n") == 1 and "os.mkdir" in error and "multirun.yaml" in error
+        assert error.count("\n") == 1 and named in error and "multirun.yaml" in error
     assert not (tmp_path / "gone").exists()
 
 

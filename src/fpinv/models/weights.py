@@ -36,13 +36,17 @@ def local_folder(path: str) -> Path:
     if not path.startswith(PACKAGE):
         return Path(path).expanduser()
     package, _, folder = path.removeprefix(PACKAGE).partition("/")
+    # To find an inner package by its name would import the outer ones.
+    outer, *inner = package.split(".")
     try:
-        spec = find_spec(package)
+        spec = find_spec(outer)
     except (ModuleNotFoundError, ValueError):
         spec = None
-    if spec is None or not spec.submodule_search_locations:
+    places = [] if spec is None else (spec.submodule_search_locations or [])
+    folders = [place for root in places if (place := Path(root, *inner)).is_dir()]
+    if not folders:
         raise UserError(f"{path}: there is no such package")
-    return Path(next(iter(spec.submodule_search_locations)), folder)
+    return folders[0] / folder
 
 
 def cache_file(url: str) -> Path:

@@ -81,17 +81,20 @@ def targets(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # no
 
 
 def is_own(target: str) -> bool:
-    """Return whether a target is part of this library, and not reached through it.
+    """Return whether a target is a class of this library, and not reached through it.
 
-    A target that cannot be found is nobody's: :func:`check` refuses it.
+    Functions are not: some of them run or write files that their arguments name. A target that
+    cannot be found is nobody's: :func:`check` refuses it.
     """
     if not target.startswith("fpinv."):
         return False
     try:
-        module = str(getattr(get_object(target), "__module__", ""))
+        component = get_object(target)
     except (ImportError, AttributeError, ValueError):
         return True
-    return module.startswith("fpinv.") and not module.startswith("fpinv.run.")
+    module = str(getattr(component, "__module__", ""))
+    own = module.startswith("fpinv.") and not module.startswith("fpinv.run.")
+    return own and inspect.isclass(component)
 
 
 def _check_arguments(path: str, node: Mapping[str, Any]) -> None:

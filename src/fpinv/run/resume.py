@@ -29,8 +29,9 @@ SIGNATURE = "# SHA-256 of all above, by which a continued run notices a change: 
 CHOICES = "choices"  # key of that file that holds the option of each configuration group
 UNREADABLE = (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException)
 """Errors of reading a file that is not YAML, or not a configuration."""
-TARGET = re.compile(r"_target_['\"]?\s*[:=]\s*['\"]?([\w.]+)|(oc\.create|oc\.decode)")
-"""A target in yaml or in an override, or a resolver that makes nodes of text."""
+TARGET = re.compile(r"_target_['\"]?\s*[:=]\s*['\"]?([^\s'\",}]*)|(oc\.create|oc\.decode)")
+"""A target in yaml or in an override, be it a name or an interpolation, or a resolver that makes
+nodes of text."""
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
 NEUTRAL = (
     *("batch_size", "device", "tracking", "table"),
@@ -226,7 +227,13 @@ def _sweep_arguments(folder: Path, arguments: Sequence[str]) -> list[str]:
             f"{folder / SWEEP_FILE}: not the configuration of a sweep ({type(error).__name__}): "
             "start the sweep again with the same hydra.sweep.dir"
         ) from None
-    task = [line for key, line in _settings(began_with["task"]) if key not in keys]
+    settings = list(_settings(began_with["task"]))
+    if own := [line for key, line in settings if key.startswith(("hydra.", "hydra/"))]:
+        raise UserError(
+            f"resume={folder}: {own[0]} stands among the settings of its jobs in {SWEEP_FILE}, "
+            "where Hydra writes none of its own: start the sweep anew if you trust it"
+        )
+    task = [line for key, line in settings if key not in keys]
     sweeper = (f"hydra.sweeper.{key}" for key in ("params", "sweeps", "criteria"))
     names = ("hydra.sweep.subdir", *sweeper)
     hydra = [line for key, line in _settings(began_with["hydra"]) if key.startswith(names)]
