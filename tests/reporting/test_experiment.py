@@ -85,6 +85,26 @@ def test_jobs_of_one_name_are_refused(sweeps, capsys):
     assert "a job is named a/x/0 there and in another folder" in capsys.readouterr().err
 
 
+def test_jobs_that_the_results_do_not_tell_apart_are_refused(sweeps):
+    first, *others = EXPERIMENT.read(sweeps)
+    other = replace(first, summary=dict(first.summary) | {"steps": 7})
+    apart = replace(EXPERIMENT, apart=("inverter",))
+    with pytest.raises(
+        UserError, match="differ in steps .* which these results do not tell apart"
+    ):
+        apart._require_alike([other, *others], sweeps)
+    replace(EXPERIMENT, apart=("steps",))._require_alike([other, *others], sweeps)
+    apart._require_alike([first, *others], sweeps)
+
+
+def test_runs_of_another_experiment_are_refused_in_one_line(sweeps, capsys):
+    other = Experiment(lambda jobs: Results(jobs[0].settings["task.mode"]))
+    assert other.main([str(sweeps)]) == 2
+    error = capsys.readouterr().err
+    assert "those of another experiment, or not all are finished (KeyError: 'task.mode')" in error
+    assert error.count("\n") == 1
+
+
 def test_settings_have_the_last_name_of_a_path_alone(sweeps):
     first = replace(EXPERIMENT, settings=("dataset", "dataset.root")).read(sweeps)[0]
     assert first.settings == {"dataset": {"root": "data"}, "dataset.root": "data"}

@@ -132,6 +132,15 @@ def test_an_inverter_that_a_task_does_not_take_is_refused_before_the_model_is_lo
     assert "BDIA needs more than z_N" in output and len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize("key", ["inversions", "negative_guidance"])
+def test_a_switch_takes_true_or_false_alone(key: str):
+    """Hydra reads ``no`` and ``off`` as texts, which would count as true."""
+    with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
+        config = compose("config", [f"{key}=no"])
+    with pytest.raises(UserError, match=f"{key}=no is not possible: give true or false"):
+        read_settings(config)
+
+
 @pytest.mark.parametrize("key", ["noised_steps=1", "inversions=true", "adjustment=grain"])
 @pytest.mark.parametrize(
     "task",

@@ -1,5 +1,7 @@
 """Short keys for images: what a shell passes on is what a prompt says."""
 
+import re
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
@@ -75,6 +77,20 @@ def test_key_without_an_image_is_refused():
 def test_list_that_is_none_is_refused_with_the_line_to_type(edit):
     with pytest.raises(UserError, match='edit=\'\\["a cat, asleep","a dog"\\]\''):
         photo_arguments(["image=a.jpg", f"edit={edit}"])
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("edit=", "edit= is empty"),
+        ("prompt=[null,a cat]", "None is no text: quote it"),
+        ("prompt=[1.50,a cat]", "1.5 is no text: quote it"),
+        ("edit=[[a,b],c]", "is no text: quote it"),
+    ],
+)
+def test_what_is_no_text_is_refused(argument, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        photo_arguments(["image=cat.jpg", argument])
 
 
 def test_interpolation_is_refused():

@@ -253,7 +253,8 @@ def test_jobs_of_before_a_key_was_added_go_on_with_its_default(
     assert run(*sweep) == 0 and (job0 / "summary.json").stat().st_mtime_ns == done
     capsys.readouterr()
     assert run(*sweep, "max_pixels=10000") == 2
-    assert "holds a run already" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "holds a run already, with another value of max_pixels: continue" in error
 
 
 def test_a_resumed_experiment_does_not_sweep_again(run: Command, tmp_path: Path):

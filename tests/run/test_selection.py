@@ -10,12 +10,20 @@ from fpinv.run.selection import best
 
 @pytest.fixture
 def folder_of(tmp_path):
-    def make(name, mean=None, failed=0, ssim=0.5):
+    def make(name, mean=None, failed=0, ssim=0.5, missing=0):
         folder = tmp_path / name
         folder.mkdir()
         metric = None if mean is None else {"mean": mean, "ci95": 0.1}
         (folder / "summary.json").write_text(
-            json.dumps({"failed": failed, "psnr": metric, "ssim": {"mean": ssim}})
+            json.dumps(
+                {
+                    "n": 10 - failed - missing,
+                    "failed": failed,
+                    "total": 10,
+                    "psnr": metric,
+                    "ssim": {"mean": ssim},
+                }
+            )
         )
         return folder
 
@@ -43,6 +51,11 @@ def test_job_that_fails_where_examples_are_hard_does_not_win_by_its_mean(folder_
         folder_of("b", 20.0),
         folder_of("c", 25.0, failed=1),
     ]
+    assert best(folders, ["psnr"], finished=True) == 1
+
+
+def test_job_that_crashed_early_does_not_win_by_its_mean(folder_of):
+    folders = [folder_of("a", 30.0, missing=8), folder_of("b", 20.0)]
     assert best(folders, ["psnr"], finished=True) == 1
 
 

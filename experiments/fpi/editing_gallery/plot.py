@@ -60,7 +60,7 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join(text), {k: v for k, v in pictures.items() if v is not None})
 
 
-experiment = Experiment(make, examples=VALUES)
+experiment = Experiment(make, examples=VALUES, apart=("inverter",))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

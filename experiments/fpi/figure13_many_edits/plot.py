@@ -66,7 +66,9 @@ def make(jobs: Sequence[Job]) -> Results:
 
 
 experiment = Experiment(
-    make, examples=("images", "prompt", "target", "instruction", "reconstruction_psnr")
+    make,
+    examples=("images", "prompt", "target", "instruction", "reconstruction_psnr"),
+    apart=("inverter",),
 )
 
 if __name__ == "__main__":

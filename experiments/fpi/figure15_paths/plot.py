@@ -72,7 +72,9 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join(text), pictures)
 
 
-experiment = Experiment(make, ("task.mode", "task/path", "task/centroid"), ("images",))
+experiment = Experiment(
+    make, ("task.mode", "task/path", "task/centroid"), ("images",), apart=("inverter",)
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

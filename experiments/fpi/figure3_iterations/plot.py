@@ -153,7 +153,7 @@ def make(jobs: Sequence[Job]) -> Results:
     )
 
 
-experiment = Experiment(make, examples=traced)
+experiment = Experiment(make, examples=traced, apart=("guidance",))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

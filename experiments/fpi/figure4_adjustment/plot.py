@@ -75,7 +75,9 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join([*map(table, blocks), figure]), pictures)
 
 
-experiment = Experiment(make, examples=("images", "prompt", "psnr"))
+experiment = Experiment(
+    make, examples=("images", "prompt", "psnr"), apart=("guidance", "adjustment")
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

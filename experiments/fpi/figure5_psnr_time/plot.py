@@ -59,7 +59,7 @@ def make(jobs: Sequence[Job]) -> Results:
     )
 
 
-experiment = Experiment(make)
+experiment = Experiment(make, apart=("inverter",))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

@@ -79,7 +79,7 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results(table, {"clip_distance.png": partial(draw, jobs, keys, x, y)})
 
 
-experiment = Experiment(make)
+experiment = Experiment(make, apart=("inverter", "task"))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

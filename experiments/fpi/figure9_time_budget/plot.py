@@ -140,7 +140,7 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join(text), pictures)
 
 
-experiment = Experiment(make, examples=("images", "psnr"))
+experiment = Experiment(make, examples=("images", "psnr"), apart=("inverter", "steps"))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

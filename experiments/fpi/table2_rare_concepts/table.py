@@ -7,6 +7,7 @@ is right has a binomial number of right ones); of a Frechet distance, the one in
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from fpinv.datasets.classes import BINS
 from fpinv.metrics.glossary import interval
-from fpinv.metrics.intervals import DRAWS, bootstrap, percent
+from fpinv.metrics.intervals import DRAWS, in_percent, reach
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import markdown, named, source
 
@@ -59,25 +60,36 @@ def independent(job: Job, name: str) -> NDArray[np.int64]:
     return np.array([int(row.get("different_starts", images)) for row in rows])
 
 
-def draws(job: Job, name: str, seed: int) -> NDArray[np.float64]:
-    """Return bootstrap draws of the mean accuracy of a bin."""
+def limits(job: Job, name: str) -> tuple[float, float, float]:
+    """Return the mean accuracy of a bin, and the ends of its 95 % interval.
+
+    They are percentiles of bootstrap draws, or where all images are right or all are wrong, and
+    draws have no width, as far as so many images allow.
+    """
     values, images = np.array(shares(job, name)), independent(job, name)
-    rng = np.random.default_rng(seed)
-    return (rng.binomial(images, values, size=(DRAWS, len(values))) / images).mean(1)
+    mean = float(values.mean())
+    if mean in (0, 1):
+        far = reach(int(images.sum()))
+        return mean, max(0.0, mean - far), min(1.0, mean + far)
+    draws = np.random.default_rng(0).binomial(images, values, size=(DRAWS, len(values)))
+    low, high = np.percentile((draws / images).mean(1), [2.5, 97.5])
+    return mean, float(low), float(high)
 
 
 def accuracy(job: Job, name: str) -> str:
     """Return the mean accuracy of a bin in per cent, with its interval."""
-    values = shares(job, name)
-    if values and set(values) <= {values[0]} & {0, 1}:  # binomial draws have no width there
-        return bootstrap(values[:1] * int(independent(job, name).sum()))
-    return percent(float(np.mean(values)), draws(job, name, 0)) if values else "-"
+    return in_percent(*limits(job, name)) if shares(job, name) else "-"
 
 
 def gain(job: Job, base: Job, name: str = "few") -> str:
-    """Return the gain in accuracy of a job over another in a bin, whose images are independent."""
-    mean = np.mean(shares(job, name)) - np.mean(shares(base, name))
-    return percent(float(mean), draws(job, name, 0) - draws(base, name, 1))
+    """Return the gain in accuracy of a job over another in a bin, whose images are independent.
+
+    Its interval is made of the two jobs' own (Zou and Donner, 2008,
+    https://doi.org/10.1002/sim.3095), and so has a width where all images of both are wrong.
+    """
+    (x, x_low, x_high), (y, y_low, y_high) = limits(job, name), limits(base, name)
+    low, high = math.hypot(x - x_low, y_high - y), math.hypot(x_high - x, y - y_low)
+    return in_percent(x - y, x - y - low, x - y + high)
 
 
 def make(jobs: Sequence[Job]) -> Results:
@@ -134,6 +146,7 @@ experiment = Experiment(
         *("task.seedselect.iterations", "task.seedselect.decay_after"),
     ),
     examples=(*MEASURES.values(), "different_starts"),
+    apart=("inverter", "guidance"),
 )
 
 if __name__ == "__main__":

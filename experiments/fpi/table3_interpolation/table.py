@@ -88,7 +88,12 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join(tables))
 
 
-experiment = Experiment(make, settings=("task.seeds",), examples=tuple(MEASURES.values()))
+experiment = Experiment(
+    make,
+    settings=("task.seeds",),
+    examples=tuple(MEASURES.values()),
+    apart=("inverter", "guidance", "steps", "seed"),
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

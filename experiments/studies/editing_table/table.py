@@ -88,6 +88,7 @@ experiment = Experiment(
         *("dataset.split", "guidance", "task.guidance", "inverter.inversion_guidance"),
         *("task.recipe", "task.picture"),
     ),
+    apart=("inverter", "guidance", "task"),
 )
 
 if __name__ == "__main__":

@@ -76,7 +76,11 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results(f"{best}\n\n{all_settings}")
 
 
-experiment = Experiment(make, settings=("dataset.split", "task.picture", "task/recipe"))
+experiment = Experiment(
+    make,
+    settings=("dataset.split", "task.picture", "task/recipe"),
+    apart=("model", "spacing", "sampler", "inverter", "task"),
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

@@ -57,7 +57,7 @@ def make(jobs: Sequence[Job]) -> Results:
     return FRONTIER.results(table, jobs, "flow_frontier.png")
 
 
-experiment = Experiment(make)
+experiment = Experiment(make, apart=("inverter", "steps", "guidance"))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

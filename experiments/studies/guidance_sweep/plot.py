@@ -81,7 +81,7 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join([figure, *tables]), {"guidance.png": partial(draw, jobs)})
 
 
-experiment = Experiment(make)
+experiment = Experiment(make, apart=("inverter", "guidance"))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

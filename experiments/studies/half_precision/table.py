@@ -32,7 +32,7 @@ def table(jobs: Sequence[Job]) -> str:
     return block(shared(jobs), jobs, COLUMNS, name)
 
 
-experiment = by_ground(table)
+experiment = by_ground(table, "inverter", "precision")
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

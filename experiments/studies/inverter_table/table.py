@@ -34,7 +34,7 @@ def table(jobs: Sequence[Job]) -> str:
     return block(shared(jobs, CEILING), jobs, COLUMNS)
 
 
-experiment = by_ground(table)
+experiment = by_ground(table, "inverter")
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

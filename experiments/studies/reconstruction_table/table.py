@@ -22,7 +22,7 @@ def table(jobs: Sequence[Job]) -> str:
     return block(shared(jobs), jobs, COLUMNS, lambda job: label(job, SETTINGS))
 
 
-experiment = by_ground(table)
+experiment = by_ground(table, "inverter")
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

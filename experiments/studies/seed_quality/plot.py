@@ -254,7 +254,11 @@ def counts(jobs: Sequence[Job]) -> str:
     return ", ".join(f"{numbers[task]} {word}" for task, word in words.items() if task in numbers)
 
 
-experiment = Experiment(make, examples=(INTERPOLATION, EDIT, KEPT, TRUTH))
+experiment = Experiment(
+    make,
+    examples=(INTERPOLATION, EDIT, KEPT, TRUTH),
+    apart=("dataset", "inverter", "adjustment", "noised_steps", "task"),
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

@@ -70,7 +70,9 @@ def make(jobs: Sequence[Job]) -> Results:
 
 
 experiment = Experiment(
-    make, settings=("task.mark._target_", "task.marked", "task.prompt", "task.attack", "task.seen")
+    make,
+    settings=("task.mark._target_", "task.marked", "task.prompt", "task.attack", "task.seen"),
+    apart=("inverter", "guidance"),
 )
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def mean_ci95(
     count, mean = 1 + int(groups.max()), float(finite.mean())
     half = _half_width(finite - mean, groups, count)
     if share and half is not None and (_all(finite, 0) or _all(finite, 1)):
-        half = _reach(count)
+        half = reach(count)
     counted = {"n": len(places)} if len(places) < len(x) else {}
     return {"mean": mean, "ci95": half} | counted
 
@@ -74,19 +74,20 @@ def _all(values: NDArray[np.float64], value: float) -> bool:
     return bool((values == value).all())
 
 
-def _reach(count: int) -> float:
-    """Return how far a share can be from where ``count`` observations all are, at 0 or at 1."""
-    return float(1 - 0.025 ** (1 / count))
-
-
 def percent(mean: float, draws: ArrayLike) -> str:
     """Write a share in per cent with the interval that holds 95 % of its bootstrap draws."""
     low, high = np.percentile(np.asarray(draws, dtype=float), [2.5, 97.5])
-    return _percent(mean, float(low), float(high))
+    return in_percent(mean, float(low), float(high))
 
 
-def _percent(mean: float, low: float, high: float) -> str:
+def in_percent(mean: float, low: float, high: float) -> str:
+    """Write a share in per cent with the ends of its interval."""
     return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def reach(count: int) -> float:
+    """Return how far a share can be from where ``count`` observations all are, at 0 or at 1."""
+    return float(1 - 0.025 ** (1 / count))
 
 
 def bootstrap(values: Sequence[float], least: int = 0) -> str:
@@ -104,7 +105,7 @@ def bootstrap(values: Sequence[float], least: int = 0) -> str:
     x = np.array(values)
     for end in (-1, 0, 1):
         if _all(x, end):
-            reach = _reach(len(x))
-            return _percent(end, max(least, end - reach), min(1, end + reach))
+            far = reach(len(x))
+            return in_percent(end, max(least, end - far), min(1, end + far))
     indices = np.random.default_rng(0).integers(len(x), size=(DRAWS, len(x)))
     return percent(float(x.mean()), x[indices].mean(1))

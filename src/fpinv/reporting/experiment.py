@@ -39,6 +39,11 @@ from fpinv.tasks.record import map_floats
 
 TEXT, JOBS, EXAMPLES = "results.md", "jobs.json", "examples.json"
 SCRIPTS = ("table.py", "plot.py")
+SETTINGS = (
+    *("task", "model", "spacing", "sampler", "precision", "dataset", "crop", "inverter"),
+    *("adjustment", "noised_steps", "steps", "guidance", "seed"),
+)
+"""Entries of a summary that results depend on."""
 LARGEST = 300_000  # bytes of a picture at most
 DIGITS = 8  # significant digits of numbers in jobs.json
 FOLDERS = re.compile(r"[^\s,=\[\]]*/")  # the folders of a path, in a value
@@ -89,11 +94,14 @@ class Experiment:
         settings: Keys of the configuration (``task.images``) and groups (``task/path``).
         examples: Names of metrics, series and texts of single examples, or a function that makes
             the values from all of an example's line.
+        apart: The :data:`SETTINGS` in which jobs may differ, since the results tell their values
+            apart; None for all.
     """
 
     make: Callable[[Sequence[Job]], Results]
     settings: Sequence[str] = ()
     examples: Selection = ()
+    apart: Sequence[str] | None = None
 
     @command
     def main(self, arguments: Sequence[str] | None = None) -> None:
@@ -123,13 +131,32 @@ class Experiment:
             more: Further such folders, whose jobs come after those of the first.
 
         Raises:
-            UserError: No job of a folder is finished, two jobs have one name, or the results
-                cannot be made of those that are finished.
+            UserError: No job of a folder is finished, two jobs have one name, they differ in what
+                the results do not tell apart, or the results cannot be made of those that are
+                finished.
         """
         jobs = self._together([folder, *more])
-        outcome = self.make(jobs)
+        self._require_alike(jobs, folder)
+        try:
+            outcome = self.make(jobs)
+        except (KeyError, IndexError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"{folder}: these results cannot be made of the runs there: they are those of "
+                f"another experiment, or not all are finished ({type(error).__name__}: {error})"
+            ) from error
         save(outcome, jobs, results or (folder if _is_saved(folder) else folder / "results"))
         return outcome
+
+    def _require_alike(self, jobs: Sequence[Job], folder: Path) -> None:
+        """Refuse jobs that differ in a setting which the results do not tell apart."""
+        for key in SETTINGS if self.apart is not None else ():
+            values = dict.fromkeys(job.summary.get(key) for job in jobs)
+            if len(values) > 1 and key not in (self.apart or ()):
+                several = " and ".join(map(str, values))
+                raise UserError(
+                    f"{folder}: its runs differ in {key} ({several}), which these results do not "
+                    "tell apart: name a folder for each"
+                )
 
     def _together(self, folders: Sequence[Path]) -> list[Job]:
         """Return the jobs of all folders, each name once."""

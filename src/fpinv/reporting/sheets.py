@@ -42,9 +42,9 @@ class PictureColumn:
 
     @cached_property
     def examples(self) -> dict[str, Row]:
-        """Return the examples with that picture, by id."""
-        rows = self.rows if self.folder else ()
-        return {row["id"]: row for row in rows if self.name in row["images"]}
+        """Return the examples whose picture is there, by id."""
+        rows = [row for row in self.rows if self.folder and self.name in row["images"]]
+        return {row["id"]: row for row in rows if self.file(row["id"]).is_file()}
 
     def file(self, id: str) -> Path:
         """Return the file of an example's picture."""

@@ -89,9 +89,22 @@ def grounds(jobs: Sequence[Job], key: Callable[[Job], Any] = ground) -> list[lis
     return [list(members) for _, members in groupby(sorted(jobs, key=key), key=key)]
 
 
-def by_ground(table: Callable[[Sequence[Job]], str]) -> Experiment:
-    """Return the experiment whose results are a table for each ground."""
-    return Experiment(lambda jobs: Results("\n\n".join(map(table, grounds(jobs)))))
+GROUND = ("steps", "guidance", "dataset")
+"""The settings of a :func:`ground`."""
+
+
+def by_ground(table: Callable[[Sequence[Job]], str], *apart: str) -> Experiment:
+    """Return the experiment whose results are a table for each ground.
+
+    Arguments:
+        table: Makes the table of the jobs on one ground.
+        apart: Further settings that its rows tell apart.
+    """
+
+    def make(jobs: Sequence[Job]) -> Results:
+        return Results("\n\n".join(map(table, grounds(jobs))))
+
+    return Experiment(make, apart=(*GROUND, *apart))
 
 
 def by_seed(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -48,6 +48,8 @@ def _in_full(argument: str) -> str:
 
 def _value(key: str, value: str) -> str:
     """Return a value for Hydra that stands for a text, or for a list of texts."""
+    if not value and key in ("image", "edit"):  # an empty prompt is the null prompt
+        raise UserError(f"{key}= is empty: give it a value, or leave it out")
     if "${" in value:
         raise UserError(f"{key}={value}: '${{' begins an interpolation: leave it out")
     if value == "null" or re.fullmatch("(?s)(['\"]).*\\1", value):
@@ -62,5 +64,10 @@ def _value(key: str, value: str) -> str:
         raise UserError(
             f"{key}={value} is no list: quote what has commas, quotes or braces, as in "
             f'{key}=\'["a cat, asleep","a dog"]\''
+        )
+    # Other numbers would lose digits, and null, true and lists become words of Python.
+    if others := [item for item in parsed if type(item) not in (str, int)]:
+        raise UserError(
+            f"{key}={value}: {others[0]} is no text: quote it, as in {key}='[\"{others[0]}\"]'"
         )
     return "[" + ",".join(literal(str(item)) for item in parsed) + "]"

@@ -18,7 +18,7 @@ from fpinv.run.build import build, check
 from fpinv.run.folder import holds_run
 from fpinv.run.layout import list_jobs, origin_of
 from fpinv.run.messages import MENDABLE, explain, refuse_unknown_additions
-from fpinv.run.resume import has_same_config
+from fpinv.run.resume import CONFIG_FILE, differing_keys
 from fpinv.run.tracking import build_tracking
 from fpinv.sampling import require_multistep, require_stochastic
 from fpinv.tasks.task import Settings, not_negative, option, whole_number
@@ -28,6 +28,7 @@ GUIDANCES = (
     *("task.method.source_guidance", "task.method.target_guidance"),
 )
 TABLES = ("short", "full")
+SWITCHES = ("inversions", "negative_guidance")
 CHECKED = ("dataset", "task", "model")  # by their signatures: to build them may take long
 
 
@@ -41,6 +42,9 @@ def read_settings(config: DictConfig) -> Settings:
         if config.get(key) is not None:
             whole_number(key, config[key], at_least)
     option("table", config.get("table", "short"), TABLES)
+    for key in SWITCHES:
+        if not isinstance(value := config.get(key, False), bool):
+            raise UserError(f"{key}={value} is not possible: give true or false")
     # Runs of before a key was added have none of it, and are continued with its default.
     names = [key.name for key in fields(Settings) if key.name in config]
     settings = Settings(**{name: config[name] for name in names})
@@ -100,10 +104,15 @@ def refuse_another_run(config: DictConfig, folder: Path, goes_on: bool) -> None:
     Raises:
         UserError: the folder holds a run that the new one does not continue.
     """
-    if holds_run(folder) and not (goes_on and has_same_config(config, folder)):
+    if not holds_run(folder):
+        return
+    stored = goes_on and (folder / CONFIG_FILE).exists()
+    keys = differing_keys(config, folder) if stored else []
+    if keys or not stored:
+        why = f", with another value of {keys[0]}" if keys else ""
         raise UserError(
-            f"{folder} holds a run already: continue it with resume={folder}, or choose another "
-            "folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
+            f"{folder} holds a run already{why}: continue it with resume={folder}, or choose "
+            "another folder with hydra.run.dir (for a sweep hydra.sweep.dir)"
         )
 
 

@@ -108,35 +108,34 @@ def _signature(text: str) -> str:
     return f"{SIGNATURE}{sha256(text.encode()).hexdigest()}\n"
 
 
-def has_same_config(config: DictConfig, folder: Path) -> bool:
-    """Return whether the run in ``folder`` can go on with a configuration.
+def differing_keys(config: DictConfig, folder: Path) -> list[str]:
+    """Return the keys for which the run in ``folder`` cannot go on with a configuration.
 
     It must be the run's own, but for keys that a continued run may change.
     """
-    if not (folder / CONFIG_FILE).exists():
-        return False
     before = load_config(folder).config
-    agrees = _is_same(config, before, *NEUTRAL, *EXTENDING)
-    return agrees and not _is_less(config.limit, before.limit)
+    keys = _differences(config, before, *NEUTRAL, *EXTENDING)
+    return keys + (["limit"] if _is_less(config.limit, before.limit) else [])
 
 
 def is_done(config: DictConfig, folder: Path) -> bool:
     """Return whether the run in ``folder`` has all examples that a configuration asks for."""
     if not (folder / CONFIG_FILE).exists() or not (folder / STATUS_FILE).exists():
         return False
-    agrees = _is_same(config, load_config(folder).config, *NEUTRAL)
+    agrees = not _differences(config, load_config(folder).config, *NEUTRAL)
     return agrees and read_json(folder / STATUS_FILE).get("exit_code") == 0
 
 
-def _is_same(config: DictConfig, before: DictConfig, *changeable: str) -> bool:
-    """Return whether two configurations agree but for keys that may change.
+def _differences(config: DictConfig, before: DictConfig, *changeable: str) -> list[str]:
+    """Return the keys in which two configurations differ, but for those that may change.
 
     Keys that the earlier one lacks were added by a newer version. At their defaults they leave
     results as they were.
     """
     now, then = (_flat(_without(c, *changeable)) for c in (config, before))
     added = {key for key in now.keys() - then.keys() if now[key] == _default(config, key)}
-    return {key: value for key, value in now.items() if key not in added} == then
+    keys = [*then, *(key for key in now if key not in then and key not in added)]
+    return [key for key in keys if now.get(key, NO_DEFAULT) != then.get(key, NO_DEFAULT)]
 
 
 def _default(config: DictConfig, key: str) -> object:

@@ -38,7 +38,8 @@ def _rank(folder: Path, criteria: Sequence[str], finished: bool) -> tuple[float,
     summary: Mapping[str, Any] = read_json(file) if file.exists() else {}
     missing = [name for name in criteria if not is_interval(summary.get(name))]
     if not missing:
-        return -summary["failed"], *(summary[name]["mean"] for name in criteria)
+        without = summary["total"] - summary["n"]  # failed, or not reached before a crash
+        return -without, *(summary[name]["mean"] for name in criteria)
     if finished:
         raise UserError(
             f"{folder} has no {missing[0]}, by which settings are chosen: see why in its run.log, "

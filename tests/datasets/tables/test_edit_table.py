@@ -42,6 +42,35 @@ def test_rows_of_one_image_stand_together(folder):
     assert edits[2].case.open_mask(edits[2].open().size).sum() == 18
 
 
+def test_numbered_ids_are_no_other_image_s(folder):
+    (folder / "a.png").rename(folder / "a--0.png")
+    Image.new("RGB", (20, 10)).save(folder / "a.png")
+    rows = ["file,source,target", "a.png,x,y", "a--0.png,x,y", "a.png,x,z"]
+    (folder / "edits.csv").write_text("\n".join(rows))
+    assert [edit.id for edit in FolderEdits(str(folder))] == ["a--1", "a--2", "a--0"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"target": 1}, None),
+        ({"source": "", "caption": "a red star"}, None),
+        ({"mask": 1}, "1: no such image"),
+        ({"blend": [1]}, "blend must be words"),
+        ({"target": [1]}, "target=[1] is no text"),
+    ],
+)
+def test_json_rows_may_have_numbers_and_are_refused_in_one_line(folder, change, message):
+    row = {"file": "a.png", "source": "a red star", "target": "a blue star"}
+    (folder / "edits.jsonl").write_text(json.dumps(row | change))
+    if message is None:
+        (edit,) = FolderEdits(str(folder), "edits.jsonl")
+        assert edit.prompt == "a red star"
+        return
+    with pytest.raises(UserError, match=message.replace("[", "\\[")):
+        FolderEdits(str(folder), "edits.jsonl")[0].case.open_mask((20, 10))
+
+
 def test_json_lines_equal_csv_rows(folder):
     row = {"file": "a.png", "source": "a red star", "target": "a blue star"}
     row |= {"blend": ["red", "blue"], "reweight": {"blue": 2}}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def _row(place: str, row: Mapping[str, Any], image_keys: tuple[str, ...]) -> Row
     edit = _edit(place, row, cell(row, ("target",), place))
     sourced = any(row.get(key) for key in SOURCE_KEYS)
     source = cell(row, SOURCE_KEYS, place) if sourced else None
-    return Row(place, cell(row, image_keys, place), source, edit, row.get("mask") or None)
+    mask = cell(row, ("mask",), place) if row.get("mask") else None
+    return Row(place, cell(row, image_keys, place), source, edit, mask)
 
 
 def _edit(place: str, row: Mapping[str, Any], target: str) -> Edit:
@@ -79,7 +81,7 @@ def _edit(place: str, row: Mapping[str, Any], target: str) -> Edit:
         return Edit(target, row.get("kind") or None, blend, reweight)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise UserError(
             f"{place}: blend must be words and reweight word: factor, with semicolons between"
         ) from None
@@ -112,20 +114,25 @@ def edit_examples(pairs: Sequence[tuple[Example, Row]], root: Path) -> Iterator[
     """
     ids = _numbered(image.id for image, _ in pairs)
     for id, (image, row) in zip(ids, pairs, strict=True):
-        mask = None if row.mask is None else partial(read_mask, root / row.mask)
+        mask = None if row.mask is None else partial(read_mask, root / Path(row.mask).expanduser())
         case = EditCase(row.edit, image.id, mask)
         yield replace(image, id=id, prompt=row.source or image.prompt, case=case)
 
 
 def _numbered(images: Iterable[str]) -> list[str]:
-    """Return ids for the edits of images: the image's name, numbered if it has several edits."""
+    """Return ids for the edits of images: the image's name, numbered if it has several edits.
+
+    Numbers with which an id would be another image's name are passed over.
+    """
     images = list(images)
-    uses, seen = Counter(images), Counter[str]()
-    ids = []
-    for image in images:
-        ids.append(image if uses[image] == 1 else f"{image}--{seen[image]}")
-        seen[image] += 1
-    return ids
+    uses, numbers = Counter(images), {image: count() for image in images}
+
+    def id_of(image: str) -> str:
+        if uses[image] == 1:
+            return image
+        return next(id for k in numbers[image] if (id := f"{image}--{k}") not in uses)
+
+    return [id_of(image) for image in images]
 
 
 def read_mask(file: Path) -> Mask:

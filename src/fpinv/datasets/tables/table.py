@@ -87,15 +87,21 @@ READERS = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _jsonl_rows, ".json":
 
 
 def cell(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> str:
-    """Return the text under the first of these keys that the row has.
+    """Return the text under the first of these keys that the row has one under.
+
+    Whole numbers are taken as text, as ids are written in JSON.
 
     Raises:
-        UserError: the row has none of the keys, or no text under it.
+        UserError: the row has no text under any of the keys, or what is no text.
     """
-    value = next((row[key] for key in keys if key in row), None)
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{place}: no {' or '.join(keys)} in this row")
-    return value.strip()
+    values = {key: row[key] for key in keys if row.get(key) not in (None, "")}
+    for key, value in values.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, str) or whole):
+            raise UserError(f"{place}: {key}={value} is no text")
+        if text := str(value).strip():
+            return text
+    raise UserError(f"{place}: no {' or '.join(keys)} in this row")
 
 
 def listed(names: Iterable[str]) -> str:

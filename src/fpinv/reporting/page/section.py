@@ -10,7 +10,16 @@ from typing import Any
 
 from fpinv.errors import UserError
 from fpinv.metrics.glossary import with_unit
-from fpinv.reporting.experiment import TEXT, Experiment, Job, Results, folder_of, load, read_saved
+from fpinv.reporting.experiment import (
+    JOBS,
+    TEXT,
+    Experiment,
+    Job,
+    Results,
+    folder_of,
+    load,
+    read_saved,
+)
 from fpinv.reporting.page.gallery import Gallery, galleries
 from fpinv.reporting.tables import markdown
 from fpinv.run.folder import is_interval
@@ -141,11 +150,12 @@ def _experiment(jobs: Sequence[Job], folder: Path) -> str | None:
 def _results(folder: Path, experiment: Path) -> Path:
     """Return the folder of the results of runs, which their script or an overview fills.
 
-    Results that lie there already, of an experiment without a script, are left alone.
+    Results that lie there already and were not made of jobs are left alone.
     """
     results = folder / "results"
     script = load(experiment)
-    if script is not None or not (results / TEXT).is_file():
+    by_hand = (results / TEXT).is_file() and not (results / JOBS).is_file()
+    if script is not None or not by_hand:
         (script or Experiment(overview)).run(folder, results)
     return results
 
