@@ -14,16 +14,15 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from fpinv.errors import UserError
+from fpinv.reporting.edits import CLIPS, CONTROLS, DISTANCE
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.figures import ink, style
 from fpinv.reporting.tables import Column, block
 from fpinv.run.folder import is_interval
 from fpinv.run.job_result import varied
 
-DISTANCE = Column("distance to the original", ("lpips_alex", "features_scenes"), 3)
-CONTROLS = {"perfect": "the true edit", "decoded": "the true edit, decoded", "unedited": "no edit"}
 MARKERS = {"perfect": "*", "decoded": "P", "unedited": "s"}
-FIT = Column("fit to the prompt", ("clip_ViT-L-14-quickgelu_openai", "clip_scenes"), 3)
+FIT = Column("fit to the prompt", CLIPS, 3)
 
 
 def metric(column: Column, jobs: Sequence[Job]) -> str:

@@ -13,6 +13,8 @@ SUCCESS = Column("all right, %", ("edit_success",), 1, 100)
 CLIPS = ("clip_scenes", "clip_ViT-L-14-quickgelu_openai", "clip_ViT-H-14_laion2b_s32b_b79k")
 """The metric of each option of ``clip``."""
 
+DISTANCE = Column("distance to the original", ("features_scenes", "lpips_alex"), 3)
+
 MEASURES = (
     Column("n", ("n",), 0),
     Column("edit right, %", ("edit_accuracy",), 1, 100),
@@ -21,7 +23,7 @@ MEASURES = (
     Column("PSNR to the truth, dB", ("truth_psnr",), 2),
     Column("background PSNR, dB", ("background_psnr",), 2),
     Column("CLIP", CLIPS, 3),
-    Column("distance to the original", ("features_scenes", "lpips_alex"), 3),
+    DISTANCE,
     Column("s/image", ("seconds_per_image",), 2),
 )
 
