@@ -73,9 +73,11 @@ def table(jobs: Sequence[Job]) -> str:
     summary, rows = jobs[0].summary, by_seed(jobs)
     title = f"{HEADINGS[mode(jobs[0])]}: {setting(jobs[0])}, accuracy in %, "
     title += f"{summary['model']}, FID of {summary['features']} features"
-    lines = []
+    lines: list[list[str]] = []
+    sources = list(dict.fromkeys(map(source, jobs)))
     for name in dict.fromkeys(map(method, jobs)):
         group = [row for row in rows if method(row[0]) == name]
+        group.sort(key=lambda row: sources.index(source(row[0])))
         base = next((row for row in group if source(row[0]) == BASE), None)
         lines += [cells(row, base) for row in group]
     return f"{title}\n\n{markdown(COLUMNS, lines, words=2)}"
