@@ -148,7 +148,7 @@ def test_table_outside_the_folder(tmp_path: Path) -> None:
         ("c.csv", "", "no caption for 'a.jpg' (2 of 2 images"),
         ("c.jsonl", '{"file": "a.jpg", "caption": "one"}\nnonsense', "line 2: not JSON"),
         ("c.jsonl", '["a.jpg", "one"]', "line 1: not a JSON object"),
-        ("c.jsonl", '{"file": "a.jpg", "caption": 5}', "line 1: no caption or text"),
+        ("c.jsonl", '{"file": "a.jpg", "caption": [5]}', "line 1: caption=[5] is no text"),
         ("c.txt", "a red car", "a table is a file ending in .csv, .json, .jsonl, .tsv"),
     ],
 )

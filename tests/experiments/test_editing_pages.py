@@ -75,7 +75,7 @@ def test_figure_8_has_a_point_a_job_and_names_the_missing_metrics():
         as_picture(results.pictures["clip_distance.png"]), (0, 0, 0)
     )
     del summary["lpips_alex"]
-    with pytest.raises(UserError, match="one of the metrics lpips_alex, features_scenes"):
+    with pytest.raises(UserError, match="one of the metrics features_scenes, lpips_alex"):
         figure8.make([*jobs, Job("c", {}, summary)])
 
 

@@ -25,7 +25,7 @@ from fpinv.pipelines.image import load_model
 from fpinv.run.build import build
 from fpinv.run.console import CONF
 from fpinv.run.preflight import require_sampler
-from fpinv.run.resume import has_same_config, save_config
+from fpinv.run.resume import differing_keys, save_config
 from fpinv.sampling import sample
 from fpinv.schedule import Schedule
 from fpinv.tasks.loading import require_same_entries
@@ -231,7 +231,7 @@ def test_a_run_goes_on_with_its_own_sampler_alone(tmp_path):
         # Hydra's own keys and what it resolves at run time are no part of a job's configuration.
         OmegaConf.set_struct(config, False)
     save_config(ddim, {}, tmp_path)
-    assert has_same_config(ddim, tmp_path) and not has_same_config(dpm, tmp_path)
+    assert not differing_keys(ddim, tmp_path) and differing_keys(dpm, tmp_path)
 
 
 @pytest.mark.parametrize(("stored", "sampler"), [({}, "dpm"), ({"sampler": "dpm"}, "ddim")])
