@@ -90,6 +90,7 @@ def test_controllers_of_an_edit_replace_those_of_the_recipe():
         (lambda: PromptToPrompt(blend_start=2), "blend start=2"),
         (lambda: PromptToPrompt(kind="swap"), "edit kind 'swap' is unknown"),
         (lambda: PromptToPrompt(emphasis=float("inf")), "emphasis=inf is not possible"),
+        (lambda: PromptToPrompt(emphasis="strong"), "emphasis=strong is not possible"),
         (lambda: AttentionSharing(2), "steps=2 is no part of the sampling"),
         (lambda: AttentionSharing(parts=["v"]), "cannot be shared"),
         (lambda: PromptToPrompt(reweight_steps=2), "reweight_steps=2 is no part of the sampling"),

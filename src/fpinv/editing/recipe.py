@@ -70,7 +70,7 @@ class PromptToPrompt:
         for key in ("cross_steps", "self_steps", "reweight_steps"):
             if (interval := getattr(self, key)) is not None:
                 bounds(interval, key)
-        if not math.isfinite(self.emphasis):
+        if not (isinstance(self.emphasis, (int, float)) and math.isfinite(self.emphasis)):
             raise UserError(f"emphasis={self.emphasis} is not possible: give a number, e.g. 2")
         # Blends and edits check the rest: made here, they fail before the first edit does.
         self._blend(("word",)), Edit("word", self.kind)

@@ -66,7 +66,7 @@ def score(folder: Path, root: str, measures: Mapping[str, Measure], out: Path | 
         raise UserError(
             f"{folder}: holds no edited image of {root}/mapping_file.json, such as {expected}"
         )
-    measures = available(measures, pairs)
+    measures = available(measures, pairs[0])
     scores = [_score(*pair, measures) for pair in pairs]
     text = f"{counts(scores, len(dataset))}\n\n{table(scores, measures)}"
     if out:
@@ -107,11 +107,9 @@ def _name(example: Example) -> Path:
     return Path(*parts[first:])
 
 
-def available(
-    measures: Mapping[str, Measure], pairs: Sequence[tuple[Example, Path]]
-) -> dict[str, Measure]:
+def available(measures: Mapping[str, Measure], pair: tuple[Example, Path]) -> dict[str, Measure]:
     """Return the measures whose weights can be had; the others are named on stderr."""
-    image, usable = probe(edited_image(*pairs[0])), {}
+    image, usable = probe(edited_image(*pair)), {}
     for name, measure in measures.items():
         try:
             measure(image)

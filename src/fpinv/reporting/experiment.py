@@ -149,9 +149,11 @@ class Experiment:
 
     def _require_alike(self, jobs: Sequence[Job], folder: Path) -> None:
         """Refuse jobs that differ in a setting which the results do not tell apart."""
-        for key in SETTINGS if self.apart is not None else ():
+        if self.apart is None:
+            return
+        for key in (key for key in SETTINGS if key not in self.apart):
             values = dict.fromkeys(job.summary.get(key) for job in jobs)
-            if len(values) > 1 and key not in (self.apart or ()):
+            if len(values) > 1:
                 several = " and ".join(map(str, values))
                 raise UserError(
                     f"{folder}: its runs differ in {key} ({several}), which these results do not "

@@ -93,8 +93,8 @@ def is_own(target: str) -> bool:
     except (ImportError, AttributeError, ValueError):
         return True
     module = str(getattr(component, "__module__", ""))
-    own = module.startswith("fpinv.") and not module.startswith("fpinv.run.")
-    return own and inspect.isclass(component)
+    in_library = module.startswith("fpinv.") and not module.startswith("fpinv.run.")
+    return in_library and inspect.isclass(component)
 
 
 def _check_arguments(path: str, node: Mapping[str, Any]) -> None:

@@ -80,7 +80,7 @@ class JudgedTask:
 
     @property
     def inverts(self) -> bool:
-        """Whether the task inverts images of the data set."""
+        """Return whether the task inverts images of the data set."""
         return self.seeds == "inverted"
 
     @cached_property

@@ -65,7 +65,7 @@ def cost(batch: EditedBatch) -> dict[str, Column]:
         "reconstruction_latent_psnr": _where_available(
             pixels.latent_psnr,
             (batch.source_latents,),
-            [None if known is None else known[0] for known in latents],
+            [None if z is None else z[0] for z in latents],
         ),
         "nfe_calls": torch.cat([inversion.calls for inversion in inversions]),
         "nfe_rows": torch.cat([inversion.rows for inversion in inversions]),

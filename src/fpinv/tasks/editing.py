@@ -156,8 +156,8 @@ class _EditingRun:
         # What an adjustment made of the latents is not saved with the inversion.
         adjusted = not isinstance(self.task.adjustment, Unadjusted)
         for case, z in zip(new, latents, strict=True):
-            known = None if adjusted else z[None]
-            sources[case.key] = Source(known, self._load(folder, case), None)
+            encoded = None if adjusted else z[None]
+            sources[case.key] = Source(encoded, self._load(folder, case), None)
         return sources
 
     def _inverted(self, cases: Sequence[Case], latents: Tensor) -> dict[Key, Source]:

@@ -132,7 +132,7 @@ class RareConcept(JudgedTask):
 
     @property
     def inverts(self) -> bool:
-        """Whether references are inverted: not where nothing starts from their centroid."""
+        """Return whether references are inverted: not where nothing starts from a centroid."""
         return super().inverts and self.centroid is not None
 
     def __call__(
