@@ -251,7 +251,17 @@ def test_the_head_of_a_line_is_that_of_its_record(tmp_path: Path, prompt: str):
         assert metrics_of(head) == metrics_of(row) == {"psnr": 20.5, "gap": None}
         assert {"id", "prompt", "error"} <= head.keys()
     again = RunFolder(tmp_path)
-    assert again.rows.ids == ["one"] and again.metric_names == ["psnr", "gap"]
+    assert again.rows.ids == ["one"] and list(again.rows) == [folder.rows[0]]
+
+
+def test_a_metric_that_only_later_examples_have_is_summarised_over_those(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    folder.append(Record("one", "a star", {"psnr": 20.0}))
+    folder.append(Record("two", "a star", {"psnr": 30.0, "gap": 1.0}))
+    folder.append(Record("three", "a star", {"gap": 3.0}))
+    summary = folder.summarise({}, 3)
+    assert [summary[name]["mean"] for name in ("psnr", "gap")] == [25.0, 2.0]
+    assert list(summary)[-2:] == ["psnr", "gap"]
 
 
 def test_damage_behind_the_head_of_a_line_is_noticed(tmp_path: Path):

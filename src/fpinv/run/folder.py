@@ -40,7 +40,7 @@ from zlib import crc32
 
 from fpinv.errors import UserError
 from fpinv.metrics.glossary import describe
-from fpinv.run.lines import Lines
+from fpinv.run.lines import Entry, Lines
 from fpinv.tasks.record import REQUIRED, finite, inversion_file, metrics_of
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
 
 LINES_FILE, STATUS_FILE = "metrics.jsonl", "status.json"
 CHECKSUM = "crc32"
-CHECKED, SERIES = f', "{CHECKSUM}": "'.encode(), b', "series": '
-"""The marks before a line's checksum, and before its series. No text can hold them, as quotes
-within texts are escaped."""
+SERIES = b', "series": '
+"""The mark before a line's series. No text can hold it, as quotes within texts are escaped."""
+LINE_START = re.compile(
+    rb'\{"id": ("(?:[^"\\]|\\.)*"), "prompt": "(?:[^"\\]|\\.)*", "error": (null|")'
+)
 LINE_END = re.compile(rf', "{CHECKSUM}": "([0-9a-f]{{8}})"\}}\s*$')
 PARTIAL = ".{}.partial"  # name of a file that is being written
 
@@ -85,7 +87,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for partial in path.rglob(PARTIAL.format("*")):
             partial.unlink()
-        self.rows = Lines(_record_of, _head)
+        self.rows = Lines(_record_of, _head, _entry)
         if self.lines.exists():
             self.rows.scan(self.lines)
         self.merge()
@@ -106,11 +108,6 @@ class RunFolder:
     def failed(self) -> Lines:
         """The lines of examples that failed."""
         return self.rows.where(failed=True)
-
-    @property
-    def metric_names(self) -> list[str]:
-        """The metrics that any line has, in order."""
-        return list(self.rows.names)
 
     def merge(self) -> Lines:
         """Take over the lines of other processes; return those that are new."""
@@ -176,7 +173,7 @@ class RunFolder:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self.rows.add(row, self.lines, start, len(line))
+        self.rows.add(Entry(record.id, record.error is not None), self.lines, start, len(line))
         return row
 
     def _save_inversion(self, record: Record, settings: Mapping[str, Any]) -> None:
@@ -233,10 +230,12 @@ class RunFolder:
         from fpinv.metrics.intervals import mean_ci95
 
         counts = {"n": len(self.finished), "failed": len(self.failed), "total": total}
-        columns = {name: array("d") for name in (*expected, *self.metric_names)}
+        columns = {name: array("d") for name in expected}
         images: list[str] = []
-        for row in self.finished.heads():
+        for count, row in enumerate(self.finished.heads()):
             metrics = metrics_of(row)
+            new = [name for name in metrics if name not in columns]
+            columns |= {name: array("d", [math.nan]) * count for name in new}
             for name, column in columns.items():
                 value = metrics.get(name)
                 column.append(math.nan if value is None else value)
@@ -331,17 +330,21 @@ def replacing(path: Path) -> Iterator[Path]:
 def line_of(row: Mapping[str, Any]) -> str:
     """Return the line of a record, which ends with the checksum of all before it."""
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)[:-1]
-    return f'{text}, "{CHECKSUM}": "{_checksum(text)}"}}\n'
+    return f"{text}{_ending(crc32(text.encode()))}\n"
 
 
-def _checksum(text: str) -> str:
-    return f"{crc32(text.encode()):08x}"
+def _ending(checksum: int) -> str:
+    """Return the end of a line, which holds the checksum of what stands before it."""
+    return f', "{CHECKSUM}": "{checksum:08x}"}}'
+
+
+END = len(_ending(0))
 
 
 def _is_damaged(line: str) -> bool:
     """Return whether a line has a checksum and it is not that of the line."""
     end = LINE_END.search(line)
-    return end is not None and _checksum(line[: end.start()]) != end[1]
+    return end is not None and f"{crc32(line[: end.start()].encode()):08x}" != end[1]
 
 
 def _record(line: str) -> dict[str, Any] | None:
@@ -357,19 +360,36 @@ def _record_of(line: bytes) -> dict[str, Any] | None:
     return _record(line.decode("utf-8", "replace"))
 
 
+def _entry(line: bytes) -> Entry | None:
+    """Return the id of a line's record and whether it failed; None for a line that holds none.
+
+    A line whose checksum is right is what :func:`line_of` wrote, so that no more of it is read.
+    """
+    start = LINE_START.match(line)
+    if start is None or _checked(line) is None:
+        row = _record_of(line)
+        return None if row is None else Entry(row["id"], row["error"] is not None)
+    return Entry(json.loads(start[1].decode()), start[2] != b"null")
+
+
 def _head(line: bytes) -> dict[str, Any] | None:
     """Return what stands in a line before its series, the record's id, error and metrics.
 
     A line whose checksum is right is what :func:`line_of` wrote, so that only its head is parsed:
     series are most of it. Of a line without a checksum it is the whole record.
     """
-    body, mark, end = line.rpartition(CHECKED)
-    cut = body.find(SERIES)
-    if not mark or cut < 0:
+    body = _checked(line)
+    cut = -1 if body is None else body.find(SERIES)
+    if body is None or cut < 0:
         return _record_of(line)
-    if end.rstrip() != f'{crc32(body):08x}"}}'.encode():
-        return None
     return _parse(body[:cut].decode("utf-8", "replace") + "}")
+
+
+def _checked(line: bytes) -> bytes | None:
+    """Return what stands in a line before its checksum; None where that is missing or wrong."""
+    line = line.rstrip()
+    body, end = line[:-END], line[-END:]
+    return body if end == _ending(crc32(body)).encode() else None
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -265,10 +265,8 @@ class Run:
     def show(self, summary: Mapping[str, Any]) -> None:
         """Print the table, unless a sweep will print one of its jobs, failures and the folder."""
         if not self.label:
-            pooled = [name for name, value in summary.items() if is_interval(value)]
-            names = dict.fromkeys([*self.folder.metric_names, *pooled])
             print(f"{self.title}, n = {summary['n']}{self.left_out}")
-            means = {name: summary[name] for name in names}
+            means = {name: value for name, value in summary.items() if is_interval(value)}
             full = self.config.get("table") == "full"
             if shown := list(means) if full else terminal.short(means):
                 terminal.show(terminal.run_table(means, shown))
