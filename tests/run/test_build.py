@@ -130,3 +130,20 @@ def test_inherited_arguments_are_checked_too(override: str, words: str):
     config = composed("task=interpolation", override)
     with pytest.raises(UserError, match=f"{override}.*{words}"):
         check(config, "task")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dataset=pie_bench", "dataset.types=3"),
+        ("dataset=pie_bench", "dataset.types=[3,change]"),
+        ("inverter=renoise", "inverter.weights=1"),
+        ("model.image_size=[64,wide]",),
+        ("task=editing", "task/recipe=sharing", "task.recipe.parts=[values]"),
+    ],
+)
+def test_a_list_is_told_from_its_entries(arguments: tuple[str, ...]):
+    *_, key = (argument.partition("=")[0] for argument in arguments)
+    with pytest.raises(UserError, match=rf"{key}=.* wrong type: it must be .*a list"):
+        for group in ("dataset", "inverter", "model", "task"):
+            check(composed(*arguments), group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -169,18 +169,34 @@ def _options(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
 
 
 def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401
-    """Return whether a scalar fits a hint; the target itself judges all that is no scalar."""
+    """Return whether a scalar or a list fits a hint; the target itself judges all else."""
     options = _options(hint)
-    if not isinstance(value, SCALARS) or not all(_is_scalar(option) for option in options):
+    if not isinstance(value, (*SCALARS, list)) or not all(map(_is_known, options)):
         return True
     return any(_matches(value, option) for option in options)
+
+
+def _is_known(option: Any) -> bool:  # noqa: ANN401
+    """Return whether an option of a hint is a scalar, or a list of scalars."""
+    return all(map(_is_scalar, _entries(option) or (option,)))
 
 
 def _is_scalar(option: Any) -> bool:  # noqa: ANN401
     return option in SCALARS or isinstance(option, SCALARS)
 
 
+def _entries(option: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Return the types and literals that the entries of a list may have; none for a scalar."""
+    if get_origin(option) not in (Sequence, list, tuple):
+        return ()
+    return tuple(o for entry in get_args(option) if entry is not ... for o in _options(entry))
+
+
 def _matches(value: Any, option: Any) -> bool:  # noqa: ANN401
+    if entries := _entries(option):
+        return isinstance(value, list) and all(
+            any(_matches(item, entry) for entry in entries) for item in value
+        )
     if not isinstance(option, type):
         return bool(value == option)
     if isinstance(value, bool):
@@ -191,7 +207,13 @@ def _matches(value: Any, option: Any) -> bool:  # noqa: ANN401
 def _in_words(hint: Any) -> str:  # noqa: ANN401
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     names[type(None)] = "null"
-    return " or ".join(names.get(option, str(option)) for option in _options(hint))
+
+    def words(option: Any) -> str:  # noqa: ANN401
+        if entries := _entries(option):
+            return f"a list ([...]), each entry {' or '.join(map(words, entries))}"
+        return names.get(option, str(option))
+
+    return " or ".join(sorted(map(words, _options(hint)), key=lambda w: w.startswith("a list")))
 
 
 SCALES = ("smoke", "default", "paper", "full")
