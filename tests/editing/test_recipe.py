@@ -114,12 +114,12 @@ def composed(*overrides):
 @pytest.mark.parametrize(
     ("name", "guidance", "targets", "inversion", "recipe"),
     [
-        ("default", 1.0, 3.0, None, PromptToPrompt(0.8, 0.4, 0.5, 0.2)),
+        ("default", 1.0, 3.0, None, PromptToPrompt(0.8, 0.4, None, 0.2)),
         ("p2p", 7.5, None, None, PromptToPrompt(0.8, 0.4, 0.3, 0.0)),
         ("fpi", 2.0, None, None, PromptToPrompt(0.1, 0.9, 0.3, 0.0, emphasis=100)),
         ("pnp", 7.5, None, 1.0, PromptToPrompt(0.4, 0.6, 0.3, 0.2, "refine", emphasis=2)),
         ("null_text", 7.5, None, 1.0, PromptToPrompt(0.8, 0.5, 0.3, 0.2, emphasis=2)),
-        ("edict", 3.0, None, None, PromptToPrompt(0.0, 0.0, 0.5, 0.2)),
+        ("edict", 3.0, None, None, PromptToPrompt(0.0, 0.0, None, 0.2)),
         ("plain", 1.0, 3.0, None, PlainEdit()),
         ("sharing", 1.0, 3.0, None, VALUES),
         ("rf_edit", 1.0, None, None, AttentionSharing(0.2, ["value"], [*range(39, 57)], True)),

@@ -156,6 +156,21 @@ def test_blend_holds_the_background_and_frees_the_words():
     assert torch.equal(blended[2], torch.where(mask, z[2], z[0]))
 
 
+@pytest.mark.parametrize(("side", "usual"), [(4, 0.5), (15, 0.5), (16, 0.3)])
+def test_the_threshold_of_a_blend_follows_the_size_of_the_maps(side, usual):
+    def frees(threshold, strength):
+        s = stage(("a blue star", 0, [LocalBlend(("red",), threshold, start=0)]))
+        red = SOURCES[0].find("red")[0]
+        s.enter(0, (4 * side, 4 * side), 0)
+        maps(s, [(0, red, 0)], side)
+        s._maps[:, 0, -1, -1] = strength * s._maps.max()
+        s.blend(torch.zeros(3, 4, 4 * side, 4 * side), 1)
+        return s.mask((4 * side, 4 * side))[0, -1, -1].item()
+
+    assert frees(None, usual + 0.01) and not frees(None, usual - 0.01)
+    assert not frees(usual + 0.02, usual + 0.01)
+
+
 def test_blend_waits_for_its_start_and_leaves_other_targets_free():
     s = stage(("a blue star", 0, [LocalBlend(("red",), start=0.5)]))
     s.enter(0, (16, 16), 0)

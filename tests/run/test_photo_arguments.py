@@ -63,6 +63,25 @@ def test_choices_of_the_command_stay():
     assert (read["task"], read["limit"], read["dataset"]) == ("reconstruction", 2, "mine")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "guidance"),
+    [
+        ([], 7.5),
+        (["model=sd14,sdxl"], 7.5),
+        (["task=editing"], 7.5),
+        (["task.guidance=5"], 5),
+        (["task/recipe=pnp"], None),
+        (["task=flow_editing"], None),
+        (["model=scenes"], None),
+        (["model=sd15,sdxl_turbo"], None),
+    ],
+)
+def test_edits_have_the_guidance_that_their_model_is_used_with(arguments, guidance):
+    read = values("image=a.jpg", "edit=a dog", *arguments)
+    assert read.get("task.guidance") == guidance
+    assert "task.guidance" not in values("image=a.jpg")
+
+
 def test_other_commands_stay():
     arguments = ["-m", "inverter=fpi,ddim", "dataset.root=photos", "--help"]
     assert photo_arguments(arguments) == arguments

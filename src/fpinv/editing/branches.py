@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,8 @@ class Plans(PerSample):
         self_attention: Marks the targets that take their source's self-attention, (T,).
         words: Marks the words whose maps are gathered, in the source and in the target,
             (T, 2, L).
-        threshold: Share of a map's maximum from which on a pixel belongs to the words, (T,).
+        threshold: Share of a map's maximum from which on a pixel belongs to the words, (T,); NaN
+            where the size of the maps decides.
         blended: Marks the targets whose latents are blended now, (T,).
         shared: Marks the targets that take what a share says, (T,), for each share.
     """
@@ -91,13 +93,14 @@ class Plans(PerSample):
     def stack(cls, plans: Sequence[Plan]) -> Plans:
         """Stack the plans of several targets, whose prompts have the same number L of tokens."""
         blends = [plan.blend for plan in plans]
+        thresholds = [b.threshold if b else None for b in blends]
         nowhere = torch.zeros(2, len(plans[0].target_weights))
         return cls(
             torch.stack([plan.source_weights for plan in plans]),
             torch.stack([plan.target_weights for plan in plans]),
             torch.tensor([plan.self_attention for plan in plans]),
             torch.stack([torch.stack([b.source, b.target]) if b else nowhere for b in blends]),
-            torch.tensor([b.threshold if b else 0.0 for b in blends]),
+            torch.tensor([math.nan if t is None else t for t in thresholds]),
             torch.tensor([b is not None and b.active for b in blends]),
             {
                 share: torch.tensor([share in plan.shared for plan in plans])

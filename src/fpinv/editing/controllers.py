@@ -81,13 +81,14 @@ class Blend:
     Arguments:
         source: Marks the words that are looked for in the source's maps, shape (L,).
         target: Marks those that are looked for in the target's maps, shape (L,).
-        threshold: Share of a map's maximum above which a pixel belongs to the words.
+        threshold: Share of a map's maximum above which a pixel belongs to the words; None where
+            the size of the maps decides.
         active: True if the latents are blended at this moment, False if maps are only gathered.
     """
 
     source: Tensor
     target: Tensor
-    threshold: float
+    threshold: float | None
     active: bool
 
 
@@ -322,7 +323,8 @@ class LocalBlend:
     Arguments:
         words: Words or phrases; each must be in one of the two prompts and is looked for in the
             maps of every one that has it.
-        threshold: Share of the maximum above which a pixel belongs to the words, in [0, 1).
+        threshold: Share of the maximum above which a pixel belongs to the words, in [0, 1); None
+            for 0.3, the paper's, on maps of 16 x 16 and finer, and 0.5 on coarser ones.
         start: Share of the sampling that passes before the first blend, in [0, 1). Where no step
             is left after it, the latents are never blended.
 
@@ -332,14 +334,14 @@ class LocalBlend:
     """
 
     words: tuple[str, ...]
-    threshold: float = 0.3
+    threshold: float | None = None
     start: float = 0.2
 
     def __post_init__(self) -> None:
         if isinstance(self.words, str) or not self.words:
             raise UserError(f"local blend needs a list of words, not {self.words!r}")
         for name, value in (("threshold", self.threshold), ("start", self.start)):
-            if not 0 <= value < 1:
+            if value is not None and not 0 <= value < 1:
                 raise UserError(
                     f"blend {name}={value} is not possible: give a number from 0 to below 1"
                 )

@@ -60,7 +60,7 @@ class PromptToPrompt:
 
     cross_steps: Interval = 0.8
     self_steps: Interval = 0.4
-    blend_threshold: float = 0.3
+    blend_threshold: float | None = None
     blend_start: float = 0.2
     kind: Kind | None = None
     emphasis: float = 1.0

@@ -14,12 +14,16 @@ from fpinv.run.grammar import literal
 KEYS = ("image", "prompt", "edit", "kind", "blend", "reweight", "mask")
 """The short keys: those of ``dataset=photos``."""
 
+STRONG = frozenset(("sd14", "sd15", "sd21", "sdxl"))
+"""Models that are sampled at guidance 7.5 as a rule, and so are their edits."""
+
 
 def photo_arguments(arguments: Sequence[str]) -> list[str]:
     """Return a command's arguments with short keys in the words of the configuration.
 
     ``image=cat.jpg`` chooses ``dataset=photos``, all its images, and with ``edit=`` the task
-    ``editing``, unless the command says otherwise. The values are texts, so that commas, quotes
+    ``editing``, at guidance 7.5 on the models that are used so, unless the command says
+    otherwise. The values are texts, so that commas, quotes
     and braces stand for themselves; a list is one in Hydra's grammar.
 
     Raises:
@@ -32,7 +36,12 @@ def photo_arguments(arguments: Sequence[str]) -> list[str]:
         short = next(key for key in keys if key in KEYS)
         raise UserError(f"{short}=... is for images on the command line: add image=<file>")
     defaults = {"dataset": "photos", "limit": "null"}
-    defaults |= {"task": "editing"} if "edit" in keys else {}
+    if "edit" in keys:
+        settings = dict(argument.partition("=")[::2] for argument in arguments)
+        task, models = settings.get("task", "editing"), settings.get("model", "sd15").split(",")
+        defaults["task"] = "editing"
+        if task == "editing" and "task/recipe" not in keys and STRONG.issuperset(models):
+            defaults["task.guidance"] = "7.5"
     choices = [f"{key}={value}" for key, value in defaults.items() if key not in keys]
     return [*map(_in_full, arguments), *choices]
 
