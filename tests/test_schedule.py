@@ -113,7 +113,7 @@ def test_clean_end_without_noise_has_no_label():
     [
         ({}, 0, "steps=0"),
         ({}, 1001, "choose 1 to 1000"),
-        ({}, 1000, "at most 999"),
+        ({}, 1000, "leaves the 1000 training timesteps: use fewer steps"),
         ({"timestep_spacing": "linspace"}, 50, "leading"),
         ({"steps_offset": 0}, 50, "steps_offset"),
         ({"prediction_type": "sample", "set_alpha_to_one": True}, 50, "sample"),

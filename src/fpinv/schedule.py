@@ -21,6 +21,7 @@ image changed since the step before (:attr:`Schedule.lookback`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -127,18 +128,11 @@ class Schedule:
         """
         _check_steps_can_be_undone(scheduler)
         config = scheduler.config  # type: ignore[attr-defined]  # diffusers adds it at run time
-        train = config.num_train_timesteps
-        if not 1 <= steps <= train:
-            raise UserError(f"steps={steps} is not possible: choose 1 to {train}")
+        check_steps(steps, config.num_train_timesteps)
         grid = type(scheduler).from_config(config)
         grid.set_timesteps(steps)
-        labels = [int(t) for t in grid.timesteps.flip(0)]
-        if labels[-1] >= train:
-            raise UserError(
-                f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} "
-                f"training timesteps: use at most {train - config.steps_offset} steps"
-            )
-        stride = train // steps
+        labels = labels_of(grid, steps)
+        stride = config.num_train_timesteps // steps
         below = labels[0] - stride
         joins = below < 0 or grid.alphas_cumprod[below] == grid.final_alpha_cumprod
         if any(b - a != stride for a, b in pairwise(labels)) or not joins:
@@ -148,12 +142,26 @@ class Schedule:
                 "model.spacing=leading"
             )
         clean = float(grid.final_alpha_cumprod)
-        bars = [clean, *(float(grid.alphas_cumprod[t].double()) for t in labels)]
+        return cls.of_labels(labels, grid.alphas_cumprod, clean, config.prediction_type)
+
+    @classmethod
+    def of_labels(
+        cls, labels: Sequence[int], bars: Tensor, clean: float, prediction: Prediction
+    ) -> Schedule:
+        r"""Return the grid of some timesteps of a model's noise levels.
+
+        Arguments:
+            labels: The timesteps, N values, increasing.
+            bars: :math:`\bar\alpha` of each timestep of the training.
+            clean: :math:`\bar\alpha_0`, that of the clean end.
+            prediction: The quantity that the network predicts.
+        """
+        levels = [clean, *(float(bars[label].double()) for label in labels)]
         return cls(
-            alpha=tuple(bar**0.5 for bar in bars),
-            sigma=tuple((1 - bar) ** 0.5 for bar in bars),
+            alpha=tuple(level**0.5 for level in levels),
+            sigma=tuple((1 - level) ** 0.5 for level in levels),
             timestep=(-1 if clean == 1 else 0, *labels),
-            prediction=config.prediction_type,
+            prediction=prediction,
         )
 
     @classmethod
@@ -467,6 +475,36 @@ def implied(prediction: Prediction, alpha: Scale, sigma: Scale) -> Pairs:
             return (0.0, 1.0), (1 / sigma, -alpha / sigma)
         case "flow":
             return (1.0, -sigma), (1.0, alpha)
+
+
+def check_steps(steps: int, most: int, reason: str = "") -> None:
+    """Raise UserError for a number of steps that is not from 1 to ``most``, and say why."""
+    if not 1 <= steps <= most:
+        raise UserError(f"steps={steps} is not possible: choose 1 to {most}{reason}")
+
+
+def labels_of(scheduler: Any, steps: int) -> list[Any]:  # noqa: ANN401
+    """Return the timesteps of a diffusers scheduler that was set to ``steps``, clean end first.
+
+    They are whole numbers, but for those of a linspace grid of Euler's.
+
+    Raises:
+        UserError: there are more or fewer of them, they repeat, or they leave those of the
+            training. Rounding can do each of these.
+    """
+    config, labels = scheduler.config, [float(t) for t in scheduler.timesteps.flip(0)]
+    train = config.num_train_timesteps
+    if labels[-1] >= train:
+        raise UserError(
+            f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} "
+            f"training timesteps: use at most {train - config.steps_offset} steps"
+        )
+    if len(labels) != steps or any(later <= earlier for earlier, later in pairwise(labels)):
+        raise UserError(
+            f"timestep_spacing '{config.timestep_spacing}' makes {len(set(labels))} different "
+            f"timesteps for steps={steps}: use another number of steps"
+        )
+    return [int(label) if label.is_integer() else label for label in labels]
 
 
 def or_euler(prediction: Prediction) -> str:

@@ -82,6 +82,34 @@ def test_euler_equals_the_stock_pipeline_on_any_number_of_steps(folders, kind, s
     torch.testing.assert_close(ours, stock(model, z, steps, 2.0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("sampler", [EulerSampler(), AncestralSampler()])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_a_grid_has_as_many_steps_as_asked_for_or_is_refused(sampler, spacing):
+    """Rounding makes one timestep too many of 61, 103, 121 or 122 trailing ones."""
+    scheduler = sampler.noise_scheduler(BETAS | {"steps_offset": 1}, spacing)
+    refused = []
+    for steps in range(1, 130):
+        try:
+            schedule = sampler.schedule(scheduler, steps)
+        except UserError as error:
+            assert "use another number of steps" in str(error)
+            refused.append(steps)
+        else:
+            assert schedule.steps == steps and min(schedule.timestep[1:]) >= 0
+    assert refused == ([61, 103, 121, 122] if spacing == "trailing" else [])
+
+
+def test_euler_ends_where_the_shipped_scheduler_does(folders):
+    shipped = BETAS | {"final_sigmas_type": "sigma_min", "steps_offset": 1}
+    ours = EulerSampler().noise_scheduler(shipped, "leading")
+    theirs = EulerDiscreteScheduler(**shipped, timestep_spacing="leading")
+    theirs.set_timesteps(4)
+    schedule = EulerSampler().schedule(ours, 4)
+    ratios = torch.tensor(schedule.sigma) / torch.tensor(schedule.alpha)
+    torch.testing.assert_close(ratios.flip(0), theirs.sigmas)
+    assert schedule.sigma[0] > 0 and schedule.timestep[0] == 0
+
+
 def test_a_grid_that_ddim_steps_off_is_one_of_eulers(folders):
     model = load(folders["epsilon"], EulerSampler())
     assert model.denoiser(3).schedule.timestep == (-1, 332, 666, 999)
@@ -183,7 +211,7 @@ def test_steps_with_noise_are_refused_where_noises_are_not_stored(folders, sampl
 
 def test_steps_that_a_consistency_model_does_not_know_are_refused(folders):
     model = load(folders["epsilon"], LCMSampler())
-    with pytest.raises(UserError, match="steps=51 is not possible with sampler=lcm: choose 1 to"):
+    with pytest.raises(UserError, match="steps=51 is not possible: choose 1 to"):
         model.denoiser(51)
     with pytest.raises(UserError, match=r"leave out model\.spacing"):
         load(folders["epsilon"], LCMSampler(), spacing="trailing")

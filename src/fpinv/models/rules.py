@@ -189,6 +189,7 @@ SPACING: Rules = {
     "interpolation_type": only("linear"),
     "sigma_min": only(None),
     "sigma_max": only(None),
+    "lambda_min_clipped": only(-math.inf),
     **dict.fromkeys(
         ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"),
         ABSENT,
@@ -216,7 +217,7 @@ SCHEDULER: Rules = {
     **anything(
         "clip_sample_range dynamic_thresholding_ratio sample_max_value skip_prk_steps "
         "final_sigmas_type solver_order solver_type algorithm_type "
-        "lower_order_final euler_at_final lambda_min_clipped predict_x0 disable_corrector "
+        "lower_order_final euler_at_final predict_x0 disable_corrector "
         "solver_p flow_shift time_shift_type original_inference_steps timestep_scaling"
     ),
 }
