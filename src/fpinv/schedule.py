@@ -496,8 +496,8 @@ def labels_of(scheduler: Any, steps: int) -> list[Any]:  # noqa: ANN401
     train = config.num_train_timesteps
     if labels[-1] >= train:
         raise UserError(
-            f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} "
-            f"training timesteps: use at most {train - config.steps_offset} steps"
+            f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} training "
+            "timesteps: use fewer steps"
         )
     if len(labels) != steps or any(later <= earlier for earlier, later in pairwise(labels)):
         raise UserError(
