@@ -9,6 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from fpinv.errors import UserError
+
 Rows = Tensor | slice
 """The samples of a batch that are meant: indices, shape (R,), or ``slice(None)`` for all."""
 
@@ -44,9 +46,12 @@ def combine(values: Sequence[Any], join: Callable[[Any, int], Tensor], axis: int
         values: Values of the same structure.
         join: Function of the tensors at the same place in all of them.
         axis: The batch axis, where a field does not say otherwise.
+
+    Raises:
+        UserError: they differ in what all samples of a record share, such as the guidance.
     """
     match values[0]:
-        case Tensor():
+        case Tensor() if all(isinstance(v, Tensor) for v in values):
             return join(values, axis)
         case list():
             return [combine(column, join, axis) for column in zip(*values, strict=True)]
@@ -61,4 +66,6 @@ def combine(values: Sequence[Any], join: Callable[[Any, int], Tensor], axis: int
             }
             return replace(record, **changes)  # type: ignore[type-var]
         case shared:
+            if others := [v for v in values[1:] if isinstance(v, Tensor) or v != shared]:
+                raise UserError(f"records that have {shared!r} and {others[0]!r} cannot be joined")
             return shared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Mapping
@@ -51,6 +52,10 @@ UNREACHABLE = (
     "model '{path}' is neither in the local cache nor could the hub be reached ({reason}): "
     "connect once, pass model.path=<folder in diffusers format>, or try the bundled model=scenes"
 )
+
+
+NO_VARIANT = "model '{path}' has no weights of model.variant={variant} on the hub: leave it out"
+NO_SPACE = "model '{path}' cannot be stored ({reason}): make room, or set HF_HOME to another disk"
 
 
 def find_weights(path: str, revision: str | None = None, variant: str | None = None) -> Path:
@@ -156,6 +161,8 @@ def _download(path: str, options: dict[str, Any]) -> Path:
     except Exception as error:  # the classes of transport errors change from version to version
         texts = (text for kind, text in REFUSALS.items() if isinstance(error, kind))
         text = next(texts, UNREACHABLE)
-        raise UserError(
-            text.format(path=path, revision=options["revision"], reason=first_line(error))
-        ) from error
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            text = NO_SPACE
+        elif options["variant"] and "variant" in str(error):
+            text = NO_VARIANT
+        raise UserError(text.format(path=path, **options, reason=first_line(error))) from error

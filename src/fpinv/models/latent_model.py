@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -30,8 +31,20 @@ from fpinv.models.machine import (
     resolve_device,
     set_precision,
 )
-from fpinv.models.origin import ModelOrigin, digest, digest_of_networks, with_settings
-from fpinv.models.pipeline import Pipeline, Weights, load_pipeline, write_configs
+from fpinv.models.origin import (
+    ModelOrigin,
+    digest,
+    digest_of_networks,
+    state_of,
+    with_settings,
+)
+from fpinv.models.pipeline import (
+    Pipeline,
+    Weights,
+    check_loaded,
+    load_pipeline,
+    write_configs,
+)
 from fpinv.models.quantization import Quantization, check_quantization
 from fpinv.models.samplers import DDIMSampler, Sampler
 from fpinv.models.weights import quiet
@@ -119,7 +132,7 @@ class LatentModel(ABC):
 
     def __init__(
         self,
-        path: str | Pipeline,
+        path: str | os.PathLike[str] | Pipeline,
         name: str | None = None,
         revision: str | None = None,
         image_size: int | Sequence[int] | None = None,
@@ -135,6 +148,7 @@ class LatentModel(ABC):
         quantization: Quantization | None = None,
         sampler: Sampler | None = None,
     ) -> None:
+        path = os.fspath(path) if isinstance(path, os.PathLike) else path
         loaded = None if isinstance(path, str) else path
         if loaded is not None:
             path = str(loaded.config.get("_name_or_path") or type(loaded).__name__)
@@ -144,6 +158,8 @@ class LatentModel(ABC):
         if loaded is None:
             folder = find_weights(path, revision, variant)
         else:
+            files = {"revision": revision, "variant": variant, "lora": lora}
+            check_loaded(loaded, self.dtype, quantization=quantization, **files)
             folder = self._written(loaded)
         index = read_index(folder)
         self._check_family(path, index.get("_class_name"))
@@ -161,13 +177,13 @@ class LatentModel(ABC):
             quantization=quantization,
             sampler=self.sampler,
             loaded=loaded,
+            state=state_of(folder, variant) + (() if changes is None else changes.state),
         )
         self._path, self._weights = path, self._choose(weights)
         # Those of a loaded pipeline are its owner's, who may want to be rid of them.
         load = _load if loaded is None else _load.__wrapped__
-        self.pipeline = load(self._weights, self.device, switches)
         # Users may give the pipeline another scheduler; the grid stays this one.
-        self._scheduler = self.pipeline.scheduler
+        self.pipeline, self._scheduler = load(self._weights, self.device, switches)
         self.image_size = self._size(image_size)
         height, width = (side // self.pipeline.vae_scale_factor for side in self.image_size)
         self.latent_shape = (self.pipeline.vae.config.latent_channels, height, width)
@@ -383,8 +399,8 @@ def check_embedded_guidance(name: str, takes: bool, guidance: float | None) -> N
 
 # One entry: jobs of a sweep share the weights of the model that they have in common.
 @lru_cache(maxsize=1)
-def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipeline:
-    """Return the stock pipeline of a folder, frozen, on the device, with our scheduler."""
+def _load(weights: Weights, device: torch.device, switches: Switches) -> tuple[Pipeline, Any]:
+    """Return the stock pipeline of a folder, frozen, on the device, and our scheduler in it."""
     pipeline = load_pipeline(weights)
     if weights.lora:
         merge_lora(pipeline, weights.lora)
@@ -392,4 +408,4 @@ def _load(weights: Weights, device: torch.device, switches: Switches) -> Pipelin
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
     place(pipeline, denoising_network(pipeline), device, switches)
-    return pipeline
+    return pipeline, pipeline.scheduler

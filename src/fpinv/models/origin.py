@@ -59,6 +59,12 @@ def digest(folder: Path, variant: str | None = None) -> str:
     return whole.hexdigest()
 
 
+def state_of(folder: Path, variant: str | None = None) -> tuple[tuple[str, int, int], ...]:
+    """Return path, bytes and time of modification of each file that a model is loaded from."""
+    files = [(file, file.stat()) for file in _files(folder, variant)]
+    return tuple((str(file), status.st_size, status.st_mtime_ns) for file, status in files)
+
+
 def digest_of_networks(pipeline: Any) -> str:  # noqa: ANN401 - diffusers declares no networks
     """Return the SHA-256, in hexadecimal digits, of the weights of a pipeline in memory."""
     whole = sha256()

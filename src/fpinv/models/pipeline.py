@@ -39,6 +39,7 @@ class Weights(NamedTuple):
         quantization: Kind of quantisation of the denoising network and of T5 encoders.
         sampler: The sampler, whose scheduler the pipeline gets.
         loaded: A pipeline whose networks are taken as they are; None to load those of the folder.
+        state: What tells the files of the folder from changed ones.
     """
 
     folder: Path
@@ -50,6 +51,45 @@ class Weights(NamedTuple):
     quantization: Quantization | None = None
     sampler: Sampler = DDIMSampler()
     loaded: Pipeline | None = None
+    state: tuple[object, ...] = ()
+
+
+def check_loaded(pipeline: Pipeline, dtype: torch.dtype, **of_files: object) -> None:
+    """Refuse what a pipeline in memory cannot take, and what it was changed to.
+
+    Arguments:
+        pipeline: The pipeline.
+        dtype: The precision that its networks should have.
+        of_files: Settings that say how weights are loaded from files.
+
+    Raises:
+        UserError: such a setting is made, the networks have another precision, an IP-Adapter is
+            loaded, or the shift of the grid was set after the scheduler was made.
+    """
+    for key, value in of_files.items():
+        if value is not None:
+            raise UserError(
+                f"{key}={value} is for weights in files, and a pipeline in memory has its own: "
+                "leave it out, or load the pipeline with it"
+            )
+    network = getattr(pipeline, "unet", None) or pipeline.transformer
+    if network.dtype != dtype:
+        raise UserError(
+            f"the pipeline has weights of {network.dtype}, which precision cannot change: leave "
+            "it out"
+        )
+    if getattr(network, "encoder_hid_proj", None) is not None:
+        raise UserError(
+            "the pipeline has an IP-Adapter, whose picture has no part in the inversion: call "
+            "its unload_ip_adapter()"
+        )
+    scheduler = pipeline.scheduler
+    shift = scheduler.config.get("shift")
+    if (current := getattr(scheduler, "shift", shift)) != shift:
+        raise UserError(
+            f"the scheduler's shift was set to {current}, and its configuration says {shift}: "
+            f"make it with shift={current}"
+        )
 
 
 def load_pipeline(weights: Weights) -> Pipeline:

@@ -46,7 +46,7 @@ class RectifiedFlow(LatentModel):
                 f"model.max_sequence_length={max_sequence_length} is not possible: choose 1 to "
                 f"{LONGEST}"
             )
-        self._longest = max_sequence_length
+        self.max_sequence_length = max_sequence_length
         super().__init__(path, name, **settings)
 
     @property
@@ -59,7 +59,7 @@ class RectifiedFlow(LatentModel):
     @property
     def settings(self) -> dict[str, object]:
         """The settings that change what the network computes."""
-        return {**super().settings, "max_sequence_length": self._longest}
+        return {**super().settings, "max_sequence_length": self.max_sequence_length}
 
     @property
     def _brief(self) -> dict[str, tuple[PreTrainedTokenizerBase, int]]:
@@ -121,6 +121,10 @@ class StableDiffusion3(RectifiedFlow):
         return {**super().settings, "t5": self._t5}
 
     def _choose(self, weights: Weights) -> Weights:
+        if weights.loaded is not None and not self._t5:
+            raise UserError(
+                "t5=False is for weights in files: make the pipeline with text_encoder_3=None"
+            )
         return weights._replace(t5=self._t5)
 
     @property
@@ -140,7 +144,7 @@ class StableDiffusion3(RectifiedFlow):
     def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
         if self.pipeline.text_encoder_3 is None:
             return self.pipeline.tokenizer, self.pipeline.tokenizer.model_max_length
-        return self.pipeline.tokenizer_3, self._longest
+        return self.pipeline.tokenizer_3, self.max_sequence_length
 
     def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
         states = self.pipeline.encode_prompt(
@@ -149,7 +153,7 @@ class StableDiffusion3(RectifiedFlow):
             None,
             device=self.device,
             do_classifier_free_guidance=null,
-            max_sequence_length=self._longest,
+            max_sequence_length=self.max_sequence_length,
         )
         # prompt, null, pooled prompt, pooled null
         return Embedding(*states[int(null) :: 2])
@@ -217,14 +221,14 @@ class Flux(RectifiedFlow):
 
     @property
     def _reader(self) -> tuple[PreTrainedTokenizerBase, int]:
-        return self.pipeline.tokenizer_2, self._longest
+        return self.pipeline.tokenizer_2, self.max_sequence_length
 
     def _sigmas(self, steps: int) -> np.ndarray[Any, Any]:
         return np.linspace(1.0, 1 / max(steps, 1), steps)
 
     def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
         tokens, pooled, _ = self.pipeline.encode_prompt(
-            prompt, None, device=self.device, max_sequence_length=self._longest
+            prompt, None, device=self.device, max_sequence_length=self.max_sequence_length
         )
         return Embedding(tokens, pooled)
 

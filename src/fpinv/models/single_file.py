@@ -30,8 +30,9 @@ KINDS: Mapping[str, str] = {
 }
 """The pipeline of each kind of checkpoint, by diffusers' name for the kind. Those of 2.0 and 2.1
 are left out: they are of one kind and differ in what the network predicts."""
-V_PREDICTION = "v_pred"
-"""A key of checkpoints whose network predicts v where others of the kind predict the noise."""
+OTHER_PREDICTIONS = ("v_pred", "edm_")
+"""Beginnings of keys of checkpoints whose network predicts something else than others of the kind,
+v or the image of EDM, which diffusers does not tell apart."""
 REMEDY = "give the whole checkpoint, and connect once, as its configuration comes from the hub"
 
 
@@ -63,7 +64,7 @@ def _pipeline_class(file: Path) -> type[diffusers.DiffusionPipeline]:
     """Return the class of the pipeline that a checkpoint holds."""
     checkpoint = load_single_file_checkpoint(str(file))
     kind = infer_diffusers_model_type(checkpoint)
-    if kind not in KINDS or V_PREDICTION in checkpoint:
+    if kind not in KINDS or any(key.startswith(OTHER_PREDICTIONS) for key in checkpoint):
         raise UserError(
             f"model.path={file} is a checkpoint of kind {kind}, which is not read from one file "
             f"({', '.join(KINDS)} are): convert it to a folder in diffusers format"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +180,7 @@ def invert(
             the inversion is not finite.
     """
     method: Inverter = option("inverter", inverter) if isinstance(inverter, str) else inverter
+    prompt = _one_text(prompt)
     pixels = _pixels(image, Frame(model.image_size, crop))
     condition = model.condition([prompt], guidance)
     inversion = method.invert(model.denoiser(steps), model.encode(pixels[None]), condition)
@@ -225,7 +227,7 @@ def _require_same_grid(path: Path, stored: Mapping[str, Any], model: Editable) -
         )
 
 
-def load_model(name: str, **settings: Any) -> LatentModel:  # noqa: ANN401
+def load_model(name: str | os.PathLike[str], **settings: Any) -> LatentModel:  # noqa: ANN401
     """Return a model by its short name, its folder or its name on the hub.
 
     Arguments:
@@ -236,12 +238,22 @@ def load_model(name: str, **settings: Any) -> LatentModel:  # noqa: ANN401
     Raises:
         UserError: there is no such model, or a setting does not fit.
     """
+    name = os.fspath(name)
     if name in names("model") or not ("/" in name or local_folder(name).exists()):
         return option("model", name, **settings)
     index = read_index(find_weights(name, settings.get("revision"), settings.get("variant")))
     if (kind := index.get("_class_name")) not in OPTIONS:
         raise UserError(f"{name} holds a {kind}, which is none of {', '.join(map(str, OPTIONS))}")
     return option("model", OPTIONS[kind], path=name, **settings)
+
+
+def _one_text(prompt: object) -> str:
+    """Return a prompt, or that of a list of one, as the calls of diffusers take it."""
+    if isinstance(prompt, (list, tuple)) and len(prompt) == 1:
+        (prompt,) = prompt
+    if not isinstance(prompt, str):
+        raise UserError(f"the prompt of an image is one text, and not {prompt!r}")
+    return prompt
 
 
 def _pixels(image: Picture, frame: Frame) -> Tensor:

@@ -110,7 +110,8 @@ class InvertBlock(ModularPipelineBlocks):
             guidance=_scale(components.guider),
         )
         block.height, block.width = pipe.model.image_size
-        block.negative_prompt = block.negative_prompt or self.null
+        if block.negative_prompt is None:
+            block.negative_prompt = self.null
         components.update_components(scheduler=pipe.pipe.scheduler)
         self.set_block_state(state, block)
         return components, state

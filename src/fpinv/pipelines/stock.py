@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from fpinv.inversion import Inverter
 from fpinv.models.latent_model import LatentModel
 from fpinv.models.machine import DTYPES
 from fpinv.models.pipeline import Pipeline, with_components
-from fpinv.models.rectified_flow import Flux, StableDiffusion3
+from fpinv.models.rectified_flow import Flux, RectifiedFlow, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.pipelines.image import InvertedImage, Picture, invert
 from fpinv.run.options import option
@@ -64,6 +65,8 @@ class InversionPipeline:
             raise UserError(
                 "the pipeline offloads its parts: load it without, and give offload='model' here"
             )
+        if "device" in settings:
+            raise UserError("the networks stay where the pipeline has them: use pipe.to(device)")
         kind = type(pipe).__name__
         family = next((family for family in FAMILIES if kind in family.pipelines), None)
         if family is None:
@@ -81,11 +84,21 @@ class InversionPipeline:
         """Call the stock pipeline, on the grid of the inversion, at the size of given latents.
 
         FLUX's pipeline takes no notice of ``true_cfg_scale`` without a negative prompt; here that
-        is the empty one, of which the inversion is.
+        is the empty one, of which the inversion is. What :meth:`from_pipe` was told of the network
+        (``embedded_guidance``, ``max_sequence_length``) is told to the call, too.
+
+        Raises:
+            UserError: the call is told another guidance than the network.
         """
         if isinstance(self.model, Flux) and settings.get("true_cfg_scale", 1.0) > 1:
-            if settings.get("negative_prompt_embeds") is None:
-                settings = {"negative_prompt": "", **settings}
+            negative = settings.get("negative_prompt"), settings.get("negative_prompt_embeds")
+            if negative == (None, None):
+                settings["negative_prompt"] = ""
+        embedded = self._embedded
+        if embedded is not None:
+            self._check_told(settings.setdefault("guidance_scale", embedded))
+        if isinstance(self.model, RectifiedFlow):
+            settings.setdefault("max_sequence_length", self.model.max_sequence_length)
         if (latents := settings.get("latents")) is not None:
             height, width = self.model.image_size  # packed latents do not show it
             if latents.ndim == 4:
@@ -99,7 +112,7 @@ class InversionPipeline:
         prompt: str,
         inverter: str | Inverter = "fpi",
         *,
-        num_inference_steps: int = 50,
+        num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         true_cfg_scale: float = 1.0,
         crop: Crop = "center",
@@ -111,7 +124,7 @@ class InversionPipeline:
                 [-1, 1].
             prompt: Description of the image.
             inverter: The name of an inverter of fpinv, or an inverter.
-            num_inference_steps: Number N of steps.
+            num_inference_steps: Number N of steps; None for what the call takes without it.
             guidance_scale: Guidance scale w of the call, which has to be given; as there, 1 or
                 less is none. The networks of FLUX and LCM are told it: for them it is the setting
                 ``embedded_guidance`` of :meth:`from_pipe`, and may be left out here.
@@ -126,9 +139,10 @@ class InversionPipeline:
                 needs.
         """
         guidance = self._guidance(guidance_scale, true_cfg_scale)
-        return self.latents(
-            image, prompt, inverter, steps=num_inference_steps, guidance=guidance, crop=crop
-        )
+        steps = num_inference_steps
+        if steps is None:
+            steps = signature(self.pipe.__call__).parameters["num_inference_steps"].default
+        return self.latents(image, prompt, inverter, steps=steps, guidance=guidance, crop=crop)
 
     def latents(
         self,
@@ -167,11 +181,24 @@ class InversionPipeline:
         scaled = isinstance(scheduler, EulerDiscreteScheduler)
         if not scaled or scheduler.config.timestep_spacing == "leading":
             return noise
-        return noise / self.model.denoiser(steps).schedule.sigma[steps]
+        return noise / self.model.denoiser(steps).schedule.sigma[-1]
+
+    @property
+    def _embedded(self) -> float | None:
+        """The guidance that the network is told; None where it takes none."""
+        return getattr(self.model, "embedded_guidance", None)
+
+    def _check_told(self, guidance_scale: float) -> None:
+        """Refuse a guidance of the call that is not the one that the network is told."""
+        if guidance_scale != self._embedded:
+            raise UserError(
+                f"guidance_scale={guidance_scale} is not what the network is told: "
+                f"give from_pipe embedded_guidance={guidance_scale}"
+            )
 
     def _guidance(self, guidance_scale: float | None, true_cfg_scale: float) -> float:
         """Return the guidance scale w of the inversion, for the numbers of the call."""
-        embedded = getattr(self.model, "embedded_guidance", None)
+        embedded = self._embedded
         if isinstance(self.model, Flux):
             scale: float | None = true_cfg_scale
         elif true_cfg_scale != 1:
@@ -180,11 +207,8 @@ class InversionPipeline:
             scale = guidance_scale if embedded is None else 1.0
         if scale is None:
             raise UserError("guidance_scale is missing: give it as to the call")
-        if embedded is not None and guidance_scale not in (None, embedded):
-            raise UserError(
-                f"guidance_scale={guidance_scale} is not what the network is told: "
-                f"give from_pipe embedded_guidance={guidance_scale}"
-            )
+        if embedded is not None and guidance_scale is not None:
+            self._check_told(guidance_scale)
         return max(1.0, scale)
 
     def inverted(
