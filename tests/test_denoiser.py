@@ -85,6 +85,17 @@ def test_null_rows_come_first():
     assert torch.equal(got[0].tokens, torch.cat([c.null.tokens, c.prompt.tokens]))
 
 
+def test_records_that_differ_in_what_samples_share_are_not_joined():
+    c = toy.condition()
+    assert len(Condition.cat([c, c]).prompt) == 2 * len(c.prompt)
+    with pytest.raises(UserError, match="1.0 and 7.5 cannot be joined"):
+        Condition.cat([replace(c, guidance=1.0), replace(c, guidance=7.5)])
+    numbered = replace(c, images=torch.arange(len(c.prompt)))
+    for pair in ([c, numbered], [numbered, c]):
+        with pytest.raises(UserError, match="cannot be joined"):
+            Condition.cat(pair)
+
+
 def test_guidance_without_null_is_refused():
     with pytest.raises(UserError, match="guidance=2"):
         replace(Condition(Embedding(torch.zeros(1, 1, 8))), guidance=2)

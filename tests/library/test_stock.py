@@ -152,16 +152,17 @@ def test_a_consistency_model_is_called_as_it_is_inverted(tmp_path):
     torch.testing.assert_close(again, expected, rtol=0, atol=1e-4)
 
 
-def test_a_guided_call_of_flux_has_the_null_prompt_of_the_inversion(tmp_path):
+@pytest.mark.parametrize("negative", [{}, {"negative_prompt": None}])
+def test_a_guided_call_of_flux_is_told_what_the_inversion_was(tmp_path, negative):
     model = tiny_model("flux", tmp_path)
     pipe = InversionPipeline.from_pipe(
-        stock(tmp_path), max_sequence_length=16, **size_of("flux", model)
+        stock(tmp_path), max_sequence_length=16, embedded_guidance=2.5, **size_of("flux", model)
     )
     settings = {"num_inference_steps": STEPS, "true_cfg_scale": 2.0}
     latents = pipe.invert(BLACK, PROMPT, "fpi", **settings)
-    again = pipe(
-        PROMPT, latents=latents, output_type="latent", max_sequence_length=16, **settings
-    ).images
+    again = pipe(PROMPT, latents=latents, output_type="latent", **negative, **settings).images
+    with pytest.raises(UserError, match="give from_pipe embedded_guidance=3.5"):
+        pipe(PROMPT, latents=latents, guidance_scale=3.5, **settings)
     inverted = pipe.inverted(BLACK, PROMPT, "fpi", steps=STEPS, guidance=2.0)
     denoiser, condition = pipe.model.denoiser(STEPS), pipe.model.condition([PROMPT], 2.0)
     expected = FixedPoint().sample(denoiser, inverted.inversion, condition)
@@ -181,6 +182,56 @@ def test_flux_is_told_its_guidance_when_it_is_wrapped(tmp_path):
     with pytest.raises(UserError, match="give from_pipe an image_size"):
         side = 2 * model.image_size[0]
         pipe.invert(torch.zeros(3, side, side), PROMPT, num_inference_steps=2)
+
+
+def test_steps_that_are_left_out_are_those_of_the_call(tmp_path):
+    model = tiny_model("sd3", tmp_path)
+    pipe = InversionPipeline.from_pipe(stock(tmp_path), max_sequence_length=16)
+    pipe.model.denoiser = lambda steps: pytest.fail(str(steps))
+    with pytest.raises(pytest.fail.Exception, match="28"):
+        pipe.invert(np.zeros((*model.image_size, 3), np.uint8), PROMPT, guidance_scale=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"variant": "fp16"}, "variant=fp16 is for weights in files"),
+        ({"revision": "main"}, "revision=main is for weights in files"),
+        ({"quantization": "int8"}, "quantization=int8 is for weights in files"),
+        ({"lora": "changes.safetensors"}, "lora=changes.safetensors is for weights in files"),
+        ({"precision": "fp16"}, "has weights of torch.float32"),
+        ({"device": "cpu"}, "use pipe.to"),
+    ],
+)
+def test_settings_that_a_pipeline_in_memory_cannot_take_are_refused(tmp_path, settings, words):
+    tiny_model("sd15", tmp_path)
+    with pytest.raises(UserError, match=words):
+        InversionPipeline.from_pipe(stock(tmp_path), **settings)
+
+
+def test_what_a_pipeline_was_changed_to_is_not_passed_over(tmp_path):
+    tiny_model("sd3", tmp_path / "sd3")
+    flow = stock(tmp_path / "sd3")
+    with pytest.raises(UserError, match="make the pipeline with text_encoder_3=None"):
+        InversionPipeline.from_pipe(flow, t5=False)
+    flow.scheduler.set_shift(5.0)
+    with pytest.raises(UserError, match="make it with shift=5.0"):
+        InversionPipeline.from_pipe(flow)
+    tiny_model("sd15", tmp_path / "sd15")
+    pipe = stock(tmp_path / "sd15")
+    pipe.unet.encoder_hid_proj = torch.nn.Identity()
+    with pytest.raises(UserError, match="unload_ip_adapter"):
+        InversionPipeline.from_pipe(pipe)
+
+
+def test_the_prompt_of_an_image_is_one_text(tmp_path):
+    tiny_model("sd15", tmp_path)
+    pipe = InversionPipeline.from_pipe(stock(tmp_path))
+    settings = {"num_inference_steps": 2, "guidance_scale": 1}
+    one, listed = (pipe.invert(BLACK, prompt, **settings) for prompt in (PROMPT, [PROMPT]))
+    assert torch.equal(one, listed)
+    with pytest.raises(UserError, match="is one text"):
+        pipe.invert(BLACK, [PROMPT, PROMPT], **settings)
 
 
 def test_calls_take_the_size_of_the_latents(tmp_path):

@@ -1,5 +1,6 @@
 """Weights as folders, from the cache, or from the hub; one line for every way to miss them."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_the_hubs_refusal_says_what_to_do(cache, monkeypatch, error, match):
 
     monkeypatch.setattr(hub, "model_info", refuse)
     refused(match, HUB_ID, revision="v9")
+
+
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (ValueError("no such modeling files for the variant"), "no weights of model.variant=fp16"),
+        (OSError(errno.ENOSPC, "No space left on device"), "make room, or set HF_HOME"),
+        (ConnectionError("no route"), "nor could the hub be reached"),
+    ],
+)
+def test_what_fails_in_a_download_is_told_apart(cache, monkeypatch, error, match):
+    def download(path, local_files_only=False, **options):
+        raise FileNotFoundError(path) if local_files_only else error
+
+    monkeypatch.setattr(hub, "model_info", lambda *a, **k: None)
+    monkeypatch.setattr(hub.DiffusionPipeline, "download", download)
+    refused(match, HUB_ID, variant="fp16")
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./nothing", "a/b/c"])

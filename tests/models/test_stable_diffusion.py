@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from pipelines import IMAGE_SIZE, tiny_sd15, tiny_sd21, tiny_sdxl
 
 from fpinv.errors import UserError
@@ -383,6 +384,27 @@ def test_models_of_one_process_share_their_weights(folders):
     assert load(folders["sd15"], image_size=32).pipeline is pipeline
     assert load(folders["sd15"], precision="bf16").pipeline is not pipeline
     assert load(folders["sd21"]).pipeline is not pipeline
+
+
+def test_weights_that_changed_on_disk_are_loaded_anew(folders, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(folders["sd15"], folder)
+    pipeline = load(folder).pipeline
+    assert load(folder).pipeline is pipeline
+    file = next((folder / "unet").glob("*.safetensors"))
+    os.utime(file, ns=(0, 0))
+    assert load(folder).pipeline is not pipeline
+
+
+def test_the_grid_is_that_of_the_configuration_whatever_users_do_to_the_pipeline(folders):
+    steps = load(folders["sd15"]).denoiser(4).schedule
+    model = load(folders["sd15"])
+    scheduler = model.pipeline.scheduler
+    try:
+        model.pipeline.scheduler = DDIMScheduler(beta_schedule="squaredcos_cap_v2")
+        assert load(folders["sd15"]).denoiser(4).schedule == steps
+    finally:
+        model.pipeline.scheduler = scheduler
 
 
 def test_loading_is_silent(folders, capfd, recwarn):
