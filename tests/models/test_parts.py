@@ -206,7 +206,7 @@ REFUSED = [
     ("sd15", "scheduler", "trained_betas", [0.1, 2]),
     ("sd15", "scheduler", "trained_betas", [0.1, 0.2]),
     ("sd15", "scheduler", "num_train_timesteps", 0),
-    ("sd15", "scheduler", "clip_sample", True),
+    ("sdxl", "scheduler", "clip_sample", True),
     ("sd15", "scheduler", "thresholding", True),
     ("sd15", "scheduler", "steps_offset", 2),
     ("sd15", "scheduler", "use_flow_sigmas", True),
@@ -372,6 +372,7 @@ ACCEPTED = [
     ("sd15", "text_encoder", {"hidden_act": "gelu"}),
     ("sd15", "scheduler", {"prediction_type": "v_prediction", "steps_offset": 0}),
     ("sd15", "scheduler", {"beta_schedule": "squaredcos_cap_v2"}),
+    ("sd15", "scheduler", {"clip_sample": True}),  # the stock pipeline switches it off
     ("sd15", "scheduler", {"trained_betas": [0.001 + k * 1e-5 for k in range(1000)]}),
     ("sdxl", "scheduler", {"rescale_betas_zero_snr": True}),
 ]

@@ -56,7 +56,10 @@ def test_a_checkpoint_of_another_kind_or_a_damaged_one_is_refused_in_one_line(co
             StableDiffusion(str(tmp_path / f"{name}.safetensors"))
         assert "\n" not in str(caught.value)
     whole = tmp_path / "whole.safetensors"
-    save_file(V1 | {"v_pred": torch.zeros(1)}, whole)
+    for key in ("edm_vpred.sigma_max", "v_pred"):
+        save_file(V1 | {key: torch.zeros(1)}, whole)
+        with pytest.raises(UserError, match="of kind v1, which"):
+            StableDiffusion(str(whole))
     for match, settings in (("of kind v1, which", {}), ("is one file", {"variant": "fp16"})):
         with pytest.raises(UserError, match=match):
             StableDiffusion(str(whole), **settings)

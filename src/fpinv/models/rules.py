@@ -278,7 +278,16 @@ STABLE_DIFFUSION: Mapping[str, Part] = {
 }
 
 PIPELINES: Mapping[str, Mapping[str, Part]] = {
-    "StableDiffusionPipeline": STABLE_DIFFUSION,
+    "StableDiffusionPipeline": {
+        **STABLE_DIFFUSION,
+        # This pipeline switches the clipping of its scheduler off by itself.
+        "scheduler": Part(
+            "scheduler_config.json",
+            "diffusers",
+            SCHEDULERS,
+            {**SCHEDULER, **anything("clip_sample")},
+        ),
+    },
     "LatentConsistencyModelPipeline": STABLE_DIFFUSION,
     "StableDiffusionXLPipeline": {
         **STABLE_DIFFUSION,
