@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -15,6 +16,16 @@ P = ParamSpec("P")
 
 class UserError(Exception):
     """Mistake that the user can mend: its message is one line with the culprit and the remedy."""
+
+
+def check_at_least(owner: object, **least: float) -> None:
+    """Raise UserError for an attribute that is below its least value, or not finite."""
+    for name, bound in least.items():
+        value = getattr(owner, name)
+        if not math.isfinite(value):
+            raise UserError(f"{name}={value} is not possible: choose a finite number")
+        if value < bound:
+            raise UserError(f"{name}={value} is not possible: choose at least {bound:g}")
 
 
 def nearest(word: str, options: Iterable[str], otherwise: str = "choose from") -> str:

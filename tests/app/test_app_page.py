@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,20 @@ def test_missing_gradio_is_one_line_with_the_remedy(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "fpinv.app.page", raising=False)
     assert main(["model=sd15"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith('pip install "fpinv[app]"')
+    assert capsys.readouterr().err.splitlines()[-1].endswith("pip install gradio")
+
+
+@pytest.mark.parametrize("error", [OSError("no port"), ValueError("invalid literal 'abc'")])
+def test_an_address_that_cannot_be_had_is_one_line(monkeypatch, capsys, bench, error):
+    def launch(bench):
+        raise error
+
+    page = types.SimpleNamespace(launch=launch)
+    monkeypatch.setitem(sys.modules, "fpinv.app.page", page)
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "abc")
+    assert main(["scenes"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be served at GRADIO_SERVER_PORT=abc" in line and str(error) in line
 
 
 def test_unknown_argument_is_one_line(capsys):
@@ -44,7 +58,7 @@ def bench():
 @pytest.fixture(scope="module")
 def page(bench):
     """Return the page, which is served on a free port."""
-    pytest.importorskip("gradio", reason='the page needs gradio: pip install "fpinv[app]"')
+    pytest.importorskip("gradio", reason="the page needs gradio: pip install gradio")
     from fpinv.app.page import launch
 
     page = launch(bench)

@@ -101,7 +101,9 @@ def test_a_network_that_breaks_down_leaves_the_best_point():
     assert inversion.converged is None
 
 
-@pytest.mark.parametrize("wrong", [{"iterations": 0}, {"tolerance": 0.0}, {"tolerance": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"iterations": 0}, {"tolerance": 0.0}, {"prior": -1.0}, {"eta": -1.0}]
+)
 def test_refuses_impossible_settings(wrong):
     with pytest.raises(UserError, match="is not possible"):
         Newton(**wrong)

@@ -11,6 +11,7 @@ from fpinv.errors import UserError
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.negative_prompt import NegativePrompt
 from fpinv.inverters.null_text import NullText
+from fpinv.inverters.whitening import Whitening
 from fpinv.sampling import sample
 from fpinv.solvers import rms
 
@@ -148,3 +149,20 @@ def test_a_guidance_for_each_image_is_refused_by_null_text():
     each = replace(close_guidance(), guidance=torch.tensor([1.0, 3.0, 7.5]))
     with pytest.raises(UserError, match="null_text takes one guidance for all images"):
         NullText().invert(toy.denoiser(4), toy.latents(), each)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: NullText(inner_steps=-1),
+        lambda: NullText(learning_rate=-0.01),
+        lambda: NullText(tolerance=float("nan")),
+        lambda: NullText(growth=-1.0),
+        lambda: NegativePrompt(inversion_guidance=None),
+        lambda: NegativePrompt(inversion_guidance=3.0),
+        lambda: Whitening(steps=-1),
+    ],
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(UserError, match="is not possible"):
+        wrong()

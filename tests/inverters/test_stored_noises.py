@@ -12,9 +12,11 @@ from fpinv.inverters.auto.auto import Auto
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.edict import EDICT
 from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.inverters.ife import IFE
 from fpinv.inverters.newton import Newton
 from fpinv.inverters.renoise import ReNoise
 from fpinv.inverters.stored_noises import StoredNoises
+from fpinv.inverters.whitening import Whitening
 from fpinv.solvers import rms
 
 CONVERGED = FixedPoint(80)
@@ -81,6 +83,9 @@ def test_each_image_has_noises_of_its_own():
         ({"eta": 0.0}, "eta=0.0 is not possible"),
         ({"correction": -1.0}, "correction=-1.0 is not possible"),
         ({"method": EDICT()}, "EDICT brings images back in a way of its own"),
+        ({"method": IFE()}, "IFE with these settings needs more than one step"),
+        ({"method": FixedPoint(start="extrapolated")}, "FixedPoint with these settings needs"),
+        ({"method": ReNoise(whitening=Whitening(1))}, "ReNoise with these settings needs"),
     ],
 )
 def test_refuses_what_is_not_possible(arguments, message):

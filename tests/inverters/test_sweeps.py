@@ -152,7 +152,7 @@ def test_edits_keep_their_source(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"accuracy": -1}, "accuracy=-1 is not possible: choose 0 dB or more"),
+        ({"accuracy": -1}, "accuracy=-1 is not possible: choose at least 0"),
         ({"sweeps": 0}, "sweeps=0 is not possible: choose at least 1"),
         ({"iterations": 0}, "iterations=0 is not possible: choose at least 1"),
         ({"descents": -1}, "descents=-1 is not possible: choose at least 0"),

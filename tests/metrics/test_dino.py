@@ -34,6 +34,12 @@ def test_distance_is_symmetric_and_one_per_image(distance):
     assert (distance(images, images) == 0).all()
 
 
+def test_of_an_oblong_image_the_central_square_counts(distance):
+    images, reference = torch.rand(2, 1, 3, 32, 64) * 2 - 1
+    square = slice(16, 48)
+    assert distance(images, reference).equal(distance(images[..., square], reference[..., square]))
+
+
 def test_absent_weights_are_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="the weights .*nowhere of structure_dino") as error:
         DINOStructure(str(tmp_path / "nowhere"))(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))

@@ -45,6 +45,8 @@ def test_name_of_its_own_comes_before_a_pattern():
     [
         ("gap", 0.0312, 0.0098, "0.031 ± 0.010 dB"),
         ("gap", 0.00002, None, "2e-05 dB"),
+        ("gap", 0.0004, 0.01, "0.0004 ± 0.01 dB"),
+        ("edit_success", 0.0003, 0.0002, "0.03 ± 0.02 %"),
         ("nfe_calls", 50.0, 0.0, "50.0"),
         ("edit_success", 0.625, 0.05, "62.5 ± 5.0 %"),
         ("psnr", None, None, "-"),

@@ -27,6 +27,17 @@ def random_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("random_backbone")
+@pytest.mark.parametrize("net", LPIPS.backbones)
+def test_lpips_of_images_that_are_too_small_is_none(net: str) -> None:
+    metric, side = LPIPS(net), LPIPS.smallest[net]
+    with pytest.raises(RuntimeError):
+        metric._network(*2 * [torch.zeros(1, 3, side - 1, 64)])
+    for height, measured in ((side - 1, False), (side, True)):
+        images = torch.zeros(2, 3, height, 64)
+        assert metric(images, images).isfinite().tolist() == [measured] * 2
+
+
+@pytest.mark.usefixtures("random_backbone")
 def test_lpips_is_a_distance_per_image() -> None:
     metric, images, reference = LPIPS(), pictures(3, 31, seed=1), pictures(3, 31, seed=2)
     assert metric.name == "lpips_alex" and metric.version == "0.1"

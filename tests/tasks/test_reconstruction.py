@@ -73,6 +73,13 @@ def test_record_of_one_image_is_complete():
     assert np.array_equal(original, np.asarray(examples()[0].image))
 
 
+def test_an_inverter_that_stops_below_the_noise_has_no_measures_of_it():
+    low, high = (run(EDICT(strength=s))[0].metrics for s in (0.5, 1.0))
+    names = {name for name in high if name.startswith("noise_")}
+    assert "noise_norm" in names and high["noise_norm"] > 0
+    assert all(low.get(name) is None for name in names)
+
+
 def test_psnr_equals_that_of_the_pictures():
     record = run(DDIM())[0]
     a, b = (np.asarray(record.images[n], float) / 255 for n in ("original", "reconstruction"))

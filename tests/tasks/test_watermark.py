@@ -1,5 +1,7 @@
 """The watermark task: marks of generated images, read off inversions."""
 
+from dataclasses import replace
+
 import pytest
 import toy
 
@@ -103,6 +105,19 @@ def test_a_diverged_inversion_fails_alone():
     found = records(Diverging())
     assert [record.error is None for record in found] == [True, False, True, False]
     assert "not finite" in found[1].error and not found[1].metrics
+
+
+def test_a_step_that_diverged_counts_as_no_reading():
+    """Iteration goes on from the last finite latent, so that the noise itself is finite."""
+
+    class Breaking(DDIM):
+        def invert(self, denoiser, z0, condition):
+            inversion = super().invert(denoiser, z0, condition)
+            residual = z0.new_zeros(denoiser.schedule.steps, len(z0))
+            residual[-1, 1] = float("inf")
+            return replace(inversion, residual=residual)
+
+    assert [record.error is None for record in records(Breaking())] == [True, False, True, False]
 
 
 def test_an_image_that_cannot_be_generated_fails_alone():

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from fpinv.errors import OneLineParser, UserError, command
+from fpinv.run.messages import explain
 
-MISSING = 'the page needs gradio, which is not installed: pip install "fpinv[app]"'
+ADDRESS = ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT")
+"""The variables of the environment by which gradio chooses host and port."""
+MISSING = "the page needs gradio, which is not installed: pip install gradio"
 
 
 @command
@@ -18,18 +22,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Read by gradio when it is imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     print("loading ...", file=sys.stderr, flush=True)
-    try:
-        from fpinv.app.page import launch
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
-        raise UserError(MISSING) from None
+    with _address_checked():
+        try:
+            from fpinv.app.page import launch
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            raise UserError(MISSING) from None
     from fpinv import load_model
     from fpinv.app.workbench import Workbench
+    from fpinv.images.viewing import MOST_PIXELS, limit_pixels
 
-    page = launch(Workbench(load_model(options.model.removeprefix("model="))))
+    limit_pixels(MOST_PIXELS)
+    bench = Workbench(load_model(options.model.removeprefix("model=")))
+    with _address_checked():
+        page = launch(bench)
     print(f"the page is at {page.local_url} (Ctrl-C ends it)", flush=True)
     page.block_thread()
+
+
+@contextmanager
+def _address_checked() -> Iterator[None]:
+    """Turn what gradio says of a wrong host or port into the line of a user's mistake.
+
+    Raises:
+        UserError: (within the context) the page cannot be served there.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        given = (f"{name}={os.environ[name]}" for name in ADDRESS if name in os.environ)
+        address = " and ".join(given) or "this machine"
+        raise UserError(
+            f"the page cannot be served at {address} ({explain(error)}): set "
+            f"{' and '.join(ADDRESS)} to a host and a free port"
+        ) from error
 
 
 def _parser() -> OneLineParser:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from fpinv.app.workbench import SIDE, InvertedPhoto, Request, Workbench
 from fpinv.editing.recipe import PromptToPrompt
+from fpinv.errors import UserError
 from fpinv.run.messages import explain_and_log
 from fpinv.tasks.domains import foreign_pictures
 from fpinv.tasks.reconstruction import DIFFERENCE_GAIN
@@ -146,8 +147,10 @@ class Answers:
         return trip, *pictures, f"{trip.table}\n\n{WORDS}", *NO_EDIT
 
     @in_a_line
-    def edit(self, trip: InvertedPhoto, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        """Return an edit and its mask."""
+    def edit(self, trip: InvertedPhoto | None, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        """Return an edit of the last inversion, and its mask."""
+        if trip is None:
+            raise UserError("there is nothing to edit: invert a picture first")
         edited = self.bench.edit(trip, *fields)
         return edited.picture, gr.update(value=edited.mask, visible=edited.mask is not None)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
+from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import DDIM
 from fpinv.sampling import Guided, Step
@@ -28,9 +29,19 @@ class NegativePrompt(Guided):
     References:
         | Negative-prompt Inversion: Fast Image Inversion for Editing with Text-guided Diffusion
         | Models (Miyake et al., 2023), https://arxiv.org/abs/2305.16807
+
+    Raises:
+        UserError: the guidance of the inversion is not 1.
     """
 
     inversion_guidance: float | None = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.inversion_guidance != 1:
+            raise UserError(
+                f"inversion_guidance={self.inversion_guidance} is not possible: negative_prompt "
+                "samples as guidance 1 does, so that it inverts at 1"
+            )
 
     @property
     def starts_anywhere(self) -> bool:

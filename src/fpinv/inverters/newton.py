@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
+from fpinv.errors import check_at_least
 from fpinv.inversion import Inversion
 from fpinv.inverters.implicit import ascend, equation
 from fpinv.sampling import DDIMSampling
@@ -62,6 +63,7 @@ class Newton(DDIMSampling):
 
     def __post_init__(self) -> None:
         FixedPointIteration(self.iterations, self.tolerance)  # refuses what is not possible
+        check_at_least(self, prior=0, eta=0)
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:

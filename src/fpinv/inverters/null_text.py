@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser, Embedding
-from fpinv.errors import UserError
+from fpinv.errors import UserError, check_at_least
 from fpinv.inversion import Inversion
 from fpinv.inverters.ddim import ddim_path
 from fpinv.sampling import Guided, Step, spent
@@ -60,8 +60,7 @@ class NullText(Guided):
     inversion_guidance: float | None = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.inner_steps < 0:
-            raise UserError(f"inner_steps={self.inner_steps} is not possible: choose at least 0")
+        check_at_least(self, inner_steps=0, learning_rate=0, tolerance=0, growth=0)
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:

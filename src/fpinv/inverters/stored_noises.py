@@ -13,6 +13,7 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.fixed_point import FixedPoint
+from fpinv.inverters.ife import IFE
 from fpinv.sampling import DDIMSampling, Guided, Step, spent
 from fpinv.schedule import Schedule
 from fpinv.seeding import drawn
@@ -35,6 +36,9 @@ class StoredNoises(Guided):
     ends without noise cannot be corrected. The edit-friendly inversion is the other extreme: it
     solves nothing, and leaves all to the noises.
 
+    The method sees each step alone, on a grid of its own. ``accuracy`` of ``auto`` is then that of
+    a step, and methods that carry something from one step to the next are refused.
+
     NFE: those of the method, on N grids of one step; N more with a correction. N to sample.
     Stores: N noises.
 
@@ -54,7 +58,8 @@ class StoredNoises(Guided):
         seed: Seed of the noises.
 
     Raises:
-        UserError: a number is not possible, or the method has a way back of its own.
+        UserError: a number is not possible, or the method has a way back of its own or needs the
+            step before.
     """
 
     stochastic: ClassVar[bool] = True
@@ -73,6 +78,13 @@ class StoredNoises(Guided):
             raise UserError(
                 f"{type(self.method).__name__} brings images back in a way of its own: choose "
                 "another method for stored_noises, e.g. fpi, renoise, newton or auto"
+            )
+        carries = isinstance(self.method, IFE) or _start(self.method) == "extrapolated"
+        if carries or not self.method.starts_anywhere:
+            raise UserError(
+                f"{type(self.method).__name__} with these settings needs more than one step at a "
+                "time, the step before or the image: choose another method for stored_noises, "
+                "e.g. fpi with start=previous, renoise without whitening, or auto"
             )
 
     @torch.no_grad()
@@ -144,6 +156,11 @@ class StoredNoises(Guided):
     def _corrections(self, schedule: Schedule) -> int:
         """Return how many steps are corrected."""
         return sum(bool(self.correction and landing.spread) for landing in schedule.landings)
+
+
+def _start(method: Inverter) -> str:
+    """Return the start of each step of fixed-point iteration; that of others is their own."""
+    return method.start if isinstance(method, FixedPoint) else "previous"
 
 
 def _joined(columns: Sequence[Tensor | None]) -> Tensor | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fpinv.batch import PerSample, Rows
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.errors import UserError
+from fpinv.errors import check_at_least
 from fpinv.inversion import Inversion
 from fpinv.inverters.auto.check import Closest, cost
 from fpinv.inverters.auto.goal import Goal
@@ -98,11 +98,7 @@ class Sweeps(DDIMSampling):
     acceleration: Acceleration = field(default_factory=lambda: Anderson(6))
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.accuracy) and self.accuracy >= 0):
-            raise UserError(f"accuracy={self.accuracy} is not possible: choose 0 dB or more")
-        for key, least in (("sweeps", 1), ("iterations", 1), ("descents", 0)):
-            if (value := getattr(self, key)) < least:
-                raise UserError(f"{key}={value} is not possible: choose at least {least}")
+        check_at_least(self, accuracy=0, sweeps=1, iterations=1, descents=0)
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from fpinv.denoiser import Condition, Denoiser
+from fpinv.errors import check_at_least
 from fpinv.seeding import generator
 
 PATCH = 4
@@ -48,6 +49,9 @@ class Whitening:
         autocorrelation: Step size of the correlation, over all its shifts.
         shifts: Correlation steps of a round.
         seed: Seed of the noising and the shifts.
+
+    Raises:
+        UserError: a number is negative or not finite.
     """
 
     steps: int = 0
@@ -55,6 +59,9 @@ class Whitening:
     autocorrelation: float = 20.0
     shifts: int = 5
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_at_least(self, steps=0, patch_kl=0, autocorrelation=0, shifts=0)
 
     def at(
         self, denoiser: Denoiser, z0: Tensor, i: int, condition: Condition

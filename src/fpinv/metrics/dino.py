@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
+from fpinv.images.frame import central
 from fpinv.models.weights import loading
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours
@@ -22,7 +23,8 @@ class DINOStructure:
 
     .. math:: d(x, y) = \operatorname{mean}_{p, q} (S(x)_{pq} - S(y)_{pq})^2
 
-    It is 0 for identical images; lower is closer. The weights are a download made on the first
+    It is 0 for identical images; lower is closer. Of an oblong image it is that of the central
+    square. The weights are a download made on the first
     use.
 
     References:
@@ -61,9 +63,9 @@ class DINOStructure:
         """Return the cosines between the keys of all tokens: (B, tokens, tokens)."""
         network = self._network.to(images.device)
         side = network.config.image_size
-        pixels = interpolate(
-            images.float().clamp(-1, 1), (side, side), mode=self._resampling, antialias=True
-        )
+        square = central(images.float().clamp(-1, 1))
+        pixels = interpolate(square, (side, side), mode=self._resampling, antialias=True)
+        pixels = pixels.clamp(-1, 1)  # bicubic interpolation overshoots
         mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
         keys: list[Tensor] = []
         hook = _last_keys(network).register_forward_hook(lambda *call: keys.append(call[-1]))

@@ -40,9 +40,11 @@ class Metric:
         """
         if mean is None:
             return "-"
-        if mean and not float(self.number(mean)):
-            return f"{mean:.2g}"
         mark = sign(mean, share=self.unit == "%")
+        if mean and not float(self.number(mean)):
+            factor = 100 if self.unit == "%" else 1
+            shown = f"{factor * mean:.2g}"
+            return f"{shown} {mark} {factor * half:.2g}" if half else shown
         return f"{self.number(mean)} {mark} {self.number(half)}" if half else self.number(mean)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +18,7 @@ class LPIPS:
     """Learned perceptual image patch similarity, version 0.1; lower is closer.
 
     The linear heads come with the lpips package; the backbone's ImageNet weights are a download
-    of torchvision, made on the first use. Its smallest image is 31 pixels a side for alex,
-    16 for vgg and 17 for squeeze.
+    of torchvision, made on the first use.
 
     References:
         The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (Zhang et al.,
@@ -31,6 +33,8 @@ class LPIPS:
     """
 
     version = "0.1"
+    smallest: ClassVar[Mapping[str, int]] = {"alex": 31, "vgg": 16, "squeeze": 17}
+    """Pixels on a side that each backbone needs."""
     backbones = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
     def __init__(self, net: str = "alex") -> None:
@@ -41,7 +45,12 @@ class LPIPS:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
-        """Return the distances (B,) of images (B, 3, H, W) in [-1, 1]."""
+        """Return the distances (B,) of images (B, 3, H, W) in [-1, 1].
+
+        NaN for images that are smaller than the backbone takes.
+        """
+        if min(images.shape[-2:]) < self.smallest[self.net]:
+            return images.new_full((len(images),), math.nan)
         network = self._network.to(images.device)
         x, y = (pixels.float().clamp(-1, 1) for pixels in (images, reference))
         return network(x, y).reshape(len(images))

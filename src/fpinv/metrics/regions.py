@@ -11,8 +11,8 @@ from torch.nn.functional import max_pool2d, pad
 from fpinv.images.steepness import steepness
 
 PLAIN = 0.025
-"""Difference of neighbouring pixels, as a part of the range, from which on they are not plain: six
-of 255 levels."""
+"""Difference of neighbouring pixels, as a part of the range, from which on they are not plain:
+seven of 255 levels."""
 
 
 def regions(

@@ -58,7 +58,7 @@ def choose_lora(path: str | None, scale: float) -> LoRA | None:
     if file.suffix != SAFE or not file.is_file():
         raise UserError(f"model.lora={path} is no {SAFE} file on this machine: name one")
     if find_spec("peft") is None:
-        raise UserError("model.lora needs the package peft: pip install 'fpinv[lora]'")
+        raise UserError("model.lora needs the package peft: pip install peft")
     return LoRA(file.resolve(), scale)
 
 

@@ -30,7 +30,7 @@ def check_quantization(kind: str | None, device: torch.device, lora: str | None)
     if find_spec(PACKAGES[kind]) is None:
         raise UserError(
             f"model.quantization={kind} needs the package {PACKAGES[kind]}: "
-            "pip install 'fpinv[quantization]'"
+            f"pip install {PACKAGES[kind]}"
         )
     if kind == "nf4" and device.type == "cpu":
         raise UserError("model.quantization=nf4 needs a GPU: use int8")

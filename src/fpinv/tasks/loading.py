@@ -41,6 +41,16 @@ def are_finite(*values: Tensor) -> list[bool]:
     return torch.stack(rows).all(0).tolist()
 
 
+def solved(inversion: Inversion) -> list[bool]:
+    """Return for each sample whether its noise is finite, and so is the residual of every step.
+
+    Iterations keep the last finite latent where the network's output is none.
+    """
+    residual = inversion.residual
+    extra = () if residual is None else (residual.movedim(-1, 0),)
+    return are_finite(inversion.noise, *extra)
+
+
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
     """Turn any failure of a block into the error that the image ``name`` cannot be read.

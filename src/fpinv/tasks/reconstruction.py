@@ -247,21 +247,35 @@ class _ReconstructionRun:
             "latent_mse": pixels.latent_mse(trip.latents, trip.inverted),
             "latent_psnr": pixels.latent_psnr(trip.latents, trip.inverted),
             **trip.costs,
-            "noise_norm": pixels.norm_ratio(trip.inversion.noise),
             **self._noise_columns(batch, trip.inversion.noise),
             "adjustment_distance": _distance(trip.inverted, batch.encoded),
         }
         if (perceptual := self.task.perceptual) is not None:
             columns[perceptual.name] = perceptual(images, original)
-        return columns | _seed_columns(batch, trip)
+        columns |= _seed_columns(batch, trip)
+        if not self._reaches_noise and "seed_error" in columns:
+            columns["seed_error"] = None
+        return columns
 
     def _noise_columns(self, batch: Batch, noise: Tensor) -> dict[str, Column]:
-        """Return how much z_N is like noise; None where a region is too small to tell."""
+        """Return how much z_N is like noise; None where a region is too small to tell.
+
+        Inverters that stop below the noise end have no z_N.
+        """
+        if not self._reaches_noise:
+            return {}
         factor = vae_factor(self.model)
         objects = [example.open_objects() for example in batch.examples]
         masks = [None if mask is None else self.frame.mask(mask) for mask in objects]
         quality = noise_quality(noise, regions(batch.images, masks, factor, noise.shape[-2:]))
-        return {name: finite(values.tolist()) for name, values in quality.items()}
+        columns = {name: finite(values.tolist()) for name, values in quality.items()}
+        return {"noise_norm": pixels.norm_ratio(noise)} | columns
+
+    @property
+    def _reaches_noise(self) -> bool:
+        """Whether the inverter goes up to the noise end of the grid."""
+        steps = self.settings.steps
+        return getattr(self.inverter, "top", lambda steps: steps)(steps) == steps
 
 
 def _size(loaded: tuple[Example, Tensor | None]) -> tuple[int, ...] | None:

@@ -24,7 +24,7 @@ from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.seeding import generator, normal
 from fpinv.tasks.inverting import invert
-from fpinv.tasks.loading import are_finite, by_example, diverged
+from fpinv.tasks.loading import are_finite, by_example, diverged, solved
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import run_stages
 from fpinv.tasks.task import Settings, option
@@ -177,7 +177,7 @@ class Watermark:
             inversion = invert(inverter, denoiser, encoded, condition, ids, settings)
         columns = self._columns(inversion, torch.stack([item.noise for item in batch]), ids)
         columns["seconds_invert"] = torch.full((len(batch),), watch.seconds / len(batch))
-        metrics, sound = by_example(columns, len(batch)), are_finite(inversion.noise)
+        metrics, sound = by_example(columns, len(batch)), solved(inversion)
         return [
             Record(
                 item.example.id,

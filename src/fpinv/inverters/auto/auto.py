@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.errors import UserError
+from fpinv.errors import check_at_least
 from fpinv.inversion import Inversion
 from fpinv.inverters.auto.check import check
 from fpinv.inverters.auto.descent import StepDescent, Unsolved
@@ -112,12 +111,7 @@ class Auto(DDIMSampling):
     acceleration: Acceleration = field(default_factory=lambda: Anderson(5))
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.accuracy) and self.accuracy >= 0):
-            raise UserError(f"accuracy={self.accuracy} is not possible: choose 0 dB or more")
-        if self.iterations < 1:
-            raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
-        if self.descents < 0:
-            raise UserError(f"descents={self.descents} is not possible: choose at least 0")
+        check_at_least(self, accuracy=0, iterations=1, descents=0)
 
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:

@@ -69,7 +69,8 @@ def _ddim(goal: Goal) -> Inversion:
     """Return DDIM inversion, with a record of its residuals: none of its steps is solved."""
     inversion = FixedPoint(iterations=1).invert(goal.denoiser, goal.z0, goal.condition)
     assert inversion.iterations is not None
-    return replace(inversion, converged=torch.zeros_like(inversion.iterations, dtype=torch.bool))
+    unsolved = torch.zeros_like(inversion.iterations, dtype=torch.bool)
+    return replace(inversion, converged=unsolved, trace=None)
 
 
 @dataclass
