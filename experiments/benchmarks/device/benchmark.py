@@ -38,7 +38,7 @@ from fpinv.models.machine import Precision, compile_network, resolve_device, set
 from fpinv.reporting.figures import as_picture
 from fpinv.reporting.tables import markdown
 from fpinv.schedule import Schedule
-from fpinv.tasks.timing import clock
+from fpinv.tasks.timing import wall_time
 
 MODES = ("eager", "compiled")
 ITERATIONS, STEPS = 5, 2
@@ -71,13 +71,6 @@ class Measurement:
     peak_gib: float | None = None
     seconds_first: float | None = None
     error: str | None = None
-
-
-def seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Return the wall time of ``work``, with the device's queue done before and after."""
-    began = clock(device)
-    work()
-    return clock(device) - began
 
 
 def built(size: Size, precision: Precision, device: torch.device) -> nn.Module:
@@ -114,12 +107,12 @@ def measure(size: Size, network: Network, batch: int, device: torch.device) -> d
     def there_and_back() -> None:
         inverter.sample(denoiser, inverter.invert(denoiser, z, condition), condition)
 
-    first = seconds(device, bare)
-    again = seconds(device, bare)
+    first = wall_time(device, bare)
+    again = wall_time(device, bare)
     repeats = max(3, min(20, int(1 / again)))
-    call = statistics.median(seconds(device, bare) for _ in range(repeats))
+    call = statistics.median(wall_time(device, bare) for _ in range(repeats))
     denoiser.rows = 0
-    whole = seconds(device, there_and_back)
+    whole = wall_time(device, there_and_back)
     numbers = {
         "ms_row": 1000 * call / batch,
         "overhead": whole / (denoiser.rows / batch * call),

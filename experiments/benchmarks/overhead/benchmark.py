@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable
 
 import hydra
 import torch
@@ -29,17 +28,10 @@ from fpinv.models.model import Model
 from fpinv.reporting.tables import markdown
 from fpinv.run import main as command_line
 from fpinv.run.build import build
-from fpinv.tasks.timing import clock
+from fpinv.tasks.timing import wall_time
 
 REPEATS = 5
 INVERTERS = {"ddim": DDIM(), "ife": IFE(), "fpi": FixedPoint()}
-
-
-def seconds(model: Model, work: Callable[[], object]) -> float:
-    """Return the wall time of ``work``, with the device's queue done before and after."""
-    began = clock(model.device)
-    work()
-    return clock(model.device) - began
 
 
 class Shadowed:
@@ -54,7 +46,7 @@ class Shadowed:
 
     def __call__(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
         output = self.network(z, timestep, embedding)
-        self.seconds += seconds(self.model, lambda: self.network(z, timestep, embedding))
+        self.seconds += wall_time(self.model.device, lambda: self.network(z, timestep, embedding))
         return output
 
 
@@ -67,7 +59,7 @@ def ratio(model: Model, inverter: Inverter, z: Tensor, condition: Condition, ste
     def there_and_back() -> None:
         inverter.sample(denoiser, inverter.invert(denoiser, z, condition), condition)
 
-    return seconds(model, there_and_back) / shadowed.seconds - 1
+    return wall_time(model.device, there_and_back) / shadowed.seconds - 1
 
 
 def ratios(model: Model, steps: int, guidance: float, batch: int) -> dict[str, list[float]]:

@@ -70,10 +70,12 @@ def make(jobs: Sequence[Job]) -> Results:
     val = [job for job in jobs if job.settings.get("dataset.split") == "val"]
     test = [job for job in jobs if job not in val]
     steps, n = jobs[0].summary["steps"], jobs[0].summary["n"]
-    best = table(f"Test, each at its best setting on val, N = {steps}", test, (*MEASURES, ROWS))
     truth = next(column for column in MEASURES if "truth_psnr" in column.metrics)
-    all_settings = table(f"Val, N = {steps}, n = {n}", val, (SUCCESS, truth))
-    return Results(f"{best}\n\n{all_settings}")
+    tables = (
+        (f"Test, each at its best setting on val, N = {steps}", test, (*MEASURES, ROWS)),
+        (f"Val, N = {steps}, n = {n}", val, (SUCCESS, truth)),
+    )
+    return Results("\n\n".join(table(*split) for split in tables if split[1]))
 
 
 experiment = Experiment(

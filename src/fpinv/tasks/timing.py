@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,13 @@ def clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def wall_time(device: torch.device, work: Callable[[], object]) -> float:
+    """Return the seconds that ``work`` takes, with the device's queue done before and after."""
+    began = clock(device)
+    work()
+    return clock(device) - began
 
 
 @dataclass
