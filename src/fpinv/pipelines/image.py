@@ -29,6 +29,7 @@ from fpinv.models.weights import local_folder
 from fpinv.run.build import build, described, is_own, targets
 from fpinv.run.options import names, option
 from fpinv.tasks.loading import diverged, require_same_entries, vae_factor
+from fpinv.tasks.task import weakness
 
 log = logging.getLogger(__name__)
 
@@ -181,6 +182,8 @@ def invert(
     """
     method: Inverter = option("inverter", inverter) if isinstance(inverter, str) else inverter
     prompt = _one_text(prompt)
+    if line := weakness(guidance):
+        log.warning("%s", line)
     pixels = _pixels(image, Frame(model.image_size, crop))
     condition = model.condition([prompt], guidance)
     inversion = method.invert(model.denoiser(steps), model.encode(pixels[None]), condition)

@@ -43,7 +43,7 @@ from fpinv.run.tracking import Identity, Tracking, build_tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.domains import foreign_pictures, without_misfits
 from fpinv.tasks.memory import within_memory
-from fpinv.tasks.task import Choosy, Grouping, Pooling
+from fpinv.tasks.task import Choosy, Grouping, Pooling, weakness
 
 if TYPE_CHECKING:
     from fpinv.datasets.example import Dataset
@@ -181,6 +181,8 @@ class Run:
         self.model: Model = build(self.config, "model")
         if self.config.precision == "fp16" and self.model.device.type == "cpu":
             terminal.print_once(SLOW)
+        if line := weakness(self.settings.guidance):
+            terminal.print_once(line)
         self.task, left_out = without_misfits(self.task, self.model, pictures)
         for line in filter(None, (foreign_pictures(self.model, pictures), left_out)):
             terminal.print_notice(line)

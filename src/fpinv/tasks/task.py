@@ -66,6 +66,16 @@ def not_negative(key: str, value: Any) -> None:  # noqa: ANN401
         )
 
 
+def weakness(guidance: float) -> str | None:
+    """Return the line about a guidance from 0 to below 1, which other libraries read as 1."""
+    if not 0 <= guidance < 1:
+        return None
+    return (
+        f"guidance={guidance} samples the null prompt more than the prompt: what diffusers calls a "
+        "guidance_scale of 1 or less is guidance=1 here"
+    )
+
+
 LARGEST = 2**63 - 1  # of a whole number that torch takes
 
 COSTS = ("nfe_calls", "nfe_rows", "nfe_equivalents", "seconds_per_image", "stored_numbers")
