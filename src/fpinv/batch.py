@@ -50,8 +50,10 @@ def combine(values: Sequence[Any], join: Callable[[Any, int], Tensor], axis: int
     Raises:
         UserError: they differ in what all samples of a record share, such as the guidance.
     """
+    if len({_kind(value) for value in values}) > 1:
+        raise UserError("records of which only some have a tensor or an entry cannot be joined")
     match values[0]:
-        case Tensor() if all(isinstance(v, Tensor) for v in values):
+        case Tensor():
             return join(values, axis)
         case list():
             return [combine(column, join, axis) for column in zip(*values, strict=True)]
@@ -66,6 +68,13 @@ def combine(values: Sequence[Any], join: Callable[[Any, int], Tensor], axis: int
             }
             return replace(record, **changes)  # type: ignore[type-var]
         case shared:
-            if others := [v for v in values[1:] if isinstance(v, Tensor) or v != shared]:
+            if others := [v for v in values[1:] if v != shared]:
                 raise UserError(f"records that have {shared!r} and {others[0]!r} cannot be joined")
             return shared
+
+
+def _kind(value: Any) -> object:  # noqa: ANN401
+    """Return what values of the same structure have in common."""
+    if isinstance(value, Mapping):
+        return frozenset(value)
+    return next((kind for kind in (Tensor, list, PerSample) if isinstance(value, kind)), None)

@@ -489,8 +489,8 @@ def labels_of(scheduler: Any, steps: int) -> list[Any]:  # noqa: ANN401
     They are whole numbers, but for those of a linspace grid of Euler's.
 
     Raises:
-        UserError: there are more or fewer of them, they repeat, or they leave those of the
-            training. Rounding can do each of these.
+        UserError: there are more or fewer of them or they repeat, by rounding, or they leave those
+            of the training.
     """
     config, labels = scheduler.config, [float(t) for t in scheduler.timesteps.flip(0)]
     train = config.num_train_timesteps

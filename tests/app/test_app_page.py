@@ -3,6 +3,7 @@
 import gc
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ def test_an_address_that_cannot_be_had_is_one_line(monkeypatch, capsys, bench, e
 
     page = types.SimpleNamespace(launch=launch)
     monkeypatch.setitem(sys.modules, "fpinv.app.page", page)
+    gradio = types.ModuleType("gradio")
+    gradio.__spec__ = ModuleSpec("gradio", None)
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
     monkeypatch.setenv("GRADIO_SERVER_PORT", "abc")
     assert main(["scenes"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]

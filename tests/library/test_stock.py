@@ -199,7 +199,7 @@ def test_steps_that_are_left_out_are_those_of_the_call(tmp_path):
         ({"revision": "main"}, "revision=main is for weights in files"),
         ({"quantization": "int8"}, "quantization=int8 is for weights in files"),
         ({"lora": "changes.safetensors"}, "lora=changes.safetensors is for weights in files"),
-        ({"precision": "fp16"}, "has weights of torch.float32"),
+        ({"precision": "fp16"}, "weights of torch.float32: give that precision"),
         ({"device": "cpu"}, "use pipe.to"),
     ],
 )
@@ -216,6 +216,9 @@ def test_what_a_pipeline_was_changed_to_is_not_passed_over(tmp_path):
         InversionPipeline.from_pipe(flow, t5=False)
     flow.scheduler.set_shift(5.0)
     with pytest.raises(UserError, match="make it with shift=5.0"):
+        InversionPipeline.from_pipe(flow)
+    flow.transformer.image_proj = torch.nn.Identity()
+    with pytest.raises(UserError, match="unload_ip_adapter"):
         InversionPipeline.from_pipe(flow)
     tiny_model("sd15", tmp_path / "sd15")
     pipe = stock(tmp_path / "sd15")

@@ -43,19 +43,6 @@ def scheduler(**changes):
     return DPMSolverMultistepScheduler(**(SD | changes))
 
 
-@pytest.mark.parametrize(
-    "last", [{}, {"final_sigmas_type": "sigma_min"}, {"euler_at_final": True}]
-)
-def test_the_last_step_is_that_of_the_shipped_scheduler_unless_chosen(last):
-    shipped = SD | last
-    theirs = DPMSolverMultistepScheduler(**shipped, timestep_spacing="leading")
-    assert DPMSolver().noise_scheduler(shipped, "leading").config == theirs.config
-    for final in ("zero", "sigma_min"):
-        chosen = DPMSolver(final).noise_scheduler(shipped, "leading").config
-        assert chosen.final_sigmas_type == final
-        assert chosen.euler_at_final == (final == "sigma_min")
-
-
 def test_a_grid_that_leaves_the_training_timesteps_is_refused():
     with pytest.raises(UserError, match="use fewer steps"):
         DPMSolver().schedule(scheduler(timestep_spacing="leading"), 999)

@@ -99,15 +99,10 @@ def test_a_grid_has_as_many_steps_as_asked_for_or_is_refused(sampler, spacing):
     assert refused == ([61, 103, 121, 122] if spacing == "trailing" else [])
 
 
-def test_euler_ends_where_the_shipped_scheduler_does(folders):
-    shipped = BETAS | {"final_sigmas_type": "sigma_min", "steps_offset": 1}
-    ours = EulerSampler().noise_scheduler(shipped, "leading")
-    theirs = EulerDiscreteScheduler(**shipped, timestep_spacing="leading")
-    theirs.set_timesteps(4)
-    schedule = EulerSampler().schedule(ours, 4)
-    ratios = torch.tensor(schedule.sigma) / torch.tensor(schedule.alpha)
-    torch.testing.assert_close(ratios.flip(0), theirs.sigmas)
-    assert schedule.sigma[0] > 0 and schedule.timestep[0] == 0
+def test_a_shipped_scheduler_that_ends_with_noise_is_no_eulers():
+    shipped = BETAS | {"final_sigmas_type": "sigma_min"}
+    with pytest.raises(UserError, match="use sampler=ddim, which ends at the first noise level"):
+        EulerSampler().noise_scheduler(shipped, "leading")
 
 
 def test_a_grid_that_ddim_steps_off_is_one_of_eulers(folders):

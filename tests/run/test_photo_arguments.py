@@ -71,6 +71,8 @@ def test_choices_of_the_command_stay():
         (["task=editing"], 7.5),
         (["task.guidance=5"], 5),
         (["task/recipe=pnp"], None),
+        (["resume=outputs/a"], None),
+        (["experiment=demo"], None),
         (["task=flow_editing"], None),
         (["model=scenes"], None),
         (["model=sd15,sdxl_turbo"], None),

@@ -264,6 +264,14 @@ def test_a_metric_that_only_later_examples_have_is_summarised_over_those(tmp_pat
     assert list(summary)[-2:] == ["psnr", "gap"]
 
 
+@pytest.mark.parametrize("damage", [("20.5", "99.5"), ('"crc32": "', '"crc32": "z')])
+def test_damage_of_a_checksum_itself_is_noticed(tmp_path: Path, damage: tuple[str, str]):
+    folder = RunFolder(tmp_path)
+    folder.append(Record("one", "a star", {"psnr": 20.5}, {"residual": [0.1, 0.2]}))
+    folder.lines.write_text(folder.lines.read_text().replace(*damage))
+    assert not RunFolder(tmp_path).rows
+
+
 def test_damage_behind_the_head_of_a_line_is_noticed(tmp_path: Path):
     folder = RunFolder(tmp_path)
     for id in ("one", "two"):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from fpinv.errors import OneLineParser, UserError, command
 from fpinv.run.messages import explain
@@ -22,14 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Read by gradio when it is imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     print("loading ...", file=sys.stderr, flush=True)
+    if find_spec("gradio") is None:
+        raise UserError(MISSING)
     with _address_checked():
-        try:
-            from fpinv.app.page import launch
-        except ModuleNotFoundError as error:
-            if error.name != "gradio":
-                raise
-            raise UserError(MISSING) from None
+        import gradio  # noqa: F401 - it reads the address when it is imported
     from fpinv import load_model
+    from fpinv.app.page import launch
     from fpinv.app.workbench import Workbench
     from fpinv.images.viewing import MOST_PIXELS, limit_pixels
 

@@ -206,7 +206,7 @@ def usual_threshold(size: Size) -> float:
     so that with it most of the picture is free on the 8 x 8 of the bundled model; 0.6 misses the
     lesser of two like objects there.
     """
-    return 0.3 if min(size) >= FINE else 0.5
+    return 0.3 if max(size) >= FINE else 0.5
 
 
 def _halved(size: Size, times: int) -> Size:

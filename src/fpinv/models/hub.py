@@ -163,6 +163,6 @@ def _download(path: str, options: dict[str, Any]) -> Path:
         text = next(texts, UNREACHABLE)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             text = NO_SPACE
-        elif options["variant"] and "variant" in str(error):
+        elif type(error) is ValueError and options["variant"] and "variant" in str(error):
             text = NO_VARIANT
         raise UserError(text.format(path=path, **options, reason=first_line(error))) from error

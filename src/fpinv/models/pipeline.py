@@ -23,6 +23,8 @@ from fpinv.models.weights import DENOISERS, NETWORKS, TOKENIZERS, loading
 
 Pipeline: TypeAlias = Any  # diffusers registers a pipeline's networks at run time, undeclared
 
+IP_ADAPTER = ("encoder_hid_proj", "image_proj")
+"""Attributes of a UNet and of a transformer that has an IP-Adapter loaded."""
 REMEDY = "fetch it again or choose another model.path"
 
 
@@ -75,10 +77,10 @@ def check_loaded(pipeline: Pipeline, dtype: torch.dtype, **of_files: object) -> 
     network = getattr(pipeline, "unet", None) or pipeline.transformer
     if network.dtype != dtype:
         raise UserError(
-            f"the pipeline has weights of {network.dtype}, which precision cannot change: leave "
-            "it out"
+            f"the pipeline has weights of {network.dtype}: give that precision (fp32, tf32, fp16 "
+            "or bf16)"
         )
-    if getattr(network, "encoder_hid_proj", None) is not None:
+    if any(getattr(network, name, None) is not None for name in IP_ADAPTER):
         raise UserError(
             "the pipeline has an IP-Adapter, whose picture has no part in the inversion: call "
             "its unload_ip_adapter()"

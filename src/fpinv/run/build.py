@@ -210,7 +210,7 @@ def _in_words(hint: Any) -> str:  # noqa: ANN401
 
     def words(option: Any) -> str:  # noqa: ANN401
         if entries := _entries(option):
-            return f"a list ([...]), each entry {' or '.join(map(words, entries))}"
+            return f"a list ([...]), each entry {' or '.join(dict.fromkeys(map(words, entries)))}"
         return names.get(option, str(option))
 
     return " or ".join(sorted(map(words, _options(hint)), key=lambda w: w.startswith("a list")))

@@ -344,7 +344,9 @@ END = len(_ending(0))
 def _is_damaged(line: str) -> bool:
     """Return whether a line has a checksum and it is not that of the line."""
     end = LINE_END.search(line)
-    return end is not None and f"{crc32(line[: end.start()].encode()):08x}" != end[1]
+    if end is None:
+        return f', "{CHECKSUM}": "' in line
+    return f"{crc32(line[: end.start()].encode()):08x}" != end[1]
 
 
 def _record(line: str) -> dict[str, Any] | None:

@@ -40,7 +40,8 @@ def photo_arguments(arguments: Sequence[str]) -> list[str]:
         settings = dict(argument.partition("=")[::2] for argument in arguments)
         task, models = settings.get("task", "editing"), settings.get("model", "sd15").split(",")
         defaults["task"] = "editing"
-        if task == "editing" and "task/recipe" not in keys and STRONG.issuperset(models):
+        chosen = {"task/recipe", "experiment", "resume"} & settings.keys()
+        if task == "editing" and not chosen and STRONG.issuperset(models):
             defaults["task.guidance"] = "7.5"
     choices = [f"{key}={value}" for key, value in defaults.items() if key not in keys]
     return [*map(_in_full, arguments), *choices]

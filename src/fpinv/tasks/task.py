@@ -71,8 +71,8 @@ def weakness(guidance: float) -> str | None:
     if not 0 <= guidance < 1:
         return None
     return (
-        f"guidance={guidance} follows the null prompt more than the prompt: what diffusers calls "
-        "a guidance_scale of 1 or less is guidance=1 here"
+        f"guidance={guidance} gives the null prompt a weight of {1 - guidance:g}: what diffusers "
+        "calls a guidance_scale of 1 or less is guidance=1 here"
     )
 
 

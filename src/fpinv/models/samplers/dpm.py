@@ -30,8 +30,6 @@ SECOND_ORDER: Mapping[str, object] = {
     "lambda_min_clipped": -math.inf,
 }
 """Keys of a ``DPMSolverMultistepScheduler`` whose steps are those of DPM-Solver++ (2M)."""
-LAST_STEP = ("final_sigmas_type", "euler_at_final", "lower_order_final")
-"""Keys of a scheduler that say how the last step ends."""
 FEW = 15
 """Steps below which ``lower_order_final`` has a last step of first order."""
 
@@ -62,8 +60,8 @@ class DPMSolver:
         | (Lu et al., 2022), Algorithm 2, https://arxiv.org/abs/2211.01095
 
     Arguments:
-        final: The clean end: ``zero`` noise, or ``sigma_min``, the first noise level; None for
-            that of the scheduler that ships, which is zero as a rule.
+        final: The clean end: ``zero`` noise, or ``sigma_min``, the first noise level. It outranks
+            that of the scheduler that ships.
 
     Raises:
         UserError: the clean end is unknown, or the model is a rectified flow.
@@ -73,10 +71,10 @@ class DPMSolver:
     stochastic: ClassVar[bool] = False
     spacings: ClassVar[tuple[Spacing, ...]] = SPACINGS
 
-    final: Final | None = None
+    final: Final = "zero"
 
     def __post_init__(self) -> None:
-        if self.final not in (None, *get_args(Final)):
+        if self.final not in get_args(Final):
             raise UserError(
                 f"sampler.final={self.final} is unknown: choose {' or '.join(get_args(Final))}"
             )
@@ -84,19 +82,17 @@ class DPMSolver:
     @property
     def name(self) -> str:
         """See :class:`Sampler`."""
-        return "dpm" if self.final is None else f"dpm, {self.final}"
+        return "dpm" if self.final == "zero" else f"dpm, {self.final}"
 
     def noise_scheduler(
         self, shipped: Config, spacing: Spacing | None
     ) -> DPMSolverMultistepScheduler:
         """See :class:`Sampler`."""
-        last = {key: shipped[key] for key in LAST_STEP if key in shipped}
-        if self.final is not None:
-            last |= {"final_sigmas_type": self.final, "euler_at_final": self.final == "sigma_min"}
         return DPMSolverMultistepScheduler(
             **noise_levels(shipped, spacing),
-            **last,
             steps_offset=shipped.get("steps_offset", 0),
+            final_sigmas_type=self.final,
+            euler_at_final=self.final == "sigma_min",
         )
 
     def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:

@@ -12,6 +12,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 
+from fpinv.errors import UserError
 from fpinv.models.parts import Config
 from fpinv.models.samplers.sampler import euler_of_flow, not_for_flow
 from fpinv.models.samplers.spacing import SPACINGS, Spacing, noise_levels
@@ -30,9 +31,8 @@ class EulerSampler:
               + (\varsigma_{i-1} - \varsigma_i)\, \epsilon(z_i, t_i)
 
     is DDIM's step, too, but the grid is that of diffusers' ``EulerDiscreteScheduler``: it may have
-    nearly any number of steps in any spacing, and its clean end is without noise unless the
-    scheduler that ships ends at the first noise level (``final_sigmas_type``). Its ``latents`` at
-    a trailing or linspace spacing are :math:`z_N / \sigma_N`.
+    nearly any number of steps in any spacing, and its clean end is without noise. Its ``latents``
+    at a trailing or linspace spacing are :math:`z_N / \sigma_N`.
 
     References:
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022)
@@ -46,10 +46,14 @@ class EulerSampler:
 
     def noise_scheduler(self, shipped: Config, spacing: Spacing | None) -> Any:  # noqa: ANN401
         """See :class:`Sampler`."""
+        if (final := shipped.get("final_sigmas_type", "zero")) != "zero":
+            raise UserError(
+                f"the scheduler that ships has final_sigmas_type={final}, and sampler=euler ends "
+                "without noise: use sampler=ddim, which ends at the first noise level, too, or "
+                "sampler=dpm sampler.final=sigma_min"
+            )
         return EulerDiscreteScheduler(
-            **noise_levels(shipped, spacing),
-            steps_offset=shipped.get("steps_offset", 0),
-            final_sigmas_type=shipped.get("final_sigmas_type", "zero"),
+            **noise_levels(shipped, spacing), steps_offset=shipped.get("steps_offset", 0)
         )
 
     def flow_scheduler(self, shipped: Config) -> FlowMatchEulerDiscreteScheduler:
@@ -111,6 +115,6 @@ def _sigma_grid(scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
     return Schedule(
         alpha=tuple(1 / scale for scale in scales),
         sigma=tuple(ratio / scale for ratio, scale in zip(ratios, scales, strict=True)),
-        timestep=(0 if ratios[0] else -1, *labels_of(grid, steps)),
+        timestep=(-1, *labels_of(grid, steps)),
         prediction=config.prediction_type,
     )
