@@ -8,6 +8,7 @@ from PIL import Image
 from tiny_models import tiny_model
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+XL = "stabilityai/stable-diffusion-xl-base-1.0"
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,6 +22,7 @@ def snippets(page: str) -> list[str]:
 @pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
 def test_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
     tiny_model("sd15", tmp_path / "tiny")
+    tiny_model("sdxl", tmp_path / "tiny_xl")
     monkeypatch.chdir(tmp_path)
     for name in ("cat.jpg", "sofa.jpg"):
         Image.new("RGB", (40, 30), "tan").save(name)
@@ -29,6 +31,7 @@ def test_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch)
     names: dict[str, object] = {}
     for block in blocks:
         small = block.replace('"sd15"', '"tiny"').replace("50", "4").replace(SD15, "tiny")
+        small = small.replace(XL, "tiny_xl")
         exec(compile(small, page, "exec"), names)
     for picture in ("again.png", "dog.png"):
         with Image.open(picture) as image:
