@@ -84,6 +84,14 @@ def test_edits_have_the_guidance_that_their_model_is_used_with(arguments, guidan
     assert "task.guidance" not in values("image=a.jpg")
 
 
+@pytest.mark.parametrize("before", [[], ["-m"], ["steps=4"]])
+def test_options_of_hydra_stay_at_the_ends(before):
+    arguments = [*before, "image=a.jpg", "edit=a dog", "--cfg", "job"]
+    *overrides, option, value = photo_arguments(arguments)[len(before) :]
+    assert [option, value] == ["--cfg", "job"]
+    assert "dataset=photos" in overrides and not any(o.startswith("-") for o in overrides)
+
+
 def test_other_commands_stay():
     arguments = ["-m", "inverter=fpi,ddim", "dataset.root=photos", "--help"]
     assert photo_arguments(arguments) == arguments

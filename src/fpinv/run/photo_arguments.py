@@ -44,7 +44,10 @@ def photo_arguments(arguments: Sequence[str]) -> list[str]:
         if task == "editing" and not chosen and STRONG.issuperset(models):
             defaults["task.guidance"] = "7.5"
     choices = [f"{key}={value}" for key, value in defaults.items() if key not in keys]
-    return [*map(_in_full, arguments), *choices]
+    # Beside the others, because Hydra's parser takes no overrides behind an option such as --cfg.
+    first = next(place for place, key in enumerate(keys) if key in KEYS)
+    full = list(map(_in_full, arguments))
+    return [*full[:first], *choices, *full[first:]]
 
 
 def _key(argument: str) -> str:
