@@ -102,7 +102,8 @@ def test_a_network_that_breaks_down_leaves_the_best_point():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"iterations": 0}, {"tolerance": 0.0}, {"prior": -1.0}, {"eta": -1.0}]
+    "wrong",
+    [{"iterations": 0}, {"tolerance": 0.0}, {"tolerance": -1.0}, {"prior": -1.0}, {"eta": -1.0}],
 )
 def test_refuses_impossible_settings(wrong):
     with pytest.raises(UserError, match="is not possible"):

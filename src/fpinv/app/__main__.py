@@ -50,8 +50,8 @@ def _address_checked() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        given = (f"{name}={os.environ[name]}" for name in ADDRESS if name in os.environ)
-        address = " and ".join(given) or "this machine"
+        variables = (f"{name}={os.environ[name]}" for name in ADDRESS if name in os.environ)
+        address = " and ".join(variables) or "this machine"
         raise UserError(
             f"the page cannot be served at {address} ({explain(error)}): set "
             f"{' and '.join(ADDRESS)} to a host and a free port"

@@ -79,10 +79,11 @@ class StoredNoises(Guided):
                 f"{type(self.method).__name__} brings images back in a way of its own: choose "
                 "another method for stored_noises, e.g. fpi, renoise, newton or auto"
             )
-        carries = isinstance(self.method, IFE) or _start(self.method) == "extrapolated"
-        if carries or not self.method.starts_anywhere:
+        method = self.method
+        extrapolates = isinstance(method, FixedPoint) and method.start == "extrapolated"
+        if isinstance(method, IFE) or extrapolates or not method.starts_anywhere:
             raise UserError(
-                f"{type(self.method).__name__} with these settings needs more than one step at a "
+                f"{type(method).__name__} with these settings needs more than one step at a "
                 "time, the step before or the image: choose another method for stored_noises, "
                 "e.g. fpi with start=previous, renoise without whitening, or auto"
             )
@@ -156,11 +157,6 @@ class StoredNoises(Guided):
     def _corrections(self, schedule: Schedule) -> int:
         """Return how many steps are corrected."""
         return sum(bool(self.correction and landing.spread) for landing in schedule.landings)
-
-
-def _start(method: Inverter) -> str:
-    """Return the start of each step of fixed-point iteration; that of others is their own."""
-    return method.start if isinstance(method, FixedPoint) else "previous"
 
 
 def _joined(columns: Sequence[Tensor | None]) -> Tensor | None:

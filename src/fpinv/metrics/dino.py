@@ -24,8 +24,7 @@ class DINOStructure:
     .. math:: d(x, y) = \operatorname{mean}_{p, q} (S(x)_{pq} - S(y)_{pq})^2
 
     It is 0 for identical images; lower is closer. Of an oblong image it is that of the central
-    square. The weights are a download made on the first
-    use.
+    square. The weights are a download made on the first use.
 
     References:
         Splicing ViT Features for Semantic Appearance Transfer (Tumanyan et al., 2022),

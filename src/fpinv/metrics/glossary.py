@@ -29,9 +29,9 @@ class Metric:
         """The meaning, with the unit where there is one."""
         return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
 
-    def number(self, value: float) -> str:
-        """Return a value in the unit."""
-        return f"{100 * value if self.unit == '%' else value:z.{self.digits}f}"
+    def number(self, value: float, spec: str | None = None) -> str:
+        """Return a value in the unit, with its digits or by another format."""
+        return format(100 * value if self.unit == "%" else value, spec or f"z.{self.digits}f")
 
     def shown(self, mean: float | None, half: float | None) -> str:
         """Return a mean with the half-width of its interval, unless that is nothing.
@@ -40,12 +40,9 @@ class Metric:
         """
         if mean is None:
             return "-"
-        mark = sign(mean, share=self.unit == "%")
-        if mean and not float(self.number(mean)):
-            factor = 100 if self.unit == "%" else 1
-            shown = f"{factor * mean:.2g}"
-            return f"{shown} {mark} {factor * half:.2g}" if half else shown
-        return f"{self.number(mean)} {mark} {self.number(half)}" if half else self.number(mean)
+        spec = ".2g" if mean and not float(self.number(mean)) else None
+        centre, mark = self.number(mean, spec), sign(mean, share=self.unit == "%")
+        return f"{centre} {mark} {self.number(half, spec)}" if half else centre
 
 
 def sign(mean: float, share: bool) -> str:

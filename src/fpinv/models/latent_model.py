@@ -35,6 +35,7 @@ from fpinv.models.origin import (
     ModelOrigin,
     digest,
     digest_of_networks,
+    files_of,
     state_of,
     with_settings,
 )
@@ -42,6 +43,7 @@ from fpinv.models.pipeline import (
     Pipeline,
     Weights,
     check_loaded,
+    denoising_network,
     load_pipeline,
     write_configs,
 )
@@ -177,7 +179,7 @@ class LatentModel(ABC):
             quantization=quantization,
             sampler=self.sampler,
             loaded=loaded,
-            state=state_of(folder, variant) + (() if changes is None else changes.state),
+            state=state_of([*files_of(folder, variant), *([changes.file] if changes else [])]),
         )
         self._path, self._weights = path, self._choose(weights)
         # Those of a loaded pipeline are its owner's, who may want to be rid of them.
@@ -379,11 +381,6 @@ class LatentModel(ABC):
         """Return a prompt with textual inversions as their tokens, where the pipeline has any."""
         convert = getattr(self.pipeline, "maybe_convert_prompt", None)
         return prompt if convert is None else str(convert(prompt, tokenizer))
-
-
-def denoising_network(pipeline: Pipeline) -> Any:  # noqa: ANN401 - as above
-    """Return the UNet or the transformer of a pipeline."""
-    return getattr(pipeline, "unet", None) or pipeline.transformer
 
 
 def check_embedded_guidance(name: str, takes: bool, guidance: float | None) -> None:

@@ -33,12 +33,6 @@ class LoRA(NamedTuple):
     file: Path
     scale: float
 
-    @property
-    def state(self) -> tuple[object, ...]:
-        """What tells the file from a changed one: its bytes and its time of modification."""
-        status = self.file.stat()
-        return status.st_size, status.st_mtime_ns
-
     def digest(self, model: str) -> str:
         """Return the SHA-256 of a model's digest, this file and the scale."""
         with self.file.open("rb") as stream:

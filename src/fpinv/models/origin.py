@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import file_digest, sha256
@@ -52,17 +52,16 @@ def digest(folder: Path, variant: str | None = None) -> str:
     large ones of the hub's cache, which are named by their digests, are not.
     """
     whole = sha256()
-    for file in _files(folder, variant):
-        status = file.stat()
-        content = _blob(file) or _digest_of_file(file, status.st_size, status.st_mtime_ns)
+    for file, size, modified in state_of(files_of(folder, variant)):
+        content = _blob(file) or _digest_of_file(file, size, modified)
         whole.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
     return whole.hexdigest()
 
 
-def state_of(folder: Path, variant: str | None = None) -> tuple[tuple[str, int, int], ...]:
-    """Return path, bytes and time of modification of each file that a model is loaded from."""
-    files = [(file, file.stat()) for file in _files(folder, variant)]
-    return tuple((str(file), status.st_size, status.st_mtime_ns) for file, status in files)
+def state_of(files: Iterable[Path]) -> tuple[tuple[Path, int, int], ...]:
+    """Return each file with its bytes and its time of modification."""
+    statuses = [(file, file.stat()) for file in files]
+    return tuple((file, status.st_size, status.st_mtime_ns) for file, status in statuses)
 
 
 def digest_of_networks(pipeline: Any) -> str:  # noqa: ANN401 - diffusers declares no networks
@@ -83,7 +82,7 @@ def with_settings(digest: str, settings: Mapping[str, object]) -> str:
     return sha256(text.encode()).hexdigest() if settings else digest
 
 
-def _files(folder: Path, variant: str | None) -> Iterator[Path]:
+def files_of(folder: Path, variant: str | None) -> Iterator[Path]:
     """Yield the files that a model is loaded from, part by part."""
     yield folder / "model_index.json"
     for part in PARTS:

@@ -41,7 +41,8 @@ class Weights(NamedTuple):
         quantization: Kind of quantisation of the denoising network and of T5 encoders.
         sampler: The sampler, whose scheduler the pipeline gets.
         loaded: A pipeline whose networks are taken as they are; None to load those of the folder.
-        state: What tells the files of the folder from changed ones.
+        state: The files as they were (:func:`fpinv.models.origin.state_of`): changed ones are
+            other weights.
     """
 
     folder: Path
@@ -54,6 +55,11 @@ class Weights(NamedTuple):
     sampler: Sampler = DDIMSampler()
     loaded: Pipeline | None = None
     state: tuple[object, ...] = ()
+
+
+def denoising_network(pipeline: Pipeline) -> Any:  # noqa: ANN401 - diffusers declares no networks
+    """Return the UNet or the transformer of a pipeline."""
+    return getattr(pipeline, "unet", None) or pipeline.transformer
 
 
 def check_loaded(pipeline: Pipeline, dtype: torch.dtype, **of_files: object) -> None:
@@ -74,7 +80,7 @@ def check_loaded(pipeline: Pipeline, dtype: torch.dtype, **of_files: object) -> 
                 f"{key}={value} is for weights in files, and a pipeline in memory has its own: "
                 "leave it out, or load the pipeline with it"
             )
-    network = getattr(pipeline, "unet", None) or pipeline.transformer
+    network = denoising_network(pipeline)
     if network.dtype != dtype:
         raise UserError(
             f"the pipeline has weights of {network.dtype}: give that precision (fp32, tf32, fp16 "

@@ -19,7 +19,7 @@ from fpinv.models.latent_model import LatentModel, check_embedded_guidance
 from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
 from fpinv.models.weights import TOKENIZERS
-from fpinv.schedule import Schedule
+from fpinv.schedule import Schedule, check_steps
 
 LONGEST = 512
 """Tokens that the T5 encoders were trained to read."""
@@ -278,8 +278,7 @@ def flow_grid(
         UserError: ``steps`` is not possible.
     """
     config = scheduler.config
-    if not 1 <= steps <= config.num_train_timesteps:
-        raise UserError(f"steps={steps} is not possible: choose 1 to {config.num_train_timesteps}")
+    check_steps(steps, config.num_train_timesteps)
     grid = FlowMatchEulerDiscreteScheduler.from_config(config)
     shift = {"mu": _dynamic_shift(config, tokens)} if config.use_dynamic_shifting else {}
     grid.set_timesteps(

@@ -14,7 +14,7 @@ from fpinv.images.viewing import Crop
 from fpinv.inversion import Inverter
 from fpinv.models.latent_model import LatentModel
 from fpinv.models.machine import DTYPES
-from fpinv.models.pipeline import Pipeline, with_components
+from fpinv.models.pipeline import Pipeline, denoising_network, with_components
 from fpinv.models.rectified_flow import Flux, RectifiedFlow, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.pipelines.image import InvertedImage, Picture, invert
@@ -227,7 +227,7 @@ class InversionPipeline:
 
 def _precision(pipe: Pipeline) -> str:
     """Return the name of the precision of a pipeline's denoising network."""
-    network = getattr(pipe, "unet", None) or pipe.transformer
+    network = denoising_network(pipe)
     dtype: torch.dtype = network.dtype
     names = {value: name for name, value in reversed(DTYPES.items())}
     if dtype not in names:

@@ -56,7 +56,6 @@ SERIES = b', "series": '
 LINE_START = re.compile(
     rb'\{"id": ("(?:[^"\\]|\\.)*"), "prompt": "(?:[^"\\]|\\.)*", "error": (null|")'
 )
-LINE_END = re.compile(rf', "{CHECKSUM}": "([0-9a-f]{{8}})"\}}\s*$')
 PARTIAL = ".{}.partial"  # name of a file that is being written
 
 
@@ -343,10 +342,7 @@ END = len(_ending(0))
 
 def _is_damaged(line: str) -> bool:
     """Return whether a line has a checksum and it is not that of the line."""
-    end = LINE_END.search(line)
-    if end is None:
-        return f', "{CHECKSUM}": "' in line
-    return f"{crc32(line[: end.start()].encode()):08x}" != end[1]
+    return f', "{CHECKSUM}": "' in line and _checked(line.encode()) is None
 
 
 def _record(line: str) -> dict[str, Any] | None:

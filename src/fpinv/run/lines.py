@@ -16,7 +16,7 @@ Parse = Callable[[bytes], Row | None]
 
 
 class Entry(NamedTuple):
-    """What is held of a line besides its place.
+    """The example of a line, and its outcome.
 
     Arguments:
         id: The id of its example.

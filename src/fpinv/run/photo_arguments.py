@@ -23,8 +23,8 @@ def photo_arguments(arguments: Sequence[str]) -> list[str]:
 
     ``image=cat.jpg`` chooses ``dataset=photos``, all its images, and with ``edit=`` the task
     ``editing``, at guidance 7.5 on the models that are used so, unless the command says
-    otherwise. The values are texts, so that commas, quotes
-    and braces stand for themselves; a list is one in Hydra's grammar.
+    otherwise. The values are texts, so that commas, quotes and braces stand for themselves; a
+    list is one in Hydra's grammar.
 
     Raises:
         UserError: there is no image, or a list is not one.

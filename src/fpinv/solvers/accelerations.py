@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, check_at_least
 from fpinv.solvers.search import per_sample
 
 
@@ -86,8 +86,7 @@ class Anderson:
     regularization: float = 1e-10
 
     def __post_init__(self) -> None:
-        if self.window < 1:
-            raise UserError(f"window={self.window} is not possible: choose at least 1")
+        check_at_least(self, window=1)
 
     @property
     def memory(self) -> int:

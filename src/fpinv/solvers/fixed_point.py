@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fpinv.batch import PerSample, Rows
-from fpinv.errors import UserError
+from fpinv.errors import UserError, check_at_least
 from fpinv.solvers.accelerations import Acceleration, Plain
 from fpinv.solvers.search import Equation, Solution, Trial, per_sample, rms, search
 
@@ -78,8 +78,7 @@ class FixedPointIteration:
     acceleration: Acceleration = field(default_factory=Plain)
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
+        check_at_least(self, iterations=1)
         if self.tolerance is not None and not self.tolerance > 0:
             raise UserError(
                 f"tolerance={self.tolerance} is not possible: choose a positive number, "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fpinv.batch import PerSample, Rows
-from fpinv.errors import UserError
+from fpinv.errors import UserError, check_at_least
 from fpinv.solvers.search import Equation, Solution, Trial, per_sample, rms, search
 
 SHORTEST = 0.01
@@ -42,8 +42,7 @@ class LeastSquares:
     first_length: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise UserError(f"iterations={self.iterations} is not possible: choose at least 1")
+        check_at_least(self, iterations=1)
         if not self.first_length > SHORTEST:
             raise UserError(
                 f"first_length={self.first_length} is not possible: choose more than {SHORTEST}"

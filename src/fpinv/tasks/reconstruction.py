@@ -236,7 +236,7 @@ class _ReconstructionRun:
 
     def _columns(self, batch: Batch, trip: RoundTrip, ceiling: Tensor) -> dict[str, Column]:
         """Return the values of each metric."""
-        images, original = trip.images, batch.images
+        images, original, noise = trip.images, batch.images, self._noise(trip.inversion)
         psnr, ceiling_psnr = pixels.psnr(images, original), pixels.psnr(ceiling, original)
         columns: dict[str, Column] = {
             "psnr": psnr,
@@ -247,22 +247,22 @@ class _ReconstructionRun:
             "latent_mse": pixels.latent_mse(trip.latents, trip.inverted),
             "latent_psnr": pixels.latent_psnr(trip.latents, trip.inverted),
             **trip.costs,
-            **self._noise_columns(batch, trip.inversion.noise),
+            **self._noise_columns(batch, noise),
             "adjustment_distance": _distance(trip.inverted, batch.encoded),
         }
         if (perceptual := self.task.perceptual) is not None:
             columns[perceptual.name] = perceptual(images, original)
-        columns |= _seed_columns(batch, trip)
-        if not self._reaches_noise and "seed_error" in columns:
-            columns["seed_error"] = None
-        return columns
+        return columns | _seed_columns(batch, trip, noise)
 
-    def _noise_columns(self, batch: Batch, noise: Tensor) -> dict[str, Column]:
-        """Return how much z_N is like noise; None where a region is too small to tell.
+    def _noise(self, inversion: Inversion) -> Tensor | None:
+        """Return z_N; None after an inverter that stops below the noise end of the grid."""
+        steps = self.settings.steps
+        top = getattr(self.inverter, "top", lambda steps: steps)(steps)
+        return inversion.noise if top == steps else None
 
-        Inverters that stop below the noise end have no z_N.
-        """
-        if not self._reaches_noise:
+    def _noise_columns(self, batch: Batch, noise: Tensor | None) -> dict[str, Column]:
+        """Return how much z_N is like noise; None where a region is too small to tell."""
+        if noise is None:
             return {}
         factor = vae_factor(self.model)
         objects = [example.open_objects() for example in batch.examples]
@@ -271,12 +271,6 @@ class _ReconstructionRun:
         columns = {name: finite(values.tolist()) for name, values in quality.items()}
         return {"noise_norm": pixels.norm_ratio(noise)} | columns
 
-    @property
-    def _reaches_noise(self) -> bool:
-        """Whether the inverter goes up to the noise end of the grid."""
-        steps = self.settings.steps
-        return getattr(self.inverter, "top", lambda steps: steps)(steps) == steps
-
 
 def _size(loaded: tuple[Example, Tensor | None]) -> tuple[int, ...] | None:
     """Return the shape of the pixels of an example, None for an image yet to be generated."""
@@ -284,12 +278,12 @@ def _size(loaded: tuple[Example, Tensor | None]) -> tuple[int, ...] | None:
     return None if pixels is None else tuple(pixels.shape)
 
 
-def _seed_columns(batch: Batch, trip: RoundTrip) -> dict[str, Column]:
+def _seed_columns(batch: Batch, trip: RoundTrip, noise: Tensor | None) -> dict[str, Column]:
     """Return the distances to the latents of generated images; none for images of another kind."""
     if batch.true_latents is None or batch.true_noise is None:
         return {}
     return {
-        "seed_error": pixels.seed_error(trip.inversion.noise, batch.true_noise),
+        "seed_error": None if noise is None else pixels.seed_error(noise, batch.true_noise),
         "encoding_distance": _distance(batch.encoded, batch.true_latents),
         "adjusted_distance": _distance(trip.inverted, batch.true_latents),
         "reconstruction_distance": _distance(trip.latents, batch.true_latents),

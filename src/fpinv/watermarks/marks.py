@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binom, t
 from torch import Tensor
 
-from fpinv.errors import UserError
+from fpinv.errors import UserError, check_at_least
 from fpinv.seeding import generator
 
 
@@ -191,8 +191,7 @@ class GaussianShading:
     key: int = 0
 
     def __post_init__(self) -> None:
-        if self.copies < 1:
-            raise UserError(f"copies={self.copies} is not possible: choose at least 1")
+        check_at_least(self, copies=1)
 
     def embed(self, noise: Tensor, ids: Sequence[str]) -> Tensor:
         """Return the standard normal noise (B, C, h, w) of the images ``ids`` with the mark.

@@ -1,4 +1,4 @@
-"""What a sampler is."""
+"""The protocol of samplers, and what those for rectified flow share."""
 
 from __future__ import annotations
 
