@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser, Embedding
 from fpinv.inversion import Inverter
+from fpinv.models.samplers.grids import ddim_grid
 from fpinv.schedule import Schedule
 from fpinv.solvers import rms
 
@@ -40,7 +41,7 @@ def v_grid(steps: int) -> Schedule:
         steps_offset=1, set_alpha_to_one=False, timestep_spacing="trailing",
         prediction_type="v_prediction", rescale_betas_zero_snr=True,
     )  # fmt: skip
-    grid = Schedule.from_scheduler(scheduler, steps)
+    grid = ddim_grid(scheduler, steps)
     return Schedule(grid.alpha, grid.sigma, tuple(range(steps + 1)), "v_prediction")
 
 

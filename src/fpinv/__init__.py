@@ -67,6 +67,7 @@ _HOMES = {
     "Sweeps": "inverters.sweeps",
     "UserError": "errors",
     "Whitening": "inverters.whitening",
+    "ddim_grid": "models.samplers.grids",
     "edit": "editing.sampling",
     "invert": "pipelines.image",
     "invert_noised": "inverters.noised",

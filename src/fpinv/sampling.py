@@ -163,6 +163,11 @@ class DDIMSampling(Guided):
         """See :class:`Guided`."""
         return True
 
+    @property
+    def remembers(self) -> bool:
+        """Return whether a step needs what the step below saw, and not its latents alone."""
+        return False
+
 
 def require_multistep(inverter: object) -> None:
     """Raise UserError for an inverter that does not know samplers that look back."""

@@ -21,17 +21,13 @@ image changed since the step before (:attr:`Schedule.lookback`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
 from fpinv.errors import UserError
-
-if TYPE_CHECKING:
-    from diffusers.schedulers import DDIMScheduler
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 
@@ -112,57 +108,6 @@ class Schedule:
                 "with prediction type 'epsilon' a step from a signal scale of 0 says nothing of "
                 "the image: use sampler=ddim with model.spacing=leading"
             )
-
-    @classmethod
-    def from_scheduler(cls, scheduler: DDIMScheduler, steps: int) -> Schedule:
-        """Read the grid of ``steps`` steps off a diffusers ``DDIMScheduler``.
-
-        The pairs ``(t_i, t_{i-1})`` are those that the scheduler itself steps between. It steps
-        to ``t - T // N`` whatever the grid, so spacings whose grid does not have that stride
-        (linspace; trailing where N does not divide T) are refused: an inverse on adjacent pairs
-        would not invert them.
-
-        Raises:
-            UserError: it is another scheduler or clips its steps, or ``steps`` or the spacing does
-                not fit it.
-        """
-        _check_steps_can_be_undone(scheduler)
-        config = scheduler.config  # type: ignore[attr-defined]  # diffusers adds it at run time
-        check_steps(steps, config.num_train_timesteps)
-        grid = type(scheduler).from_config(config)
-        grid.set_timesteps(steps)
-        labels = labels_of(grid, steps)
-        stride = config.num_train_timesteps // steps
-        below = labels[0] - stride
-        joins = below < 0 or grid.alphas_cumprod[below] == grid.final_alpha_cumprod
-        if any(b - a != stride for a, b in pairwise(labels)) or not joins:
-            raise UserError(
-                f"timestep_spacing '{config.timestep_spacing}' with steps={steps} makes the DDIM "
-                f"sampler step off its own grid: use {or_euler(config.prediction_type)}"
-                "model.spacing=leading"
-            )
-        clean = float(grid.final_alpha_cumprod)
-        return cls.of_labels(labels, grid.alphas_cumprod, clean, config.prediction_type)
-
-    @classmethod
-    def of_labels(
-        cls, labels: Sequence[int], bars: Tensor, clean: float, prediction: Prediction
-    ) -> Schedule:
-        r"""Return the grid of some timesteps of a model's noise levels.
-
-        Arguments:
-            labels: The timesteps, N values, increasing.
-            bars: :math:`\bar\alpha` of each timestep of the training.
-            clean: :math:`\bar\alpha_0`, that of the clean end.
-            prediction: The quantity that the network predicts.
-        """
-        levels = [clean, *(float(bars[label].double()) for label in labels)]
-        return cls(
-            alpha=tuple(level**0.5 for level in levels),
-            sigma=tuple((1 - level) ** 0.5 for level in levels),
-            timestep=(-1 if clean == 1 else 0, *labels),
-            prediction=prediction,
-        )
 
     @classmethod
     def flow(cls, steps: int, shift: float = 1.0) -> Schedule:
@@ -475,57 +420,3 @@ def implied(prediction: Prediction, alpha: Scale, sigma: Scale) -> Pairs:
             return (0.0, 1.0), (1 / sigma, -alpha / sigma)
         case "flow":
             return (1.0, -sigma), (1.0, alpha)
-
-
-def check_steps(steps: int, most: int, reason: str = "") -> None:
-    """Raise UserError for a number of steps that is not from 1 to ``most``, and say why."""
-    if not 1 <= steps <= most:
-        raise UserError(f"steps={steps} is not possible: choose 1 to {most}{reason}")
-
-
-def labels_of(scheduler: Any, steps: int) -> list[Any]:  # noqa: ANN401
-    """Return the timesteps of a diffusers scheduler that was set to ``steps``, clean end first.
-
-    They are whole numbers, but for those of a linspace grid of Euler's.
-
-    Raises:
-        UserError: there are more or fewer of them or they repeat, by rounding, or they leave those
-            of the training.
-    """
-    config, labels = scheduler.config, [float(t) for t in scheduler.timesteps.flip(0)]
-    train = config.num_train_timesteps
-    if labels[-1] >= train:
-        raise UserError(
-            f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} training "
-            "timesteps: use fewer steps"
-        )
-    if len(labels) != steps or any(later <= earlier for earlier, later in pairwise(labels)):
-        raise UserError(
-            f"timestep_spacing '{config.timestep_spacing}' makes {len(set(labels))} different "
-            f"timesteps for steps={steps}: use another number of steps"
-        )
-    return [int(label) if label.is_integer() else label for label in labels]
-
-
-def or_euler(prediction: Prediction) -> str:
-    """Return the advice to take Euler's sampler, or an alternative that follows; "" for none.
-
-    Its last step, to no noise, forgets its latent where the network predicts the image.
-    """
-    return "" if prediction == "sample" else "sampler=euler, whose grid it is, or "
-
-
-def _check_steps_can_be_undone(scheduler: DDIMScheduler) -> None:
-    """Refuse a scheduler that is not DDIM's, and one whose steps clip."""
-    kind = type(scheduler).__name__
-    if kind != "DDIMScheduler":
-        raise UserError(
-            f"the grid of a {kind} cannot be read: give a DDIMScheduler, such as "
-            "DDIMScheduler.from_config(scheduler.config, clip_sample=False)"
-        )
-    for key in ("clip_sample", "thresholding"):
-        if scheduler.config[key]:  # type: ignore[attr-defined]  # diffusers adds it at run time
-            raise UserError(
-                f"a step of a DDIMScheduler with {key}=True cannot be undone: make it with "
-                f"{key}=False"
-            )

@@ -35,9 +35,9 @@ from fpinv.batch import combine
 from fpinv.denoiser import Condition, Denoiser, Network
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.machine import Precision, compile_network, resolve_device, set_precision
+from fpinv.models.samplers.grids import ddim_grid
 from fpinv.reporting.figures import as_picture
 from fpinv.reporting.tables import markdown
-from fpinv.schedule import Schedule
 from fpinv.tasks.timing import wall_time
 
 MODES = ("eager", "compiled")
@@ -95,7 +95,7 @@ def measure(size: Size, network: Network, batch: int, device: torch.device) -> d
     latents, embedding = size.inputs(batch, torch.Generator().manual_seed(0))
     condition = Condition(combine([embedding], lambda x, _: x[0].to(device)))
     scheduler = DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    schedule = Schedule.from_scheduler(scheduler, steps=STEPS)
+    schedule = ddim_grid(scheduler, steps=STEPS)
     denoiser = Denoiser(network, schedule, device=device)
     z, inverter = latents.to(device), FixedPoint(iterations=ITERATIONS)
     if device.type == "cuda":

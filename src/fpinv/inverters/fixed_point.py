@@ -72,6 +72,11 @@ class FixedPoint(DDIMSampling):
         """Return the solver of a step's equation."""
         return FixedPointIteration(self.iterations, self.tolerance, self.acceleration)
 
+    @property
+    def remembers(self) -> bool:
+        """See :class:`~fpinv.sampling.DDIMSampling`. An extrapolation goes on from a move."""
+        return self.start == "extrapolated"
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), one equation a step."""

@@ -74,6 +74,11 @@ class IFE(DDIMSampling):
             choices = ", ".join(get_args(Variant))
             raise UserError(f"variant='{self.variant}' is unknown: choose one of {choices}")
 
+    @property
+    def remembers(self) -> bool:
+        """See :class:`~fpinv.sampling.DDIMSampling`. The estimate is the last step's error."""
+        return True
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), one evaluation a step.

@@ -13,7 +13,6 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.fixed_point import FixedPoint
-from fpinv.inverters.ife import IFE
 from fpinv.sampling import DDIMSampling, Guided, Step, spent
 from fpinv.schedule import Schedule
 from fpinv.seeding import drawn
@@ -79,11 +78,9 @@ class StoredNoises(Guided):
                 f"{type(self.method).__name__} brings images back in a way of its own: choose "
                 "another method for stored_noises, e.g. fpi, renoise, newton or auto"
             )
-        method = self.method
-        extrapolates = isinstance(method, FixedPoint) and method.start == "extrapolated"
-        if isinstance(method, IFE) or extrapolates or not method.starts_anywhere:
+        if self.method.remembers or not self.method.starts_anywhere:
             raise UserError(
-                f"{type(method).__name__} with these settings needs more than one step at a "
+                f"{type(self.method).__name__} with these settings needs more than one step at a "
                 "time, the step before or the image: choose another method for stored_noises, "
                 "e.g. fpi with start=previous, renoise without whitening, or auto"
             )

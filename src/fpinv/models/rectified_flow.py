@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from transformers import PreTrainedTokenizerBase
@@ -18,8 +17,8 @@ from fpinv.errors import UserError
 from fpinv.models.latent_model import LatentModel, check_embedded_guidance
 from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
+from fpinv.models.samplers.grids import flow_grid
 from fpinv.models.weights import TOKENIZERS
-from fpinv.schedule import Schedule, check_steps
 
 LONGEST = 512
 """Tokens that the T5 encoders were trained to read."""
@@ -258,39 +257,3 @@ class Flux(RectifiedFlow):
             1, height, width, self.device, self.dtype
         )
         return torch.zeros(words, 3, device=self.device, dtype=self.dtype), pictures
-
-
-def flow_grid(
-    scheduler: Any,  # noqa: ANN401
-    steps: int,
-    tokens: int,
-    sigmas: np.ndarray[Any, Any] | None,
-) -> Schedule:
-    """Return the grid of a rectified flow that the stock pipeline samples on.
-
-    Arguments:
-        scheduler: The ``FlowMatchEulerDiscreteScheduler`` of the pipeline.
-        steps: Number N of steps.
-        tokens: Number of tokens of the picture, by which a dynamic shift goes.
-        sigmas: Noise scales (N,) before the shift, noise first; None for the scheduler's own.
-
-    Raises:
-        UserError: ``steps`` is not possible.
-    """
-    config = scheduler.config
-    check_steps(steps, config.num_train_timesteps)
-    grid = FlowMatchEulerDiscreteScheduler.from_config(config)
-    shift = {"mu": _dynamic_shift(config, tokens)} if config.use_dynamic_shifting else {}
-    grid.set_timesteps(
-        **({"num_inference_steps": steps} if sigmas is None else {"sigmas": sigmas}), **shift
-    )
-    sigma = [float(value) for value in grid.sigmas.flip(0)]
-    labels = [0.0, *(float(label) for label in grid.timesteps.flip(0))]
-    return Schedule(tuple(1 - s for s in sigma), tuple(sigma), tuple(labels), "flow")
-
-
-def _dynamic_shift(config: Any, tokens: int) -> float:  # noqa: ANN401
-    """Return the shift of the grid for a picture of so many tokens, linear between two sizes."""
-    low, high = config.base_image_seq_len, config.max_image_seq_len
-    slope = (config.max_shift - config.base_shift) / (high - low)
-    return float(config.base_shift + slope * (tokens - low))

@@ -27,7 +27,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -36,12 +35,12 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from zlib import crc32
 
 from fpinv.errors import UserError
 from fpinv.metrics.glossary import describe
-from fpinv.run.lines import Entry, Lines
-from fpinv.tasks.record import REQUIRED, finite, inversion_file, metrics_of
+from fpinv.run.line import Entry, line_of, parse, record_of
+from fpinv.run.lines import Lines
+from fpinv.tasks.record import finite, inversion_file, metrics_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,12 +49,6 @@ if TYPE_CHECKING:
 
 
 LINES_FILE, STATUS_FILE = "metrics.jsonl", "status.json"
-CHECKSUM = "crc32"
-SERIES = b', "series": '
-"""The mark before a line's series. No text can hold it, as quotes within texts are escaped."""
-LINE_START = re.compile(
-    rb'\{"id": ("(?:[^"\\]|\\.)*"), "prompt": "(?:[^"\\]|\\.)*", "error": (null|")'
-)
 PARTIAL = ".{}.partial"  # name of a file that is being written
 
 
@@ -86,7 +79,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for partial in path.rglob(PARTIAL.format("*")):
             partial.unlink()
-        self.rows = Lines(_record_of, _head, _entry)
+        self.rows = Lines()
         if self.lines.exists():
             self.rows.scan(self.lines)
         self.merge()
@@ -263,21 +256,17 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    return [row for row in map(_record, _text(file).split("\n")) if row is not None]
+    return [row for row in map(record_of, file.read_bytes().split(b"\n")) if row is not None]
 
 
 def parsed_lines(file: Path) -> list[dict[str, Any] | None]:
     """Return the JSON object in each line of a file, None for a line that holds none."""
-    return [_parse(line) for line in _text(file).splitlines()] if file.exists() else []
+    return [parse(line) for line in file.read_bytes().splitlines()] if file.exists() else []
 
 
 def _newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the last row of each example, in the order of their first ones."""
     return list({row["id"]: row for row in rows}.values())
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def holds_run(folder: Path) -> bool:
@@ -324,85 +313,3 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def line_of(row: Mapping[str, Any]) -> str:
-    """Return the line of a record, which ends with the checksum of all before it."""
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False)[:-1]
-    return f"{text}{_ending(crc32(text.encode()))}\n"
-
-
-def _ending(checksum: int) -> str:
-    """Return the end of a line, which holds the checksum of what stands before it."""
-    return f', "{CHECKSUM}": "{checksum:08x}"}}'
-
-
-END = len(_ending(0))
-
-
-def _is_damaged(line: str) -> bool:
-    """Return whether a line has a checksum and it is not that of the line."""
-    return f', "{CHECKSUM}": "' in line and _checked(line.encode()) is None
-
-
-def _record(line: str) -> dict[str, Any] | None:
-    """Return the record in a line; None for a line that holds none, or is damaged."""
-    row = None if _is_damaged(line) else _parse(line)
-    if row is None:
-        return None
-    row.pop(CHECKSUM, None)
-    return row if _is_record(row) else None
-
-
-def _record_of(line: bytes) -> dict[str, Any] | None:
-    return _record(line.decode("utf-8", "replace"))
-
-
-def _entry(line: bytes) -> Entry | None:
-    """Return the id of a line's record and whether it failed; None for a line that holds none.
-
-    A line whose checksum is right is what :func:`line_of` wrote, so that no more of it is read.
-    """
-    start = LINE_START.match(line)
-    if start is None or _checked(line) is None:
-        row = _record_of(line)
-        return None if row is None else Entry(row["id"], row["error"] is not None)
-    return Entry(json.loads(start[1].decode()), start[2] != b"null")
-
-
-def _head(line: bytes) -> dict[str, Any] | None:
-    """Return what stands in a line before its series, the record's id, error and metrics.
-
-    A line whose checksum is right is what :func:`line_of` wrote, so that only its head is parsed:
-    series are most of it. Of a line without a checksum it is the whole record.
-    """
-    body = _checked(line)
-    cut = -1 if body is None else body.find(SERIES)
-    if body is None or cut < 0:
-        return _record_of(line)
-    return _parse(body[:cut].decode("utf-8", "replace") + "}")
-
-
-def _checked(line: bytes) -> bytes | None:
-    """Return what stands in a line before its checksum; None where that is missing or wrong."""
-    line = line.rstrip()
-    body, end = line[:-END], line[-END:]
-    return body if end == _ending(crc32(body)).encode() else None
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _is_record(row: Mapping[str, Any]) -> bool:
-    """Return whether a line has all that a record has, and finite numbers for its metrics."""
-    if not set(REQUIRED) <= row.keys() or not isinstance(row["id"], str):
-        return False
-    try:
-        return all(value is None or math.isfinite(value) for value in metrics_of(row).values())
-    except (TypeError, OverflowError):
-        return False

@@ -6,25 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, overload
+from typing import BinaryIO, NamedTuple, overload
+
+from fpinv.run.line import Entry, Row, entry_of, head_of, record_of
 
 BUFFER = 1 << 18  # bytes; lines of 5 kB are read twice as fast as with Python's own 8 kB
-
-Row = dict[str, Any]
-Parse = Callable[[bytes], Row | None]
-"""Returns what is read of a line; None for a line that holds no record."""
-
-
-class Entry(NamedTuple):
-    """The example of a line, and its outcome.
-
-    Arguments:
-        id: The id of its example.
-        failed: Whether the example failed.
-    """
-
-    id: str
-    failed: bool
 
 
 class Place(NamedTuple):
@@ -48,17 +34,9 @@ class Lines(Sequence[Row]):
 
     Lines that hold no record are left out. Of several lines of one example the last one counts,
     in the place of the first.
-
-    Arguments:
-        parse: The reading of a whole line.
-        parse_head: A faster reading, of an example's id, error and metrics.
-        parse_entry: The fastest, which tells whether a line holds a record; None if it does not.
     """
 
-    def __init__(
-        self, parse: Parse, parse_head: Parse, parse_entry: Callable[[bytes], Entry | None]
-    ) -> None:
-        self._parse, self._parse_head, self._parse_entry = parse, parse_head, parse_entry
+    def __init__(self) -> None:
         self._places: dict[str, Place] = {}
 
     def scan(self, file: Path) -> None:
@@ -66,7 +44,7 @@ class Lines(Sequence[Row]):
         start = 0
         with file.open("rb", buffering=BUFFER) as stream:
             for line in stream:
-                if (entry := self._parse_entry(line)) is not None:
+                if (entry := entry_of(line)) is not None:
                     self.add(entry, file, start, len(line))
                 start += len(line)
 
@@ -81,18 +59,15 @@ class Lines(Sequence[Row]):
 
     def where(self, failed: bool) -> Lines:
         """Return the lines of the examples that failed, or of those that did not."""
-        part = self._part()
+        part = Lines()
         part._places = {id: p for id, p in self._places.items() if p.failed == failed}
         return part
 
-    def _part(self) -> Lines:
-        return Lines(self._parse, self._parse_head, self._parse_entry)
-
     def heads(self) -> Iterator[Row]:
         """Yield of each line what is read fast: id, error and metrics, and no series."""
-        return self._read(self._parse_head)
+        return self._read(head_of)
 
-    def _read(self, parse: Parse) -> Iterator[Row]:
+    def _read(self, parse: Callable[[bytes], Row | None]) -> Iterator[Row]:
         for raw in self._raw():
             row = parse(raw)
             assert row is not None, "only lines that hold a record are taken in"
@@ -139,14 +114,14 @@ class Lines(Sequence[Row]):
         return len(self._places)
 
     def __iter__(self) -> Iterator[Row]:
-        return self._read(self._parse)
+        return self._read(record_of)
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
     @overload
     def __getitem__(self, index: slice) -> Lines: ...
     def __getitem__(self, index: int | slice) -> Row | Lines:
-        part = self._part()
+        part = Lines()
         chosen = range(len(self))[index]
         ids = self.ids
         positions = chosen if isinstance(chosen, range) else [chosen]

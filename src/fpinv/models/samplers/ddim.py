@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from fpinv.models.parts import Config
+from fpinv.models.samplers.grids import ddim_grid
 from fpinv.models.samplers.sampler import euler_of_flow
 from fpinv.models.samplers.spacing import Spacing, noise_levels
 from fpinv.schedule import Schedule
@@ -46,4 +47,4 @@ class DDIMSampler:
 
     def schedule(self, scheduler: DDIMScheduler, steps: int) -> Schedule:
         """See :class:`Sampler`."""
-        return Schedule.from_scheduler(scheduler, steps)
+        return ddim_grid(scheduler, steps)

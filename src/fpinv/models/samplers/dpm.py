@@ -12,8 +12,9 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 
 from fpinv.errors import UserError
 from fpinv.models.parts import Config
+from fpinv.models.samplers.grids import check_steps, grid_of_labels, labels_of
 from fpinv.models.samplers.spacing import SPACINGS, Spacing, noise_levels
-from fpinv.schedule import Schedule, check_steps, labels_of
+from fpinv.schedule import Schedule
 
 Final = Literal["zero", "sigma_min"]
 
@@ -111,7 +112,7 @@ class DPMSolver:
         labels, bars = labels_of(grid, steps), grid.alphas_cumprod
         zero = config.final_sigmas_type == "zero"
         clean = 1.0 if zero else float(bars[0].double())
-        schedule = Schedule.of_labels(labels, bars, clean, config.prediction_type)
+        schedule = grid_of_labels(labels, bars, clean, config.prediction_type)
         few = config.lower_order_final and steps < FEW
         return replace(schedule, lookback=_weights(schedule, zero or few or config.euler_at_final))
 

@@ -14,10 +14,11 @@ from diffusers import (
 
 from fpinv.errors import UserError
 from fpinv.models.parts import Config
+from fpinv.models.samplers.grids import check_steps, labels_of
 from fpinv.models.samplers.sampler import euler_of_flow, not_for_flow
 from fpinv.models.samplers.spacing import SPACINGS, Spacing, noise_levels
 from fpinv.models.weights import quiet
-from fpinv.schedule import Schedule, check_steps, labels_of
+from fpinv.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler
 
 from fpinv.models.parts import Config
+from fpinv.models.samplers.grids import check_steps, grid_of_labels, labels_of
 from fpinv.models.samplers.sampler import not_for_flow
 from fpinv.models.samplers.spacing import CONSISTENCY, OWN_SPACING, Spacing, noise_levels
-from fpinv.schedule import Landing, Schedule, check_steps, labels_of
+from fpinv.schedule import Landing, Schedule
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class LCMSampler:
         grid = LCMScheduler.from_config(config)
         grid.set_timesteps(steps)
         labels = labels_of(grid, steps)
-        schedule = Schedule.of_labels(labels, grid.alphas_cumprod, 1.0, config.prediction_type)
+        schedule = grid_of_labels(labels, grid.alphas_cumprod, 1.0, config.prediction_type)
 
         def landing(i: int) -> Landing:
             skip, out = grid.get_scalings_for_boundary_condition_discrete(labels[i - 1])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from fpinv.errors import UserError
 from fpinv.models.parts import SCHEDULER_FILE, Config, read_parts, shown
 from fpinv.models.rules import NOISE_LEVELS
-from fpinv.schedule import or_euler
+from fpinv.models.samplers.grids import or_euler
 
 if TYPE_CHECKING:
     from fpinv.models.samplers.sampler import Sampler
