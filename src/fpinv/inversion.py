@@ -44,6 +44,8 @@ class Inversion(PerSample):
         trace: Relative residual of every point that was evaluated, shape (K, N, B), with NaN after
             an image was done with a step; None for methods that keep none.
         gradients: Those of the ``rows`` that were differentiated, shape (B,); None for none.
+        expected_error: Error of the reconstructed latents to be expected, rms, shape (B,), where
+            they are sampled at the guidance of the inversion; None where nothing tells it.
     """
 
     noise: Tensor
@@ -56,6 +58,7 @@ class Inversion(PerSample):
     source: Tensor | None = None
     trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
     gradients: Tensor | None = None
+    expected_error: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.noise)

@@ -256,3 +256,9 @@ def test_auto_returns_finite_latents_from_a_network_that_overflows():
 def test_auto_refuses_impossible_settings(settings, message):
     with pytest.raises(UserError, match=message):
         Auto(**settings)
+
+
+def test_under_guidance_the_error_is_measured():
+    d, z, c = toy.denoiser(20, scale=ROUGH), toy.latents(8), toy.condition(8, guidance=3)
+    inversion = Auto(iterations=3, descents=0).invert(d, z, c)
+    assert torch.allclose(inversion.expected_error, rms(sample(d, inversion.noise, c) - z))

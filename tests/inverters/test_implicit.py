@@ -216,3 +216,25 @@ def test_the_estimator_continues_the_velocity(grid):
         x = x + length * v
     assert torch.allclose(IFE(variant="corrected").invert(d, z, c).noise, x, rtol=1e-9)
     assert mixture.decibels(IFE(), grid) > mixture.decibels(DDIM(), grid) + 6
+
+
+@pytest.mark.parametrize(
+    "inverter", [FixedPoint(3), FixedPoint(6), FixedPoint(50, 1e-4)], ids=repr
+)
+@pytest.mark.parametrize("grid", mixture.GRIDS)
+def test_without_guidance_the_error_of_the_reconstruction_is_foretold(inverter, grid):
+    d, z, c = mixture.denoiser(mixture.GRIDS[grid]), mixture.latents(16), mixture.condition(16)
+    inversion = inverter.invert(d, z, c)
+    foretold = (
+        (inversion.expected_error / rms(sample(d, inversion.noise, c) - z)).log().mean().exp()
+    )
+    assert 1 / 3 < foretold < 3
+
+
+@pytest.mark.parametrize(
+    ("inverter", "guidance"),
+    [(FixedPoint(1), 1), (FixedPoint(5, acceleration=Anderson()), 1), (FixedPoint(5), 3)],
+)
+def test_nothing_is_foretold_where_nothing_tells_it(inverter, guidance):
+    inversion = inverter.invert(toy.denoiser(), toy.latents(), toy.condition(guidance=guidance))
+    assert inversion.expected_error is None

@@ -107,3 +107,11 @@ def test_all_steps_are_noise():
 def test_refuses_what_is_not_possible(inverter, steps, message):
     with pytest.raises(UserError, match=message):
         inverted(inverter, steps)
+
+
+def test_what_is_foretold_of_a_noised_image_is_not_said_of_the_image():
+    d, c, noise = toy.denoiser(STEPS), toy.condition(), toy.latents(seed=3)
+    whole, part = (
+        invert_noised(FixedPoint(5), d, toy.latents(), c, noise, steps) for steps in (0, 2)
+    )
+    assert whole.expected_error is not None and part.expected_error is None

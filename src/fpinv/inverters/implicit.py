@@ -11,7 +11,7 @@ from fpinv.batch import Rows
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.inversion import Inversion
 from fpinv.sampling import spent
-from fpinv.solvers import Equation, Solution
+from fpinv.solvers import Equation, Solution, rms
 
 Solve = Callable[[Tensor, Tensor, int], Solution]
 """``solve(before, z, i)``: the step from ``z`` at index i - 1 to i; ``before`` is at i - 2."""
@@ -41,14 +41,26 @@ def equation(denoiser: Denoiser, z: Tensor, i: int, condition: Condition) -> Equ
 
 
 def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -> Inversion:
-    """Solve step after step upwards from ``z0`` (B, C, H, W), and record every solution.
+    r"""Solve step after step upwards from ``z0`` (B, C, H, W), and record every solution.
 
     The step before the first one is taken to have stood still at ``z0``.
+
+    The error of the reconstruction to be expected is what the steps leave, as independent errors
+    add up, with :math:`a_i` of :meth:`fpinv.schedule.Schedule.sensitivity`:
+
+    .. math:: \sqrt{\sum_i \big(r_i\, |z_{i-1}| / a_i\big)^2}
+
+    :math:`r_i` is :attr:`fpinv.solvers.Solution.remaining`. Without guidance the sampler hardly
+    magnifies an error on its way down, so that this foretells it; with guidance nothing is said,
+    because some directions grow a hundred times, and which ones only sampling tells.
     """
     before, z, steps, within, traces = z0, z0, [], [], []
     gradients: Tensor | int = 0
+    left: list[Tensor] = []
     for i in range(1, denoiser.schedule.steps + 1):
         solution = solve(before, z, i)
+        if solution.remaining is not None and condition.rows_per_sample == 1:
+            left.append(solution.remaining * rms(z) / denoiser.schedule.sensitivity(i)[0])
         before, z = z, solution.value
         steps.append((solution.residual, solution.steps))
         gradients = gradients + (0 if solution.gradients is None else solution.gradients)
@@ -62,4 +74,5 @@ def ascend(denoiser: Denoiser, z0: Tensor, condition: Condition, solve: Solve) -
         iterations=iterations,
         converged=torch.stack(within) if within else None,
         trace=torch.stack(traces, 1) if traces else None,
+        expected_error=torch.stack(left).norm(dim=0) if left else None,
     )

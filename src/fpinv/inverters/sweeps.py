@@ -164,7 +164,7 @@ class Sweeps(DDIMSampling):
 
         tolerance = PART * 10 ** (-self.accuracy / 20)
         iteration = FixedPointIteration(self.iterations, tolerance, self.acceleration)
-        solution = replace(iteration(g, start, size), trace=None)
+        solution = replace(iteration(g, start, size), trace=None, remaining=None)
         assert solution.converged is not None, "an iteration with a tolerance says which it solved"
         # Where nothing contracts, the last iterate may be worse than the point it is made from.
         unsure = ~solution.converged | (step.ratio == 0)

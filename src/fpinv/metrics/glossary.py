@@ -62,6 +62,7 @@ GLOSSARY: Mapping[str, Metric] = {
         1,
         True,
     ),
+    "latent_psnr_expected": Metric("latent_psnr as the inversion foretold it", "dB", 1),
     "ssim": Metric("structural similarity of reconstruction and original"),
     "mse": Metric("mean squared error of the reconstruction, pixels in [0, 1]", "", 6),
     "latent_mse": Metric("mean squared error of the reconstructed latent", "", 6),

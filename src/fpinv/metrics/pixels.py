@@ -101,7 +101,12 @@ def latent_psnr(z: Tensor, reference: Tensor) -> Tensor:
 
     .. math:: 10 \log_{10} (\operatorname{mean}(z_{ref}^2) / \operatorname{mean}((z - z_{ref})^2))
     """
-    return 10 * (_mean_square(reference.double()) / latent_mse(z, reference)).log10()
+    return decibels(latent_mse(z, reference).sqrt(), reference)
+
+
+def decibels(error: Tensor, reference: Tensor) -> Tensor:
+    """Return an error (B,), rms, in dB below the power of the reference (B, ...): (B,)."""
+    return 10 * (_mean_square(reference.double()) / error.double().square()).log10()
 
 
 def seed_error(z: Tensor, reference: Tensor) -> Tensor:

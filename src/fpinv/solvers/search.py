@@ -49,6 +49,8 @@ class Solution(PerSample):
             has left the batch; None from a solver that keeps none.
         gradients: The number of those evaluations that were differentiated, shape (B,); None
             for none.
+        remaining: The residual to be expected of the value, which no evaluation has tested, in
+            the unit of ``residual``, shape (B,); None from a solver that cannot tell.
     """
 
     value: Tensor
@@ -57,6 +59,7 @@ class Solution(PerSample):
     converged: Tensor | None
     trace: Tensor | None = field(default=None, metadata=BATCH_LAST)
     gradients: Tensor | None = None
+    remaining: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,7 @@ class _ReconstructionRun:
             "mse": pixels.mse(images, original),
             "latent_mse": pixels.latent_mse(trip.latents, trip.inverted),
             "latent_psnr": pixels.latent_psnr(trip.latents, trip.inverted),
+            **self._expectations(trip),
             **trip.costs,
             **self._noise_columns(batch, noise),
             "adjustment_distance": _distance(trip.inverted, batch.encoded),
@@ -253,6 +254,13 @@ class _ReconstructionRun:
         if (perceptual := self.task.perceptual) is not None:
             columns[perceptual.name] = perceptual(images, original)
         return columns | _seed_columns(batch, trip, noise)
+
+    def _expectations(self, trip: RoundTrip) -> dict[str, Column]:
+        """Return what the inversion expects of the sampling, if that is at its guidance."""
+        error = trip.inversion.expected_error
+        if error is None or getattr(self.inverter, "inversion_guidance", None) is not None:
+            return {}
+        return {"latent_psnr_expected": pixels.decibels(error, trip.inverted)}
 
     def _noise(self, inversion: Inversion) -> Tensor | None:
         """Return z_N; None after an inverter that stops below the noise end of the grid."""

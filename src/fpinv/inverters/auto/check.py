@@ -56,7 +56,8 @@ def check(goal: Goal, climb: Climb) -> Inversion:
     strict = replace(goal, aim=STRICT)
     best.offer((best.error > goal.accepted) & unforeseen, lambda rows: climb(strict[rows])[0])
     best.offer(best.error > DOUBT * goal.accepted, lambda rows: _ddim(goal[rows]))
-    return replace(best.inversion, **spent(goal.condition, best.calls, best.gradients))
+    costs = spent(goal.condition, best.calls, best.gradients)
+    return replace(best.inversion, **costs, expected_error=best.error)
 
 
 def cost(goal: Goal, inversion: Inversion) -> tuple[Tensor, Tensor]:
