@@ -122,13 +122,35 @@ def test_descents_are_counted_and_bounded_and_bring_images_closer():
 @pytest.mark.parametrize(
     ("accuracy", "guidance"), [(10.0, 7.5), (20.0, 3), (20.0, 7.5), (40.0, 3), (40.0, 7.5)]
 )
-def test_auto_mends_wrong_predictions_of_solved_steps(accuracy, guidance):
+def test_auto_mends_wrong_predictions_of_solved_steps(accuracy, guidance, monkeypatch):
+    monkeypatch.setattr("fpinv.inverters.auto.iteration.GUIDED_AIM", 1.0)
     d, z, c = toy.denoiser(10, scale=1.0), toy.latents(30), toy.condition(30, guidance)
     inversion = Auto(accuracy).invert(d, z, c)
     again = inversion.calls > inversion.iterations.sum(0) + 10
     solved, errors = inversion.converged.all(0), rms(sample(d, inversion.noise, c) - z) / rms(z)
     assert (again & solved).any() and not again.all()
     assert (errors[solved] <= 10 ** (-accuracy / 20)).all()
+
+
+def test_steps_solved_ahead_spare_second_climbs(monkeypatch):
+    d, z, c = toy.denoiser(10, scale=1.0), toy.latents(30), toy.condition(30, guidance=3)
+
+    def climbs_again():
+        inversion = Auto().invert(d, z, c)
+        return inversion.calls > inversion.iterations.sum(0) + d.schedule.steps
+
+    assert not climbs_again().any()
+    monkeypatch.setattr("fpinv.inverters.auto.iteration.GUIDED_AIM", 1.0)
+    assert climbs_again().any()
+
+
+def test_a_parabola_starts_closer_than_a_line(monkeypatch):
+    d, z, c = toy.denoiser(50, scale=0.3), toy.latents(16), toy.condition(16)
+    single = Auto(accuracy=20.0, iterations=1, descents=0)
+    parabola = toy.error(single, d, z, c)
+    monkeypatch.setattr("fpinv.inverters.auto.iteration.BEND", -1.0)
+    line = toy.error(single, d, z, c)
+    assert (parabola < line).all() and parabola.mean() < 0.7 * line.mean()
 
 
 @pytest.mark.parametrize("scale", [1.5, 2.0])

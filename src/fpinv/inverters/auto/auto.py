@@ -35,10 +35,12 @@ class Auto(DDIMSampling):
               \big(\hat x_{i-1} + q_i (\hat x_{i-1} - \hat x_{i-2})\big), \qquad
               q_i = \frac{\lambda_i - \lambda_{i-1}}{\lambda_{i-1} - \lambda_{i-2}}
 
-    (the multistep idea of DPM-Solver++; with :math:`q_i = 0` it is the start of IFE). It
-    costs nothing and makes one evaluation enough for most steps. Where
-    :meth:`fpinv.schedule.Schedule.form` holds the network's output, that is extrapolated instead,
-    in its own :meth:`~fpinv.schedule.Schedule.time`, and :math:`a_i` is :math:`1 / A_i`.
+    (the multistep idea of DPM-Solver++; with :math:`q_i = 0` it is the start of IFE). After the
+    first steps a parabola through three takes the place of the line, in samples where it bends by
+    less than half of what the line adds. The start costs nothing and makes one evaluation enough
+    for most steps. Where :meth:`fpinv.schedule.Schedule.form` holds the network's output, that is
+    extrapolated instead, in its own :meth:`~fpinv.schedule.Schedule.time`, and :math:`a_i` is
+    :math:`1 / A_i`.
 
     **Iteration.** Anderson's, per sample, until the next iterate is predicted to be good enough:
 
@@ -50,12 +52,13 @@ class Auto(DDIMSampling):
     :math:`s_i = |\Delta(x - g(x))| / (a_i |\Delta x|)` of the DDIM step between the first two
     evaluated points (between steps with one, that of the last known slope of the noise). A
     residual that is left grows by :math:`G_{i-1}` alone; the step's own stretch is a reserve for
-    that of the next, which is not known yet. At
-    guidance 1 G stays small (3 at most with the bundled model); under guidance it can exceed 100,
-    so that the noise end must be solved better than the clean end. The step's value is the
-    iterate made from the evaluated point of least residual, so that an iteration which does not
-    contract does little harm. Nor is a step solved further than the network's precision allows:
-    it counts as solved, too, where the residual is within the rounding of the network's part of g,
+    that of the next, which is not known yet. At guidance 1 G stays small (3 at most with the
+    bundled model). Under guidance it can exceed 100, so that the noise end must be solved better
+    than the clean end; as another direction than the one that is followed may grow more,
+    iterations go on there to a tenth of :math:`\delta`. The step's value is the iterate made from
+    the evaluated point of least residual, so that an iteration which does not contract does little
+    harm. Nor is a step solved further than the network's precision allows: it counts as solved,
+    too, where the residual is within the rounding of the network's part of g,
     :math:`\varepsilon \sqrt{w^2 + (w - 1)^2}\, |g(x) - a_i z_{i-1}|`, with the machine epsilon
     :math:`\varepsilon` (.008 in bf16).
 
