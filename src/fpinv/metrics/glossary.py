@@ -63,6 +63,9 @@ GLOSSARY: Mapping[str, Metric] = {
         True,
     ),
     "latent_psnr_expected": Metric("latent_psnr as the inversion foretold it", "dB", 1),
+    "foretold": Metric(
+        "latents that came back no worse than 1 dB below what was foretold", "%", 0
+    ),
     "ssim": Metric("structural similarity of reconstruction and original"),
     "mse": Metric("mean squared error of the reconstruction, pixels in [0, 1]", "", 6),
     "latent_mse": Metric("mean squared error of the reconstructed latent", "", 6),

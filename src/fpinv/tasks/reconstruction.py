@@ -39,6 +39,8 @@ from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 
 DIFFERENCE_GAIN = 4
+MARGIN = 1.0
+"""dB below the foretold error down to which a latent came back as foretold."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,12 @@ class _ReconstructionRun:
         error = trip.inversion.expected_error
         if error is None or getattr(self.inverter, "inversion_guidance", None) is not None:
             return {}
-        return {"latent_psnr_expected": pixels.decibels(error, trip.inverted)}
+        expected = pixels.decibels(error, trip.inverted)
+        measured = pixels.latent_psnr(trip.latents, trip.inverted)
+        return {
+            "latent_psnr_expected": expected,
+            "foretold": 1.0 * (measured >= expected - MARGIN),
+        }
 
     def _noise(self, inversion: Inversion) -> Tensor | None:
         """Return z_N; None after an inverter that stops below the noise end of the grid."""
