@@ -6,10 +6,6 @@ from hypothesis import strategies as st
 
 from fpinv.schedule import Schedule
 
-SD = dict(
-    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-    set_alpha_to_one=False, steps_offset=1,
-)  # fmt: skip
 ALL = (*toy.PREDICTIONS, "flow")
 
 

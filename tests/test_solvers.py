@@ -276,3 +276,15 @@ def test_least_squares_keeps_a_start_from_which_nothing_is_finite():
         LeastSquares(0)
     with pytest.raises(UserError, match="first_length=0.01"):
         LeastSquares(first_length=0.01)
+
+
+def test_the_residual_of_the_value_is_foretold_or_known():
+    start, scale = torch.ones(3, 4, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    rates = torch.tensor([[0.0], [0.1], [-0.5]], dtype=torch.float64)
+    remaining = FixedPointIteration(3)(lambda x, rows: rates[rows] * x, start, scale).remaining
+    assert torch.allclose(remaining, torch.tensor([0.0, 0.9e-3, 1.5 * 0.125]).double())
+    diverging = FixedPointIteration(4, 1e-9)(lambda x, rows: -2 * x, start, scale)
+    assert torch.allclose(diverging.remaining, 6 * scale), "g of the start, which was evaluated"
+    overflowing = FixedPointIteration(3)(lambda x, rows: x / 0, start, scale)
+    assert overflowing.remaining.isinf().all()
+    assert FixedPointIteration(1)(lambda x, rows: x, start, scale).remaining is None

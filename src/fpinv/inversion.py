@@ -45,7 +45,8 @@ class Inversion(PerSample):
             an image was done with a step; None for methods that keep none.
         gradients: Those of the ``rows`` that were differentiated, shape (B,); None for none.
         expected_error: Error of the reconstructed latents to be expected, rms, shape (B,), where
-            they are sampled at the guidance of the inversion; None where nothing tells it.
+            they are sampled at the guidance of the inversion; measured where the inverter has
+            sampled them back; None where nothing tells it.
     """
 
     noise: Tensor

@@ -12,7 +12,8 @@ from PIL import Image
 
 import fpinv
 from fpinv.app.__main__ import main
-from fpinv.app.workbench import Workbench
+from fpinv.app.workbench import InvertedPhoto, Request, Workbench
+from fpinv.tasks.record import Record
 
 # gradio and what it imports warn of each other.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -122,6 +123,17 @@ def test_words_in_errors_are_no_markup(client, scene):
     client.predict(*scene, "ddim", 4, 1.0, api_name="/invert")
     with pytest.raises(Exception, match="&lt;toy&gt;"):
         client.predict("a photo of a star", "<toy>", 0.8, 0.4, 3.0, api_name="/edit")
+
+
+def test_results_of_a_picture_that_was_changed_meanwhile_are_dropped(page, bench):
+    from fpinv.app.page import Answers
+
+    answers, request = Answers(bench, []), Request("a.png", "a red star", "ddim", 4, 1.0)
+    trip = InvertedPhoto(request, Record("picture", "a red star"))
+    assert answers.drop_outdated(trip, "b.png") == answers.drop_outdated(trip, None)
+    assert answers.drop_outdated(trip, "b.png") == answers.clear()
+    kept = answers.drop_outdated(trip, "a.png")
+    assert len(kept) == len(answers.clear()) and not set(map(repr, kept)) & {"None"}
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")

@@ -55,6 +55,17 @@ def test_gap_and_latent_error_fall_with_iterations():
     assert errors[0] + 5 < errors[1] and errors[1] + 5 < errors[2]
 
 
+def test_fixed_points_foretell_their_errors_without_guidance():
+    records = run(FixedPoint(4), guidance=1.0)
+    foretold = [m.metrics["latent_psnr_expected"] - m.metrics["latent_psnr"] for m in records]
+    assert [r.metrics["foretold"] for r in records] == [1.0 * (gap <= 1) for gap in foretold]
+    assert max(map(abs, foretold)) < 20, "the toy magnifies more than a denoiser"
+    assert "foretold" not in run(FixedPoint(4), guidance=3.0)[0].metrics
+    other = run(FixedPoint(4, inversion_guidance=1.0), guidance=3.0)[0].metrics
+    same = run(FixedPoint(4, inversion_guidance=1.0), guidance=1.0)[0].metrics
+    assert "latent_psnr_expected" not in other and "latent_psnr_expected" in same
+
+
 def test_record_of_one_image_is_complete():
     record = run(FixedPoint(3))[0]
     m = record.metrics

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fpinv.run.folder import LINES_FILE, RunFolder
-from fpinv.run.line import line_of
+from fpinv.run.record_line import line_of
 from fpinv.run.terminal import progress_bar
 from fpinv.tasks.record import Record
 

@@ -24,7 +24,7 @@ from fpinv.reporting.tables import (
 COLUMNS = (
     Column("foretold, dB", ("latent_psnr_expected",), 1),
     LATENT,
-    Column("within, %", ("foretold",), 0, 100),
+    Column("at most 1 dB worse, %", ("foretold",), 0, 100),
     CALLS,
 )
 

@@ -111,9 +111,14 @@ def build(bench: Workbench) -> gr.Blocks:
         examples.click(answers.choose, examples, start, show_progress="hidden")
         request[0].change(answers.clear, None, fields, show_progress="hidden")
         trial = answers.invert, [trip[0], *request], fields
-        invert.click(*trial, api_name="invert", **QUEUE)
+        done = invert.click(*trial, api_name="invert", **QUEUE)
         inverted = edit.click(*trial, api_visibility="private", **QUEUE)
-        inverted.success(answers.edit, [trip[0], *target], edited, api_name="edit", **QUEUE)
+        changed = inverted.success(
+            answers.edit, [trip[0], *target], edited, api_name="edit", **QUEUE
+        )
+        check = answers.drop_outdated, [trip[0], request[0]], fields
+        for event in (done, changed):
+            event.success(*check, api_visibility="private", show_progress="hidden")
     return page
 
 
@@ -153,6 +158,11 @@ class Answers:
             raise UserError("there is nothing to edit: invert a picture first")
         edited = self.bench.edit(trip, *fields)
         return edited.picture, gr.update(value=edited.mask, visible=edited.mask is not None)
+
+    def drop_outdated(self, trip: InvertedPhoto, photo: str | None) -> tuple[Any, ...]:
+        """Return nothing to show where the picture was changed during the work, else no change."""
+        empty = self.clear()
+        return empty if photo != trip.request.photo else (gr.skip(),) * len(empty)
 
     def clear(self) -> tuple[Any, ...]:
         """Return nothing to show, as the picture is another."""

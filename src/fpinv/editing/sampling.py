@@ -256,7 +256,8 @@ def _spread(inversion: Inversion, branches: Branches) -> Inversion:
     """Return the inversion repeated for every branch, with the sources marked."""
     sources, device = len(branches.sources), inversion.noise.device
     rows = torch.tensor([*range(sources), *branches.origins], device=device)
-    return replace(inversion[rows], source=torch.arange(len(rows), device=device) < sources)
+    marked = torch.arange(len(rows), device=device) < sources
+    return replace(inversion[rows], source=marked, expected_error=None)  # a target's is unknown
 
 
 def _check(

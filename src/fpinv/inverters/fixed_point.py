@@ -74,7 +74,7 @@ class FixedPoint(DDIMSampling):
 
     @property
     def remembers(self) -> bool:
-        """See :class:`~fpinv.sampling.DDIMSampling`. An extrapolation goes on from a move."""
+        """See :class:`~fpinv.sampling.DDIMSampling`: an extrapolated start needs the last move."""
         return self.start == "extrapolated"
 
     @torch.no_grad()

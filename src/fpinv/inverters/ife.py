@@ -76,7 +76,7 @@ class IFE(DDIMSampling):
 
     @property
     def remembers(self) -> bool:
-        """See :class:`~fpinv.sampling.DDIMSampling`. The estimate is the last step's error."""
+        """See :class:`~fpinv.sampling.DDIMSampling`: a step takes over the last one's error."""
         return True
 
     @torch.no_grad()

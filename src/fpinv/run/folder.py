@@ -38,8 +38,8 @@ from urllib.parse import quote
 
 from fpinv.errors import UserError
 from fpinv.metrics.glossary import describe
-from fpinv.run.line import Entry, line_of, parse, record_of
 from fpinv.run.lines import Lines
+from fpinv.run.record_line import Entry, line_of, parse, record_of
 from fpinv.tasks.record import finite, inversion_file, metrics_of
 
 if TYPE_CHECKING:

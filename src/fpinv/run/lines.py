@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, overload
 
-from fpinv.run.line import Entry, Row, entry_of, head_of, record_of
+from fpinv.run.record_line import Entry, Row, entry_of, head_of, record_of
 
 BUFFER = 1 << 18  # bytes; lines of 5 kB are read twice as fast as with Python's own 8 kB
 

@@ -63,10 +63,11 @@ class FixedPointIteration:
     (Anderson, K = 5, N = 20, 16 scenes: at w = 3 the worst latent comes back at 24.5 dB instead
     of 9.8, the mean at 35.1 instead of 33.8; at w = 1 at 45.9 instead of 46.2.)
 
-    The value itself is not evaluated. Its residual is expected to be that of the last point times
-    the ratio of the last two (:attr:`Solution.remaining`); of a sample that was done after one
-    evaluation, within a tolerance, to be that of the point. One iteration says nothing of it, nor
-    does an acceleration, whose mix may be much better or worse.
+    The value is the point that would be evaluated next. Its residual is expected to be that of the
+    last point times the ratio of the last two (:attr:`Solution.remaining`); of a sample that was
+    done after one evaluation, within a tolerance, to be that of the point. Where residuals rose
+    after the best point, it was evaluated and is known. One iteration says nothing of it, nor does
+    an acceleration, whose mix may be much better or worse.
 
     A sample whose g is not finite keeps its best iterate with a tolerance and its last finite one
     without. With a tolerance, it is never reported as converged; without, nothing is said of that.
@@ -115,13 +116,15 @@ class FixedPointIteration:
         )
         if self.accelerated or self.iterations == 1:
             return solution
-        return replace(solution, remaining=solution.residual * _last_ratio(solution))
+        return replace(solution, remaining=self._remaining(solution))
 
-
-def _last_ratio(solution: Solution) -> Tensor:
-    """Return the ratio of the last two residuals of each sample, (B,); 1 after one evaluation."""
-    assert solution.trace is not None
-    last, before = (
-        solution.trace.gather(0, (solution.steps - k).clamp_min(0)[None])[0] for k in (1, 2)
-    )
-    return torch.where(solution.steps > 1, last / before, 1.0)
+    def _remaining(self, solution: Solution) -> Tensor:
+        """Return the residual of each sample's value, (B,): seen, or to be expected."""
+        assert solution.trace is not None
+        trace, last = solution.trace.nan_to_num(math.inf, math.inf), solution.steps - 1
+        best = last if self.tolerance is None else trace.argmin(0)
+        before, at, after = (
+            trace.gather(0, (best + k).clamp(0, len(trace) - 1)[None])[0] for k in (-1, 0, 1)
+        )
+        ratio = torch.where((best > 0) & (before > 0), at / before, 1.0)
+        return torch.where(best < last, after, at * ratio).nan_to_num(math.inf, math.inf)

@@ -49,8 +49,8 @@ class Solution(PerSample):
             has left the batch; None from a solver that keeps none.
         gradients: The number of those evaluations that were differentiated, shape (B,); None
             for none.
-        remaining: The residual to be expected of the value, which no evaluation has tested, in
-            the unit of ``residual``, shape (B,); None from a solver that cannot tell.
+        remaining: The residual to be expected of the value, in the unit of ``residual``, shape
+            (B,); None from a solver that cannot tell.
     """
 
     value: Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -40,7 +41,7 @@ from fpinv.tasks.timing import Stopwatch, warm_up
 
 DIFFERENCE_GAIN = 4
 MARGIN = 1.0
-"""dB below the foretold error down to which a latent came back as foretold."""
+"""dB by which latent_psnr may fall short of what was foretold."""
 
 
 @dataclass(frozen=True)
@@ -258,16 +259,20 @@ class _ReconstructionRun:
         return columns | _seed_columns(batch, trip, noise)
 
     def _expectations(self, trip: RoundTrip) -> dict[str, Column]:
-        """Return what the inversion expects of the sampling, if that is at its guidance."""
-        error = trip.inversion.expected_error
-        if error is None or getattr(self.inverter, "inversion_guidance", None) is not None:
+        """Return what the inversion expects of the sampling, if that is at its guidance.
+
+        Whether it was right is said without guidance alone: auto measures it with guidance.
+        """
+        error, guidance = trip.inversion.expected_error, self.settings.guidance
+        own = getattr(self.inverter, "inversion_guidance", None)
+        if error is None or own not in (None, guidance):
             return {}
         expected = pixels.decibels(error, trip.inverted)
-        measured = pixels.latent_psnr(trip.latents, trip.inverted)
-        return {
-            "latent_psnr_expected": expected,
-            "foretold": 1.0 * (measured >= expected - MARGIN),
-        }
+        columns: dict[str, Column] = {"latent_psnr_expected": expected}
+        if guidance in (0, 1):
+            right = 1.0 * (pixels.latent_psnr(trip.latents, trip.inverted) >= expected - MARGIN)
+            columns["foretold"] = torch.where(error.isfinite(), right, math.nan)
+        return columns
 
     def _noise(self, inversion: Inversion) -> Tensor | None:
         """Return z_N; None after an inverter that stops below the noise end of the grid."""

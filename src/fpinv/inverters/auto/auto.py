@@ -37,7 +37,7 @@ class Auto(DDIMSampling):
 
     (the multistep idea of DPM-Solver++; with :math:`q_i = 0` it is the start of IFE). After the
     first steps a parabola through three takes the place of the line, in samples where it bends by
-    less than half of what the line adds. The start costs nothing and makes one evaluation enough
+    at most half of what the line adds. The start costs nothing and makes one evaluation enough
     for most steps. Where :meth:`fpinv.schedule.Schedule.form` holds the network's output, that is
     extrapolated instead, in its own :meth:`~fpinv.schedule.Schedule.time`, and :math:`a_i` is
     :math:`1 / A_i`.
@@ -54,7 +54,7 @@ class Auto(DDIMSampling):
     residual that is left grows by :math:`G_{i-1}` alone; the step's own stretch is a reserve for
     that of the next, which is not known yet. At guidance 1 G stays small (3 at most with the
     bundled model). Under guidance it can exceed 100, so that the noise end must be solved better
-    than the clean end; as another direction than the one that is followed may grow more,
+    than the clean end. Another direction may grow more than the one that is followed, so
     iterations go on there to a tenth of :math:`\delta`. The step's value is the iterate made from
     the evaluated point of least residual, so that an iteration which does not contract does little
     harm. Nor is a step solved further than the network's precision allows: it counts as solved,

@@ -22,6 +22,7 @@ class Goal(PerSample):
         condition: The prompts, at the guidance of the inversion.
         accepted: Error at z_0 that is acceptable, rms, shape (B,).
         aim: The part of its tolerance that a step goes on to; it is solved at the whole.
+            Iterations under guidance go on to a tenth in any case.
     """
 
     denoiser: Denoiser

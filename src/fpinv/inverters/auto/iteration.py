@@ -18,7 +18,7 @@ from fpinv.solvers import Acceleration, History, Solution, Trial, per_sample, rm
 # N = 50 come back at 50.2 dB with 0, 57.0 with 2, 57.1 with 4 and 57.2 with 8, for 1.06, 1.10,
 # 1.11 and 1.12 evaluations a step.
 EARLY = 4
-"""Steps at the clean end that do not take over the ratio of the step before, nor a parabola."""
+"""Steps at the clean end that take over no ratio of the step before and start by no parabola."""
 
 # The ratio of the next step may be larger than a very small one: without the bound 80 dB end at
 # twice the accepted error (w = 1, N = 20, the smooth network of the tests), with it at a third.
@@ -28,11 +28,11 @@ LEAST = 0.05
 # Without the bound one of 16 scenes comes back at 33 dB instead of 51 at w = 1, N = 10. Against no
 # parabola at all, w = 1, N = 20 comes back at 49.8 dB instead of 48.9, for the same evaluations.
 BEND = 0.5
-"""Part of a straight continuation up to which a parabola's bend is believed."""
+"""Largest bend of a parabola that is used, as a part of what the line adds."""
 
 # The expected error follows one direction, and guidance magnifies others: to spend an evaluation
-# more on a step is cheaper than a second climb. 16 scenes at w = 3, N = 50 come back at 61.7 dB
-# for 3.4 evaluations a step, with 1 at 54.0 for 3.7.
+# more on a step is cheaper than a second climb. 16 scenes at w = 3, N = 50 come back at 61.4 dB
+# for 3.6 evaluations a step, with 1 at 54.0 for 3.7.
 GUIDED_AIM = 0.1
 """Part of a step's tolerance that iterations under guidance aim at."""
 
@@ -52,6 +52,7 @@ class Iteration:
         acceleration: The rule that makes the next iterate.
 
     Attributes:
+        aim: The part of its tolerance that a step goes on to.
         ratio: Ratio :math:`\rho` of successive residuals, (B,).
         slope: The slope of ``sensitivity`` along dx, :math:`\langle dg, dx \rangle / |dx|^2` over
             the weight, from the last two points that were first and second of a step, (B,).
