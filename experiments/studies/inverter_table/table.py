@@ -20,7 +20,7 @@ COLUMNS = (
     Mean("features_scenes", ("features_scenes",), 4),
     Column("latent, dB", ("latent_psnr",), 1, absent="–"),
     Mean("calls", ("nfe_calls",), 0),
-    Mean("rows", ("nfe_rows",), 0),
+    Mean("rows, with a gradient three", ("nfe_equivalents",), 0),
     Mean("s/image", ("seconds_per_image",), 2),
     Mean("stored", ("stored_numbers",), 0),
     Mean("|z_N|/√d", ("noise_norm",), 3),
