@@ -46,11 +46,11 @@ def head(job: Job) -> str:
 
 def table(jobs: Sequence[Job]) -> str:
     """Return the table of the jobs on one ground."""
-    attacks = list(dict.fromkeys(map(attack, jobs)))
+    attacks = dict.fromkeys(map(attack, jobs))
     unharmed = [name for name in UNHARMED if name in attacks]
     measures = [column for column in (SIGNS, BITS) if any(column.cell(job) for job in jobs)]
     columns = [(column, name) for name in unharmed for column in measures]
-    columns += [(FOUND, name) for name in attacks]
+    columns += [(FOUND, name) for name in dict.fromkeys([*unharmed, *attacks])]
     rows = []
     for inverter in dict.fromkeys(job.summary["inverter"] for job in jobs):
         own = {attack(job): job for job in jobs if job.summary["inverter"] == inverter}
