@@ -50,7 +50,7 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join(map(table, grounds(jobs, ground))))
 
 
-experiment = Experiment(make, apart=("inverter", "dataset", "model", "steps"))
+experiment = Experiment(make, apart=("inverter", "dataset", "model", "spacing", "steps"))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())
