@@ -111,14 +111,14 @@ def build(bench: Workbench) -> gr.Blocks:
         examples.click(answers.choose, examples, start, show_progress="hidden")
         request[0].change(answers.clear, None, fields, show_progress="hidden")
         trial = answers.invert, [trip[0], *request], fields
-        done = invert.click(*trial, api_name="invert", **QUEUE)
+        invert_event = invert.click(*trial, api_name="invert", **QUEUE)
         inverted = edit.click(*trial, api_visibility="private", **QUEUE)
-        changed = inverted.success(
+        edit_event = inverted.success(
             answers.edit, [trip[0], *target], edited, api_name="edit", **QUEUE
         )
-        check = answers.drop_outdated, [trip[0], request[0]], fields
-        for event in (done, changed):
-            event.success(*check, api_visibility="private", show_progress="hidden")
+        drop = answers.drop_outdated, [trip[0], request[0]], fields
+        for event in (invert_event, edit_event):
+            event.success(*drop, api_visibility="private", show_progress="hidden")
     return page
 
 

@@ -185,10 +185,7 @@ class _EditingRun:
         requests = [[self._request(case) for case in group] for group in groups]
         prompts = [prompt for _, prompt in self.sources]
         branches = plan_branches(model, prompts, requests, task.recipe)
-        # Files of before expected errors were stored have none.
-        inversion = Inversion.cat(
-            [replace(source.inversion, expected_error=None) for source in self.sources.values()]
-        )
+        inversion = Inversion.cat([source.inversion for source in self.sources.values()])
         scales, watch = (settings.guidance, task.guidance), Stopwatch(model)
         with watch.running():
             sampled = sample_branches(

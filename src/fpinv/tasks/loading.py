@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def saved_inversion(
         _require_same_component(file, key, stored, component)
     if inversion.state and isinstance(inverter, DDIMSampling):
         raise UserError(f"{file} has a way back of its own: use the inverter that made it")
-    return inversion
+    # Older files lack it, and could not be joined with others.
+    return replace(inversion, expected_error=None)
 
 
 def require_same_entries(

@@ -241,6 +241,7 @@ class _ReconstructionRun:
         """Return the values of each metric."""
         images, original, noise = trip.images, batch.images, self._noise(trip.inversion)
         psnr, ceiling_psnr = pixels.psnr(images, original), pixels.psnr(ceiling, original)
+        latent_psnr = pixels.latent_psnr(trip.latents, trip.inverted)
         columns: dict[str, Column] = {
             "psnr": psnr,
             "ceiling_psnr": ceiling_psnr,
@@ -248,8 +249,8 @@ class _ReconstructionRun:
             "ssim": pixels.ssim(images, original),
             "mse": pixels.mse(images, original),
             "latent_mse": pixels.latent_mse(trip.latents, trip.inverted),
-            "latent_psnr": pixels.latent_psnr(trip.latents, trip.inverted),
-            **self._expectations(trip),
+            "latent_psnr": latent_psnr,
+            **self._expectations(trip, latent_psnr),
             **trip.costs,
             **self._noise_columns(batch, noise),
             "adjustment_distance": _distance(trip.inverted, batch.encoded),
@@ -258,20 +259,20 @@ class _ReconstructionRun:
             columns[perceptual.name] = perceptual(images, original)
         return columns | _seed_columns(batch, trip, noise)
 
-    def _expectations(self, trip: RoundTrip) -> dict[str, Column]:
+    def _expectations(self, trip: RoundTrip, latent_psnr: Tensor) -> dict[str, Column]:
         """Return what the inversion expects of the sampling, if that is at its guidance.
 
         Whether it was right is said without guidance alone: auto measures it with guidance.
         """
         error, guidance = trip.inversion.expected_error, self.settings.guidance
-        own = getattr(self.inverter, "inversion_guidance", None)
-        if error is None or own not in (None, guidance):
+        inversion_guidance = getattr(self.inverter, "inversion_guidance", None)
+        if error is None or inversion_guidance not in (None, guidance):
             return {}
         expected = pixels.decibels(error, trip.inverted)
         columns: dict[str, Column] = {"latent_psnr_expected": expected}
         if guidance in (0, 1):
-            right = 1.0 * (pixels.latent_psnr(trip.latents, trip.inverted) >= expected - MARGIN)
-            columns["foretold"] = torch.where(error.isfinite(), right, math.nan)
+            foretold = 1.0 * (latent_psnr >= expected - MARGIN)
+            columns["foretold"] = torch.where(error.isfinite(), foretold, math.nan)
         return columns
 
     def _noise(self, inversion: Inversion) -> Tensor | None:
