@@ -23,6 +23,13 @@ def pair(seed=0):
     return torch.randn(2, 3, generator=g).double(), torch.randn(2, 3, generator=g).double()
 
 
+@pytest.mark.parametrize("steps", [1, 28, 45, 51])
+@pytest.mark.parametrize("shift", [1.0, 1.1, 3.0])
+def test_a_flow_ends_at_noise_alone(steps, shift):
+    flow = Schedule.flow(steps, shift)
+    assert flow.alpha[-1] == 0 and flow.sigma[-1] == 1
+
+
 @pytest.mark.parametrize("prediction", ALL)
 @given(i=st.integers(0, 10), j=st.integers(0, 10), k=st.integers(0, 10))
 def test_transfer_with_the_implied_pair_held_is_transitive(prediction, i, j, k):

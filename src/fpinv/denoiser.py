@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -104,6 +105,8 @@ class Denoiser:
         schedule: The grid.
         dtype: Precision of the network's input.
         device: Where the network lives.
+        epsilon: Relative error that the network rounds away; None is the machine epsilon of
+            ``dtype``.
 
     Attributes:
         calls: Network calls so far; the null and prompt rows of guidance share one.
@@ -116,14 +119,23 @@ class Denoiser:
         schedule: Schedule,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        epsilon: float | None = None,
     ) -> None:
         self.network = network
         self.schedule = schedule
         self.dtype = dtype
         self.device = device
+        self.epsilon = torch.finfo(dtype).eps if epsilon is None else epsilon
         self.calls = 0
         self.rows = 0
         self._timestep = torch.tensor(schedule.timestep, device=device)
+
+    @contextmanager
+    def on(self, schedule: Schedule) -> Iterator[Denoiser]:
+        """Yield a denoiser of the same network on another grid, and count its evaluations."""
+        other = Denoiser(self.network, schedule, self.dtype, self.device, self.epsilon)
+        yield other
+        self.calls, self.rows = self.calls + other.calls, self.rows + other.rows
 
     def __call__(self, z: Tensor, i: float, condition: Condition) -> Tensor:
         """Return the guided network output at latents ``z`` (B, C, H, W) and grid index ``i``.

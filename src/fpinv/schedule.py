@@ -124,7 +124,8 @@ class Schedule:
             raise UserError(f"steps={steps} is not possible: choose at least 1")
         if not (math.isfinite(shift) and shift > 0):
             raise UserError(f"shift={shift} is not possible: choose a number above 0")
-        sigma = tuple(shift * i / (steps + (shift - 1) * i) for i in range(steps + 1))
+        inner = (shift * i / (steps + (shift - 1) * i) for i in range(steps))
+        sigma = (*inner, 1.0)  # rounding would leave the last signal scale at some 1e-16
         labels = tuple(LABELS * s for s in sigma)
         return cls(tuple(1 - s for s in sigma), sigma, labels, "flow")
 
@@ -139,7 +140,7 @@ class Schedule:
         return replace(self, **{part: getattr(self, part)[k:] for part in parts})
 
     def stochastic(self, eta: float) -> Schedule:
-        r"""Return the grid with the steps of stochastic DDIM.
+        r"""Return the grid with the steps of stochastic DDIM, or as it is if its steps have noise.
 
         .. math:: \tau_i = \eta \frac{\sigma_{i-1}}{\sigma_i}
                   \sqrt{\sigma_i^2 - \sigma_{i-1}^2 \alpha_i^2 / \alpha_{i-1}^2}, \qquad
@@ -149,6 +150,8 @@ class Schedule:
         of the noise, :math:`s_i / \alpha_{i-1}` is its ``sigma_down``, and :math:`\tau_i /
         \alpha_{i-1}` its ``sigma_up``.
         """
+        if self.landings:
+            return self
 
         def landing(i: int) -> Landing:
             sigma, (_, variance) = self.sigma[i - 1], self.noising(i)

@@ -226,6 +226,23 @@ def in_precision(dtype, steps=10, scale=0.5):
     return Denoiser(eps, exact.schedule, dtype)
 
 
+def test_the_rounding_of_a_network_counts_and_not_that_of_what_surrounds_it():
+    """A flow reading hands float32 latents to a network in bf16, and says so."""
+    z, c = toy.latents(8).float(), toy.condition(8, guidance=torch.tensor([3] * 8))
+    half = in_precision(torch.bfloat16)
+
+    def eps(z, t, embedding):
+        return half.network(z.bfloat16(), t, embedding).float()
+
+    def calls(epsilon):
+        d = Denoiser(eps, half.schedule, torch.float32, epsilon=epsilon)
+        inversion = Auto().invert(d, z, c)
+        return int(inversion.calls.sum()), int(inversion.gradients.sum())
+
+    unknown, known = calls(None), calls(torch.finfo(torch.bfloat16).eps)
+    assert known[1] == 0 and known[0] < unknown[0] / 2
+
+
 def test_half_precision_takes_the_evaluations_of_single_where_it_is_accurate_enough():
     z, c = toy.latents(8).float(), toy.condition(8, guidance=3)
     calls = []

@@ -79,6 +79,15 @@ def test_a_tolerance_lets_finished_images_go():
     toy.assert_batch_equals_images_alone(inverter)
 
 
+def test_a_sample_that_leaves_has_the_value_that_met_the_tolerance():
+    """Though the prior may make F less at a point before it."""
+    d, c = toy.denoiser(50, scale=0.3), toy.condition()
+    inversion = Newton(8, tolerance=0.01).invert(d, toy.latents(), c)
+    early = inversion.iterations < 8
+    assert early.any() and (inversion.residual[early] <= 0.01).all()
+    assert inversion.converged[early].all()
+
+
 def test_the_network_keeps_no_gradient_and_the_result_no_graph():
     layer = torch.nn.Conv2d(1, 1, 1, dtype=torch.float64)
     d = Denoiser(lambda z, t, e: layer(z), toy.schedule(5), dtype=torch.float64)

@@ -104,6 +104,12 @@ def test_each_sweep_brings_the_error_down():
     assert two < one / 3 and three < two / 3
 
 
+def test_it_states_the_error_that_it_measured():
+    d, z, c = denoiser(10), toy.latents(), toy.condition()
+    inversion = Sweeps().invert(d, z, c)
+    torch.testing.assert_close(inversion.expected_error, rms(sample(d, inversion.noise, c) - z))
+
+
 def test_on_a_grid_that_does_not_look_back_it_solves_the_steps_of_ddim():
     d, z, c = toy.denoiser(10, scale=0.3), toy.latents(), toy.condition()
     exact = FixedPoint(60, 1e-13).invert(d, z, c)

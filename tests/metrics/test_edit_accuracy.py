@@ -49,8 +49,14 @@ def test_a_missing_object_costs_all_its_looks():
 def test_picture_without_objects_is_a_failure_and_not_left_out():
     ruined = {"objects": [], "count": 0, "background": "white", "relations": []}
     result = accuracy(ruined, SOURCE, TARGET)
-    # of the background, the count, 3 looks of the star and 4 of the heart, the first stayed
-    assert (result.edit, result.preserved, result.success) == (0, pytest.approx(1 / 9), 0)
+    # of background, relation, count, 3 looks of the star and 4 of the heart, the first stayed
+    assert (result.edit, result.preserved, result.success) == (0, pytest.approx(1 / 10), 0)
+
+
+def test_a_relation_that_went_with_its_object_is_lost():
+    lonely = {"objects": [STAR], "count": 1, "background": "white", "relations": []}
+    # of background, relation, count, 3 looks of the star and 4 of the heart, 4 stayed
+    assert accuracy(lonely, SOURCE, TARGET).preserved == pytest.approx(4 / 10)
 
 
 def test_only_attributes_that_the_reader_reports_count():

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from pipelines import tiny_sd15
 
-from fpinv import FixedPoint, StableDiffusion
+from fpinv import Anderson, Averaged, FixedPoint, StableDiffusion
 from fpinv.datasets.example import EditCase, Example
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
@@ -265,11 +265,13 @@ def test_data_set_without_edits_raises_user_error(model):
         run(model, [Example("x", PROMPT, picture())])
 
 
-def test_diverged_edit_fails_alone(model):
-    class Diverging(DDIM):
+@pytest.mark.parametrize("part", ["noise", "residual"])
+def test_diverged_edit_fails_alone(model, part):
+    class Diverging(FixedPoint):
         def invert(self, denoiser, z0, condition):
             inversion = super().invert(denoiser, z0, condition)
-            inversion.noise[0] = float("nan")
+            values = getattr(inversion, part)
+            (values if part == "noise" else values.T)[0] = float("inf")
             return inversion
 
     records = run(model, [example(), example(TARGETS[1], "two")], inverter=Diverging())
@@ -300,6 +302,9 @@ def test_saved_inversions_replace_the_inversion(model, tmp_path):
     assert "was made with prompt 'a red star', not 'a red sun'" in mismatched[0].error
     guided = run(model, items, Editing(inversions=folder.path), guidance=3.0)
     assert "was made with guidance 1.0, not 3.0" in guided[0].error
+    replaced = replace(items[0], image=picture().rotate(90))
+    changed = run(model, [replaced], Editing(inversions=folder.path))
+    assert "was made of another picture of this name: invert it again" in changed[0].error
     missing = run(model, [example(image="two")], Editing(inversions=folder.path))
     assert "two.safetensors: no such inversion" in missing[0].error
 
@@ -324,6 +329,7 @@ def test_saved_inversions_are_for_the_inverter_and_the_adjustment_that_made_them
 
     part, plain = saved("part", EDICT(strength=0.7)), saved("plain", DDIM())
     nested = saved("nested", ReNoise(whitening=Whitening(steps=1)))
+    mixed = saved("mixed", FixedPoint(2, acceleration=Anderson(3)))
     adjusted = saved("adjusted", DDIM(), PromptAware())
     assert errors(part, EDICT(strength=0.7)) == errors(plain, DDIM()) == [None]
     assert errors(nested, ReNoise(whitening=Whitening(steps=1))) == [None]
@@ -337,6 +343,7 @@ def test_saved_inversions_are_for_the_inverter_and_the_adjustment_that_made_them
         (plain, EDICT(), "was made with DDIM: use the inverter that made it"),
         (plain, EXACT, "was made with DDIM: use the inverter that made it"),
         (nested, ReNoise(), "use the inverter that made it"),
+        (mixed, FixedPoint(2, acceleration=Averaged()), "was made with acceleration="),
         (adjusted, DDIM(), "was made with PromptAware: use the adjustment that made it"),
     ):
         (error,) = errors(folder, inverter)

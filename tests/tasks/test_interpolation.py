@@ -167,11 +167,16 @@ def test_unreadable_image_fails_its_pair_alone():
     assert "odd header" in records[1].error and "bright" in records[1].error
 
 
-def test_diverged_inversion_fails_its_pair_alone():
-    class Diverging(DDIM):
+@pytest.mark.parametrize("part", ["noise", "residual"])
+def test_diverged_inversion_fails_its_pair_alone(part):
+    """Also where a step diverged and the iteration went on from its last finite latent."""
+
+    class Diverging(FixedPoint):
         def invert(self, denoiser, z0, condition):
             inversion = super().invert(denoiser, z0, condition)
-            inversion.noise[z0.mean((1, 2, 3)) > 0.2] = torch.nan
+            values = getattr(inversion, part)
+            values = values if part == "noise" else values.T
+            values[z0.mean((1, 2, 3)) > 0.2] = torch.inf
             return inversion
 
     records = run(inverter=Diverging(), batch_size=3)

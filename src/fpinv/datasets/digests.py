@@ -26,6 +26,16 @@ def digest(example: Example) -> str | None:
         return None
 
 
+def image_digest(*examples: Example) -> str:
+    """Return a digest of the images of examples alone, whatever is said of them or made of them.
+
+    An image in a file is digested as the file, any other by its pixels, and one that the model
+    makes by its seed.
+    """
+    parts = [part for example in examples for part in _image_parts(example)]
+    return sha256(b"\0".join(parts)).hexdigest()[:LENGTH]
+
+
 def digesting(
     examples: Iterable[Example], digests: MutableMapping[str, str | None]
 ) -> Iterator[Example]:
@@ -42,9 +52,14 @@ def _parts(example: Example) -> Iterator[bytes]:
             yield from _parts(member)
     if example.case is not None:
         yield from _case_parts(example.case)
+    if example.image is not None:
+        yield from _image_parts(example)
+
+
+def _image_parts(example: Example) -> Iterator[bytes]:
     match example.image:
         case None:
-            return
+            yield repr(example.seed).encode()
         case Path() as path:
             with path.open("rb") as file:
                 yield file_digest(file, "sha256").digest()

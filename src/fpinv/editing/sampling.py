@@ -216,7 +216,7 @@ class EditingDenoiser(Denoiser):
         guidance: float | None,
         top: int,
     ) -> None:
-        super().__init__(plain.network, plain.schedule, plain.dtype, plain.device)
+        super().__init__(plain.network, plain.schedule, plain.dtype, plain.device, plain.epsilon)
         self._branches, self._stage, self._guidance = branches, stage, guidance
         self._top = top
 

@@ -117,7 +117,6 @@ class EditFriendly(Guided):
         That is the spread; 1 where the step ends without noise, so that its map is what the mean
         misses.
         """
-        schedule = denoiser.schedule
-        schedule = schedule if schedule.landings else schedule.stochastic(self.eta)
+        schedule = denoiser.schedule.stochastic(self.eta)
         mean = schedule.landed(z, denoiser(z, i, condition), i)
         return mean, schedule.landings[i - 1].spread or 1.0

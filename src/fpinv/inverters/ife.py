@@ -116,10 +116,9 @@ class IFE(DDIMSampling):
             before, z = z, schedule.raised(z, held, i)
             residuals.append(rms(estimate - z) / rms(before))
             if i < schedule.steps:
-                if self.variant == "corrected":
-                    at, eps = z, schedule.held_noise(z, held, i)
-                else:
-                    at, eps = estimate, schedule.noise(estimate, m, i)
-                image = (at - schedule.sigma[i] * eps) / schedule.alpha[i]
-                estimate = schedule.aim(z, image, i, i + 1)
+                estimate = (
+                    schedule.extrapolate(before, z, i)
+                    if self.variant == "corrected"
+                    else schedule.aim(z, schedule.clean(estimate, m, i), i, i + 1)
+                )
         return z, torch.stack(residuals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -87,12 +88,15 @@ class Newton(DDIMSampling):
                 x = x.detach().requires_grad_(moving)
                 gx = g(x, rows)
                 objective = self._objective(x, gx, mean[rows], variance)
-            residual = rms(x - gx) / scale[rows]
-            trial = Trial(gx.detach(), objective.detach(), residual, differentiated=moving)
+            residual = rms(x - gx).detach() / scale[rows]
+            # The point at which a sample is done is its value, though F may be less at another.
+            done = residual <= (self.tolerance or 0)
+            rank = torch.where(done, -math.inf, objective.detach())
+            trial = Trial(gx.detach(), rank, residual, differentiated=moving)
             if not moving:
                 return x, trial
             (slope,) = torch.autograd.grad(objective, x, torch.ones_like(objective))
-            return self._moved(x.detach(), trial.rank, slope), trial
+            return self._moved(x.detach(), objective.detach(), slope), trial
 
         return search(step, z, z, self.iterations, self.tolerance)
 

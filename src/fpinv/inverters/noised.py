@@ -61,9 +61,8 @@ def invert_noised(
     noised = schedule.noised(z0, noise.to(z0), steps)
     if steps == schedule.steps:
         return Inversion(noised, **spent(condition, 0))
-    upper = Denoiser(denoiser.network, schedule.above(steps), denoiser.dtype, denoiser.device)
-    inversion = inverter.invert(upper, noised, condition)
-    denoiser.calls, denoiser.rows = denoiser.calls + upper.calls, denoiser.rows + upper.rows
+    with denoiser.on(schedule.above(steps)) as upper:
+        inversion = inverter.invert(upper, noised, condition)
     return replace(inversion, expected_error=None)  # it would be that of the noised image
 
 

@@ -88,7 +88,10 @@ class StoredNoises(Guided):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), one step of the method at a time."""
-        schedule, climbing = self._grid(denoiser), self.inverting(condition, denoiser)
+        schedule, climbing = (
+            denoiser.schedule.stochastic(self.eta),
+            self.inverting(condition, denoiser),
+        )
         z, steps, noises = z0, [], []
         for i in range(1, schedule.steps + 1):
             noise = drawn(z0, self.seed, condition.images, f"stored_noises {i}")
@@ -114,7 +117,7 @@ class StoredNoises(Guided):
 
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
         """Return the step with the stored noises."""
-        schedule, noises = self._grid(denoiser), inversion.state["noises"]
+        schedule, noises = denoiser.schedule.stochastic(self.eta), inversion.state["noises"]
 
         def step(z: Tensor, i: int) -> Tensor:
             landed = schedule.landed(z, denoiser(z, i, condition), i)
@@ -122,18 +125,12 @@ class StoredNoises(Guided):
 
         return step
 
-    def _grid(self, denoiser: Denoiser) -> Schedule:
-        schedule = denoiser.schedule
-        return schedule if schedule.landings else schedule.stochastic(self.eta)
-
     def _step(
         self, denoiser: Denoiser, step: Schedule, below: Tensor, condition: Condition
     ) -> Inversion:
         """Return the method's inversion of the one step that lands on ``below``."""
-        single = Denoiser(denoiser.network, step, denoiser.dtype, denoiser.device)
-        inversion = self.method.invert(single, below, condition)
-        denoiser.calls, denoiser.rows = denoiser.calls + single.calls, denoiser.rows + single.rows
-        return inversion
+        with denoiser.on(step) as single:
+            return self.method.invert(single, below, condition)
 
     def _corrected(
         self,
@@ -145,7 +142,7 @@ class StoredNoises(Guided):
         condition: Condition,
     ) -> Tensor:
         """Return the noise of the step from ``z`` to ``below``, nearer to the exact one."""
-        schedule = self._grid(denoiser)
+        schedule = denoiser.schedule.stochastic(self.eta)
         landed = schedule.landed(z, denoiser(z, i, condition), i)
         move = (below - landed) / schedule.landings[i - 1].spread - noise
         share = (self.correction / rms(move)).clamp(max=1)

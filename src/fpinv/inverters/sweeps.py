@@ -65,8 +65,8 @@ class Sweeps(DDIMSampling):
     again, and the closest of its results is kept.
 
     NFE: about N a sweep, N for sampling back after each, and at most K + L for a step that needs
-    them. A gradient counts as one evaluation; its backward pass, about twice the time, is not
-    counted. Stores: nothing beyond z_N.
+    them. A gradient is one evaluation, whose backward pass takes about twice its time. Stores:
+    nothing beyond z_N.
 
     On a grid of DDIM, which does not look back, it is a fixed-point inversion that is checked.
 
@@ -119,7 +119,8 @@ class Sweeps(DDIMSampling):
 
         for _ in range(self.sweeps - 1):
             best.offer(~(best.error <= accepted), again)
-        return replace(best.inversion, **spent(goal.condition, best.calls, best.gradients))
+        costs = spent(goal.condition, best.calls, best.gradients)
+        return replace(best.inversion, **costs, expected_error=best.error)
 
     def _sweep(self, goal: Goal, memory: Memory, top: int) -> tuple[Inversion, Memory]:
         """Return the inversion up to index ``top`` with the bends of the last sweep, and its own.

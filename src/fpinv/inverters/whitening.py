@@ -103,7 +103,7 @@ def _patches(x: Tensor) -> tuple[Tensor, Tensor]:
 def _autocorrelation(x: Tensor, shifts: torch.Generator) -> Tensor:
     total = x.new_zeros(())
     while True:
-        furthest = max(min(x.shape[-1] // 2, x.shape[-2]), 2)
+        furthest = max(min(x.shape[-2:]) // 2, 2)
         shift = int(torch.randint(1, furthest, (), generator=shifts))
         for dim in (2, 3):
             total = total + (x * x.roll(shift, dim)).mean((2, 3)).square().sum()

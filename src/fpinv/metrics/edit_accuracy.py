@@ -52,12 +52,15 @@ def accuracy(read: Attributes, source: Attributes, target: Attributes) -> Accura
     """Compare the attributes read off an edited picture with those of its source and target.
 
     Each object is compared with the target's object that it has most in common with. Only kinds
-    of attributes that the reader reports count; where it sees no object, it reports all looks.
+    of attributes that the reader reports count; where it sees no object, it reports all looks,
+    and where it sees less than two, it reports relations.
     """
     seen, before, after = (set(_facts(a)) for a in (_arranged(read, target), source, target))
     kinds = {_kind(fact) for fact in _facts(read)}
     if "objects" in read and not read["objects"]:
         kinds |= {("object", look) for look in LOOKS}
+    if "relations" in read:
+        kinds.add(("relation",))
     changes = {fact for fact in after - before if _kind(fact) in kinds}
     constants = {fact for fact in after & before if _kind(fact) in kinds}
     return Accuracy(

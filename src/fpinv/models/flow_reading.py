@@ -90,7 +90,8 @@ class FlowReading(StableDiffusion):
         """Return a denoiser on a flow's grid of ``steps`` steps, its counts at zero."""
         # In float32 around a network in bf16: the velocity divides by small signal scales.
         precise = torch.promote_types(self.dtype, torch.float32)
-        return Denoiser(self._velocity, Schedule.flow(steps, self.shift), precise, self.device)
+        grid = Schedule.flow(steps, self.shift)
+        return Denoiser(self._velocity, grid, precise, self.device, self.epsilon)
 
     def _velocity(self, z: Tensor, timestep: Tensor, embedding: Embedding) -> Tensor:
         """Return the velocity (R, C, H, W) at latents of the straight path and a flow's labels."""

@@ -27,6 +27,7 @@ from fpinv.models.machine import (
     Precision,
     Switches,
     check_offload,
+    machine_epsilon,
     place,
     resolve_device,
     set_precision,
@@ -157,6 +158,7 @@ class LatentModel(ABC):
         self.name = short_name(path) if name is None else name
         self.device = resolve_device(device)
         self.dtype = set_precision(precision)
+        self.epsilon = machine_epsilon(precision, self.device)
         if loaded is None:
             folder = find_weights(path, revision, variant)
         else:

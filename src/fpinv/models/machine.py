@@ -57,6 +57,13 @@ def set_precision(precision: Precision) -> torch.dtype:
     return DTYPES[precision]
 
 
+def machine_epsilon(precision: Precision, device: torch.device) -> float:
+    """Return the relative error that products of a precision round away on a device."""
+    if precision == "tf32" and device.type == "cuda":
+        return 2.0**-10
+    return torch.finfo(DTYPES[precision]).eps
+
+
 def check_offload(offload: Offload, device: torch.device) -> None:
     """Check that the device can do without the parts that are elsewhere.
 

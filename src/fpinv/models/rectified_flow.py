@@ -76,7 +76,7 @@ class RectifiedFlow(LatentModel):
         """
         height, width = (side // self.multiple for side in self.image_size)
         schedule = flow_grid(self._scheduler, steps, height * width, self._sigmas(steps))
-        return Denoiser(self._network, schedule, self.dtype, self.device)
+        return Denoiser(self._network, schedule, self.dtype, self.device, self.epsilon)
 
     def _sigmas(self, steps: int) -> np.ndarray[Any, Any] | None:
         """Return the noise scales (N,) before the shift; None for the scheduler's own."""

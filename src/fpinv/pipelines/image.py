@@ -28,7 +28,7 @@ from fpinv.models.latent_model import OPTIONS, LatentModel
 from fpinv.models.weights import local_folder
 from fpinv.run.build import build, described, is_own, targets
 from fpinv.run.options import names, option
-from fpinv.tasks.loading import diverged, require_same_entries, vae_factor
+from fpinv.tasks.loading import diverged, require_same_entries, solved, vae_factor
 from fpinv.tasks.task import weakness
 
 log = logging.getLogger(__name__)
@@ -187,8 +187,7 @@ def invert(
     pixels = _pixels(image, Frame(model.image_size, crop))
     condition = model.condition([prompt], guidance)
     inversion = method.invert(model.denoiser(steps), model.encode(pixels[None]), condition)
-    values = (inversion.noise, inversion.residual)
-    if not all(value is None or value.isfinite().all() for value in values):
+    if not all(solved(inversion)):
         raise diverged(model)
     height, width = pixels.shape[-2:]
     return InvertedImage(model, method, inversion, prompt, steps, guidance, (height, width))

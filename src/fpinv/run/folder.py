@@ -36,6 +36,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from fpinv.datasets.digests import image_digest
 from fpinv.errors import UserError
 from fpinv.metrics.glossary import describe
 from fpinv.run.lines import Lines
@@ -175,8 +176,9 @@ class RunFolder:
         """
         id = record.image or record.id
         if record.inversion is not None and id not in self._saved:
+            about = {"id": id, "prompt": record.prompt, "images": image_digest(*record.sources)}
             with replacing(self.inversion(id)) as path:
-                record.inversion.save(path, {"id": id, "prompt": record.prompt, **settings})
+                record.inversion.save(path, {**about, **settings})
             self._saved.add(id)
 
     def _save_arrays(self, record: Record) -> None:

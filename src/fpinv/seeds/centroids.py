@@ -81,16 +81,16 @@ class FrechetMean:
     def direction(self, seeds: Tensor) -> Minimum:
         """Return the direction (d,) of the mean of one set of seeds (K, d)."""
         c, losses = mean_direction(seeds), []
-        for _ in range(self.iterations):
+        while True:
             theta = opening(seeds, c).unsqueeze(-1)
             losses.append(float(theta.square().sum()))
             # sinc(theta / pi) is sin(theta) / theta, with its limit 1 where c is at a seed.
             step = ((unit(seeds) - theta.cos() * c) / torch.sinc(theta / torch.pi)).mean(0)
             length = step.norm()
+            stalled = bool(length < self.tolerance)
+            if stalled or len(losses) > self.iterations:
+                return Minimum(c, losses, stalled)
             c = unit(length.cos() * c + torch.sinc(length / torch.pi) * step)
-            if length < self.tolerance:
-                return Minimum(c, losses, stalled=True)
-        return Minimum(c, losses, stalled=False)
 
 
 @dataclass(frozen=True)

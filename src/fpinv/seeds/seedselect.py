@@ -131,7 +131,8 @@ class SeedSelect:
                 loss = self.loss(model, denoiser, z, condition[rows], target[rows])
             at = replace(at, losses=[*at.losses, loss.detach()])
             if moving:
-                (slope,) = torch.autograd.grad(loss.sum(), z)
+                # Adam takes no notice of the factor, without which fp16 would lose the slope.
+                (slope,) = torch.autograd.grad(loss.sum() * z[0].numel(), z)
                 adam = at.adam.moved(slope, self._rate(k), k)
                 at = replace(at, adam=replace(adam, x=prior.project(adam.x)))
             curves = torch.stack(at.losses, 1).tolist()

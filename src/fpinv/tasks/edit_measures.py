@@ -164,5 +164,6 @@ def record(
         images=images | {"strip": strip({HEADS.get(k, k): image for k, image in images.items()})},
         inversion=inversion,
         image=case.request.image,
+        sources=[case.example],
         texts={name: text for name, text in texts.items() if text},
     )

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fpinv.datasets.digests import image_digest
 from fpinv.datasets.example import Example
 from fpinv.editing.recipe import PromptToPrompt, Recipe
 from fpinv.editing.request import Edit
@@ -27,6 +28,7 @@ from fpinv.tasks.loading import (
     diverged,
     require_inversions,
     saved_inversion,
+    solved,
     vae_factor,
 )
 from fpinv.tasks.record import Record
@@ -131,7 +133,8 @@ class _EditingRun:
         image, prompt = case.key
         settings = self.settings
         keys = ("steps", "guidance", "noised_steps")
-        requirements = {"prompt": prompt} | {key: getattr(settings, key) for key in keys}
+        requirements = {"prompt": prompt, "images": image_digest(case.example)}
+        requirements |= {key: getattr(settings, key) for key in keys}
         components = self.inverter, self.task.adjustment
         return saved_inversion(folder, image, self.model, case.pixels, requirements, *components)
 
@@ -218,4 +221,4 @@ class _EditingRun:
         for k, metrics in enumerate(by_example(columns, len(batch.cases))):
             case, inversion = batch.cases[k], batch.sources[k].inversion
             edited = record(case, metrics, pictures(batch, k), inversion)
-            yield edited if sound[k] else diverged(self.model)
+            yield edited if sound[k] and all(solved(inversion)) else diverged(self.model)

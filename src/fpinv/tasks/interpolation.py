@@ -196,6 +196,7 @@ class Interpolation(JudgedTask):
             {"strip": self._strip(loaded.members, images)},
             inversion=interpolant.ends.inversion,
             image=name,
+            sources=loaded.group.members,
             arrays=self.arrays(judged, loaded.real, group.category),
         )
 

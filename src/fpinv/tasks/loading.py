@@ -162,7 +162,14 @@ def require_same_entries(
     """
     origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
     # Files of before these entries were added lack them.
-    configuration = {"noised_steps": 0, **origin, "sampler": "ddim", **stored}
+    images = requirements.get("images")
+    added = {"noised_steps": 0, "images": images, "sampler": "ddim"}
+    configuration = {**added, **origin, **stored}
+    if images is not None and configuration["images"] != images:
+        raise UserError(
+            f"{file} was made of another picture of this name: invert it again, with "
+            "inversions=true"
+        )
     origin["sampler"] = model.origin.sampler
     for key, value in {"model": model.name, **origin, **requirements}.items():
         if configuration.get(key) != value:
@@ -192,7 +199,10 @@ def _has(component: object, name: str, value: object) -> bool:
     """Return whether a component has the argument that a configuration gives it."""
     argument = getattr(component, name, value)
     if isinstance(value, Mapping):
-        return all(_has(argument, k, v) for k, v in value.items() if k != "_target_")
+        target = value.get("_target_", "").rpartition(".")[2]
+        return target in ("", type(argument).__name__) and all(
+            _has(argument, k, v) for k, v in value.items() if k != "_target_"
+        )
     if isinstance(value, list) and isinstance(argument, Sequence):
         return list(argument) == value
     return bool(argument == value)

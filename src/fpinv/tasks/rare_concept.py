@@ -236,7 +236,7 @@ class RareConcept(JudgedTask):
                 "seconds_init": start.seconds,
                 "seconds_opt": seconds,
                 "norm_ratio": mean(self.norms(search.seeds)),
-                "search_converged": mean(start.search.stalled),
+                "search_converged": mean([*start.search.stalled, *search.stalled]),
                 "different_starts": self._different_starts(group, pipeline.settings.seed),
                 "loss_start": mean([losses[0] for losses in search.losses]),
                 "loss_end": mean([min(losses) for losses in search.losses]),
@@ -245,6 +245,7 @@ class RareConcept(JudgedTask):
             {"sheet": _sheet(references, images)},
             inversion=start.inversion,
             image=pipeline.name(group),
+            sources=group.members,
             arrays=self.arrays(images, start.loaded.real, group.category),
         )
 

@@ -201,6 +201,7 @@ class _ReconstructionRun:
                     _pictures(batch.images[k], ceiling[k], trip.images[k]),
                     inversion=trip.inversion[slice(k, k + 1)],
                     image=None if example.case is None else example.case.image,
+                    sources=[example],
                 )
             )
 

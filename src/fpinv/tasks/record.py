@@ -14,6 +14,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fpinv.datasets.example import Example
     from fpinv.inversion import Inversion
 
 REQUIRED = ("id", "prompt", "error", "images", "series")
@@ -37,6 +38,7 @@ class Record:
         inversion: The inversion of the example's images, to be saved for other uses.
         arrays: Arrays for the measures over all examples, such as features for the FID.
         image: Name of the image where records share one; None for the example's id.
+        sources: The examples of whose images the inversion is.
         texts: Further texts by name, such as the prompt of an edit and its kind.
     """
 
@@ -49,6 +51,7 @@ class Record:
     inversion: Inversion | None = None
     arrays: Mapping[str, Tensor] = field(default_factory=dict)
     image: str | None = None
+    sources: Sequence[Example] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import accumulate, chain, pairwise
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fpinv.batch import combine
+from fpinv.datasets.digests import image_digest
 from fpinv.datasets.example import Example
 from fpinv.datasets.groups import Group
 from fpinv.denoiser import Condition
@@ -24,7 +25,7 @@ from fpinv.inverters.adjustment import Adjustment
 from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling, sample
 from fpinv.tasks.inverting import adjust, invert
-from fpinv.tasks.loading import diverged, open_pixels, over_steps, saved_inversion
+from fpinv.tasks.loading import diverged, open_pixels, over_steps, saved_inversion, solved
 from fpinv.tasks.stages import each, require_encodable
 from fpinv.tasks.task import Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
@@ -33,10 +34,11 @@ Prompting = Literal["class", "own"]
 """``class``: the prompts of the class for all images. ``own``: each image is inverted under its
 own caption, and the seeds of a set are sampled under that of its first image."""
 
+PROMPTS = 256
+"""Prompts whose conditions are held in memory."""
+
 Texts = tuple[str, ...]
 """Prompts that ask for one image together, by the mean of their token states."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,6 @@ class SeedPipeline:
         prompting: The prompts of images and seeds (:data:`Prompting`).
         settings: The run's numbers.
 
-    Attributes:
-        means: The conditions of single samples so far, by their prompts.
-
     Raises:
         UserError: the pictures are not cropped to one size.
     """
@@ -106,9 +105,11 @@ class SeedPipeline:
     adjustment: Adjustment
     prompting: Prompting
     settings: Settings
-    means: dict[Texts, Condition] = field(default_factory=dict, init=False, repr=False)
+    _mean: Callable[[Texts], Condition] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # The prompts of classes come again and again; captions need not stay in memory.
+        object.__setattr__(self, "_mean", lru_cache(PROMPTS)(self._averaged))
         if self.settings.crop == "none":
             raise UserError(
                 "crop=none makes latents of several sizes, between which there is no path and no "
@@ -151,11 +152,12 @@ class SeedPipeline:
 
         Several prompts of a sample are averaged in their token states.
         """
-        for prompts in texts:
-            if prompts not in self.means:
-                condition = self.model.condition(list(prompts), self.settings.guidance)
-                self.means[prompts] = combine([condition], lambda x, axis: x[0].mean(axis, True))
-        return Condition.cat([self.means[prompts] for prompts in texts])
+        return Condition.cat([self._mean(prompts) for prompts in texts])
+
+    def _averaged(self, prompts: Texts) -> Condition:
+        """Return the condition of one sample, of the mean of its prompts' token states."""
+        condition = self.model.condition(list(prompts), self.settings.guidance)
+        return combine([condition], lambda x, axis: x[0].mean(axis, True))
 
     def seeds(
         self, loaded: Sequence[GroupImages], folder: str | None
@@ -180,11 +182,9 @@ class SeedPipeline:
     def _of(
         self, loaded: GroupImages, inversion: Inversion, seconds: float | None
     ) -> GroupSeeds | UserError:
-        group = GroupSeeds(loaded, inversion.noise, inversion, seconds)
-        return self._finite(group, group.noise)
-
-    def _finite(self, result: Result, values: Tensor) -> Result | UserError:
-        return result if values.isfinite().all() else diverged(self.model)
+        if not all(solved(inversion)):
+            return diverged(self.model)
+        return GroupSeeds(loaded, inversion.noise, inversion, seconds)
 
     def name(self, group: Group) -> str:
         """Return a name for a group's inversion, with a digest of its images and prompts."""
@@ -199,6 +199,7 @@ class SeedPipeline:
         """
         keys = ("steps", "guidance", "noised_steps")
         requirements = {key: getattr(self.settings, key) for key in keys}
+        requirements["images"] = image_digest(*loaded.group.members)
         name, images = self.name(loaded.group), loaded.members
         components = self.inverter, self.adjustment
         inversion = saved_inversion(folder, name, self.model, images, requirements, *components)
@@ -234,7 +235,7 @@ class SeedPipeline:
             denoiser = self.model.denoiser(self.settings.steps)
             images.append(self.model.decode(sample(denoiser, noise[rows], condition[rows])))
         sets = torch.cat(images).split([len(noise) for noise in seeds])
-        return [self._finite(images, images) for images in sets]
+        return [images if images.isfinite().all() else diverged(self.model) for images in sets]
 
 
 def rows_of(lengths: Sequence[int]) -> list[slice]:

@@ -43,10 +43,12 @@ class Goal(PerSample):
 
         .. math:: \varepsilon \sqrt{w^2 + (w - 1)^2}
 
-        with the machine epsilon of the network's ``dtype``, which is about what its layers
-        together round away; guidance weighs the rounded outputs of two rows by w and 1 - w. Shape
-        (B,), or a number.
+        with the machine epsilon of the network, which is about what its layers together round
+        away; guidance weighs the rounded outputs of two rows by w and 1 - w. Shape (B,), or a
+        number.
         """
         w = self.condition.guidance
-        weights = torch.hypot(w, 1 - w) if isinstance(w, Tensor) else math.hypot(w, 1 - w)
-        return torch.finfo(self.denoiser.dtype).eps * weights
+        if isinstance(w, Tensor):
+            w = w.to(self.accepted)
+            return self.denoiser.epsilon * torch.hypot(w, 1 - w)
+        return self.denoiser.epsilon * math.hypot(w, 1 - w)
