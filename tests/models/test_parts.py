@@ -212,7 +212,7 @@ REFUSED = [
     ("sd15", "scheduler", "use_flow_sigmas", True),
     ("sd15", "scheduler", "variance_type", "learned_range"),
     ("sd15", "scheduler", "timestep_spacing", "even"),
-    ("sdxl", "scheduler", "use_karras_sigmas", True),
+    ("sdxl", "scheduler", "use_beta_sigmas", True),
     ("sdxl", "scheduler", "interpolation_type", "log_linear"),
     ("sdxl", "scheduler", "timestep_type", "continuous"),
     ("sd3", "scheduler", "shift_terminal", 0.1),
@@ -434,6 +434,18 @@ def test_the_linspace_grid_that_ships_is_kept_by_samplers_that_have_it(folders, 
     model = load(folder, sampler=sampler)
     assert model.spacing == "linspace"
     assert model.denoiser(4).schedule.timestep[-1] == 999
+
+
+@pytest.mark.parametrize("sampler", [EulerSampler(), DPMSolver()])
+def test_the_karras_levels_that_ship_are_kept_by_samplers_that_have_them(
+    folders, tmp_path, sampler
+):
+    changes = {"use_karras_sigmas": True}
+    folder = changed(folders["sdxl"], tmp_path, "scheduler", changes, weights=True)
+    model, even = (load(folder, sampler=sampler, spacing=name) for name in (None, "leading"))
+    assert model.spacing == "karras" and model.pipeline.scheduler.config.use_karras_sigmas
+    assert model.denoiser(4).schedule.sigma != even.denoiser(4).schedule.sigma
+    refused(lambda: load(folder, sampler=AncestralSampler()), "use_karras_sigmas=true")
 
 
 @pytest.mark.parametrize(

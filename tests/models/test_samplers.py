@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import diffusers
 import pytest
 import torch
 import toy
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+)
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tiny_models import tiny_model
@@ -20,6 +25,7 @@ from fpinv.errors import UserError
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.flow_reading import FlowReading
 from fpinv.models.samplers import DDIMSampler, DPMSolver, EulerSampler
+from fpinv.models.samplers.spacing import NOISE_SPACINGS
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.pipelines.image import load_model
 from fpinv.run.build import build
@@ -90,6 +96,41 @@ def test_equals_diffusers(prediction, final, spacing, steps):
     assert torch.allclose(ours, z, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("key", ["use_karras_sigmas", "use_exponential_sigmas"])
+@pytest.mark.parametrize("steps", [1, 2, 14, 50])
+def test_equals_diffusers_on_noise_levels_with_a_spacing_of_their_own(prediction, key, steps):
+    """Also where timesteps repeat, since the levels are closer than the timesteps."""
+    theirs = InDouble(**SD, prediction_type=prediction, **{key: True})
+    grid = DPMSolver().schedule(theirs, steps)
+    theirs.set_timesteps(steps)
+    theirs.use_the_scales_of(grid)
+    network, c, z = toy.tanh_eps(), toy.condition(), toy.latents()
+    ours = sample(Denoiser(network, grid, torch.float64), z, c)
+    for t in theirs.timesteps:
+        z = theirs.step(network(z, t, c.prompt), t, z).prev_sample
+    assert torch.allclose(ours, z, rtol=1e-10, atol=1e-12)
+
+
+def test_exponential_steps_are_equally_long_in_log_snr():
+    grid = DPMSolver().schedule(scheduler(use_exponential_sigmas=True), 20)
+    snr = [math.log(a / s) for a, s in zip(grid.alpha[1:], grid.sigma[1:], strict=True)]
+    lengths = [low - high for low, high in pairwise(snr)]
+    assert min(lengths) == pytest.approx(max(lengths), rel=1e-4)
+
+
+def test_timesteps_may_repeat_where_the_noise_levels_do_not():
+    timesteps = DPMSolver().schedule(scheduler(use_karras_sigmas=True), 200).timestep
+    assert len(set(timesteps)) < len(timesteps)
+
+
+@pytest.mark.parametrize("key", ["use_karras_sigmas", "use_exponential_sigmas"])
+def test_a_last_step_of_no_length_is_refused(key):
+    ends_twice = scheduler(final_sigmas_type="sigma_min", **{key: True})
+    with pytest.raises(UserError, match=r"use sampler\.final=zero"):
+        DPMSolver("sigma_min").schedule(ends_twice, 10)
+
+
 @pytest.fixture(scope="module", params=["sd15", "sd21", "sdxl"])
 def folder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp(request.param)
@@ -101,9 +142,10 @@ def load(folder, **options):
     return StableDiffusion(str(folder), name="tiny", device="cpu", **options)
 
 
+@pytest.mark.parametrize("spacing", [None, "karras", "exponential"])
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_sampling_equals_the_stock_pipeline(folder, guidance):
-    model = load(folder, sampler=DPMSolver())
+def test_sampling_equals_the_stock_pipeline(folder, guidance, spacing):
+    model = load(folder, sampler=DPMSolver(), spacing=spacing)
     z, condition = torch.randn(2, *model.latent_shape), model.condition(["a", "two"], guidance)
     with torch.no_grad():
         ours = sample(model.denoiser(6), z, condition)
@@ -115,15 +157,26 @@ def test_sampling_equals_the_stock_pipeline(folder, guidance):
     torch.testing.assert_close(ours, stock, rtol=1e-5, atol=1e-4)
 
 
-def test_the_scheduler_is_the_one_that_stock_diffusers_makes_of_what_ships(folder):
-    """The usual line, ``DPMSolverMultistepScheduler.from_config``, makes the same grid."""
-    model = load(folder, sampler=DPMSolver())
+@pytest.mark.parametrize(
+    ("sampler", "kind"),
+    [(DPMSolver(), DPMSolverMultistepScheduler), (EulerSampler(), EulerDiscreteScheduler)],
+)
+@pytest.mark.parametrize("spacing", [None, *NOISE_SPACINGS])
+def test_the_scheduler_is_the_one_that_stock_diffusers_makes_of_what_ships(
+    folder, sampler, kind, spacing
+):
+    """The usual line, ``from_config(pipe.scheduler.config, use_karras_sigmas=True)``."""
+    model = load(folder, sampler=sampler, spacing=spacing)
     shipped = StableDiffusionPipeline.load_config(folder)["scheduler"][1]
     config = getattr(diffusers, shipped).load_config(folder / "scheduler")
-    theirs = DPMSolverMultistepScheduler.from_config(config)
+    keys = {NOISE_SPACINGS[spacing]: True} if spacing else {}
+    theirs = kind.from_config(config, **keys)
     theirs.set_timesteps(20)
-    assert model.denoiser(20).schedule.timestep[1:] == tuple(theirs.timesteps.flip(0).tolist())
-    assert model.denoiser(20).schedule.sigma[0] == 0 == theirs.sigmas[-1]
+    schedule = model.denoiser(20).schedule
+    assert schedule.timestep[1:] == tuple(theirs.timesteps.flip(0).tolist())
+    ratios = [s / a for a, s in zip(schedule.alpha, schedule.sigma, strict=True)]
+    torch.testing.assert_close(torch.tensor(ratios), theirs.sigmas.flip(0))
+    assert schedule.sigma[0] == 0
 
 
 def test_is_of_second_order_in_the_number_of_steps():
@@ -154,9 +207,8 @@ def test_is_of_second_order_in_the_number_of_steps():
         {"solver_order": 3},
         {"solver_type": "heun"},
         {"algorithm_type": "sde-dpmsolver++"},
-        {"use_karras_sigmas": True},
         {"use_lu_lambdas": True},
-        {"use_exponential_sigmas": True},
+        {"use_beta_sigmas": True},
         {"thresholding": True},
     ],
 )

@@ -61,7 +61,8 @@ def stock(model, z, steps, guidance=1.0):
     pipeline.set_progress_bar_config(disable=True)
     size = dict(zip(("height", "width"), model.image_size, strict=True))
     options = {"num_inference_steps": steps, "output_type": "latent", **size}
-    trailing = model.spacing in ("trailing", "linspace") and model.sampler.name != "lcm"
+    timesteps = pipeline.scheduler.config.timestep_spacing
+    trailing = timesteps in ("trailing", "linspace") and model.sampler.name != "lcm"
     scaled = z / schedule.sigma[-1] if trailing else z
     with quiet():  # NumPy warns of how the schedulers make arrays
         return pipeline(PROMPTS, latents=scaled, guidance_scale=guidance, **options).images
@@ -72,6 +73,7 @@ def stock(model, z, steps, guidance=1.0):
     [
         *product(("epsilon", "v_prediction"), ("trailing",), (1, 2, 3, 7)),
         *product(("epsilon",), ("leading", "linspace"), (4,)),
+        *product(("epsilon", "v_prediction"), ("karras", "exponential"), (1, 2, 7)),
     ],
 )
 def test_euler_equals_the_stock_pipeline_on_any_number_of_steps(folders, kind, spacing, steps):

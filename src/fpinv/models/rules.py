@@ -190,10 +190,8 @@ SPACING: Rules = {
     "sigma_min": only(None),
     "sigma_max": only(None),
     "lambda_min_clipped": only(-math.inf),
-    **dict.fromkeys(
-        ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"),
-        ABSENT,
-    ),
+    **dict.fromkeys(("use_karras_sigmas", "use_exponential_sigmas"), only(None, False, True)),
+    **dict.fromkeys(("use_beta_sigmas", "use_lu_lambdas"), ABSENT),
 }
 """Keys of a scheduler that say which noise levels it visits; ``model.spacing`` outranks them."""
 

@@ -13,7 +13,7 @@ from fpinv.denoiser import Denoiser, Embedding
 from fpinv.models.latent_model import LatentModel, check_embedded_guidance
 from fpinv.models.pipeline import Weights
 from fpinv.models.rules import side_of
-from fpinv.models.samplers import Spacing, choose_spacing
+from fpinv.models.samplers import Spacing, choose_spacing, spacing_of
 
 
 class StableDiffusion(LatentModel):
@@ -26,9 +26,11 @@ class StableDiffusion(LatentModel):
     Arguments:
         path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
         spacing: Spacing of the timesteps: ``leading`` (1, 21, ... for 50 steps) or ``trailing``
-            (19, 39, ..., 999), and with all samplers but DDIM and LCM's also ``linspace``; None is
-            the scheduler's own. DPM-Solver++ leaves the label of 0 out where DDIM leaves that of
-            999 out (20, 39, ..., 951). LCM's sampler has timesteps of its own.
+            (19, 39, ..., 999), and with all samplers but DDIM and LCM's also ``linspace``; or with
+            Euler's and DPM-Solver++ that of the noise levels,
+            :data:`~fpinv.models.samplers.spacing.NOISE_SPACINGS`; None is the scheduler's own.
+            DPM-Solver++ leaves the label of 0 out where DDIM leaves that of 999 out
+            (20, 39, ..., 951). LCM's sampler has timesteps of its own.
         embedded_guidance: Guidance scale that the network is told, at no further row; None where
             it takes none, as all but latent consistency models.
 
@@ -69,8 +71,8 @@ class StableDiffusion(LatentModel):
 
     @property
     def spacing(self) -> str:
-        """The spacing of the timesteps."""
-        return str(self._scheduler.config.timestep_spacing)
+        """The spacing of the grid."""
+        return spacing_of(self._scheduler.config)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -97,7 +99,7 @@ class StableDiffusion(LatentModel):
             UserError: ``steps`` does not fit the scheduler.
         """
         schedule = self.sampler.schedule(self._scheduler, steps)
-        return Denoiser(self._network, schedule, self.dtype, self.device)
+        return Denoiser(self._network, schedule, self.dtype, self.device, self.epsilon)
 
     def _encode_prompt(self, prompt: str, null: bool) -> Embedding:
         """Return the stock pipeline's embedding of a prompt, or of the null prompt, as one row.

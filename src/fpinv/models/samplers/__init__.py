@@ -10,7 +10,7 @@ from fpinv.models.samplers.dpm import DPMSolver
 from fpinv.models.samplers.euler import AncestralSampler, EulerSampler
 from fpinv.models.samplers.lcm import LCMSampler
 from fpinv.models.samplers.sampler import Sampler
-from fpinv.models.samplers.spacing import SPACINGS, Spacing, choose_spacing
+from fpinv.models.samplers.spacing import SPACINGS, Spacing, choose_spacing, spacing_of
 
 __all__ = [
     "SPACINGS",
@@ -22,4 +22,5 @@ __all__ = [
     "Sampler",
     "Spacing",
     "choose_spacing",
+    "spacing_of",
 ]

@@ -12,8 +12,13 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 
 from fpinv.errors import UserError
 from fpinv.models.parts import Config
-from fpinv.models.samplers.grids import check_steps, grid_of_labels, labels_of
-from fpinv.models.samplers.spacing import SPACINGS, Spacing, noise_levels
+from fpinv.models.samplers.grids import sigma_grid
+from fpinv.models.samplers.spacing import (
+    NOISE_SPACINGS,
+    SPACINGS,
+    Spacing,
+    noise_levels,
+)
 from fpinv.schedule import Schedule
 
 Final = Literal["zero", "sigma_min"]
@@ -23,8 +28,6 @@ SECOND_ORDER: Mapping[str, object] = {
     "solver_order": 2,
     "solver_type": "midpoint",
     "thresholding": False,
-    "use_karras_sigmas": False,
-    "use_exponential_sigmas": False,
     "use_beta_sigmas": False,
     "use_lu_lambdas": False,
     "use_flow_sigmas": False,
@@ -54,7 +57,8 @@ class DPMSolver:
     weigh the change there more than twice. With :math:`b_i = 0` a step is DDIM's.
 
     The grid is that of diffusers' ``DPMSolverMultistepScheduler``, made of the configuration that
-    ships: its timesteps in the spacing ``leading``, ``linspace`` or ``trailing``.
+    ships. Its timesteps are spaced as they ship; ``karras`` and ``exponential`` space all noise
+    levels of the training, and name the timesteps to the network in whole numbers.
 
     References:
         | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models
@@ -106,18 +110,13 @@ class DPMSolver:
     def schedule(self, scheduler: DPMSolverMultistepScheduler, steps: int) -> Schedule:
         """See :class:`Sampler`."""
         config = scheduler.config  # type: ignore[attr-defined]  # diffusers adds it at run time
-        _check_second_order(config, steps)
-        grid = DPMSolverMultistepScheduler.from_config(config)
-        grid.set_timesteps(steps)
-        labels, bars = labels_of(grid, steps), grid.alphas_cumprod
-        zero = config.final_sigmas_type == "zero"
-        clean = 1.0 if zero else float(bars[0].double())
-        schedule = grid_of_labels(labels, bars, clean, config.prediction_type)
+        _check_second_order(config)
+        schedule, zero = sigma_grid(scheduler, steps), config.final_sigmas_type == "zero"
         few = config.lower_order_final and steps < FEW
         return replace(schedule, lookback=_weights(schedule, zero or few or config.euler_at_final))
 
 
-def _check_second_order(config: Any, steps: int) -> None:  # noqa: ANN401
+def _check_second_order(config: Any) -> None:  # noqa: ANN401
     """Refuse a scheduler whose steps are not those of DPM-Solver++ (2M), or cannot be undone."""
     for key, value in SECOND_ORDER.items():
         if config[key] != value:
@@ -125,12 +124,18 @@ def _check_second_order(config: Any, steps: int) -> None:  # noqa: ANN401
                 f"a DPMSolverMultistepScheduler with {key}={config[key]} cannot be inverted: make "
                 f"it with {key}={value}"
             )
-    check_steps(steps, config.num_train_timesteps)
-    if config.final_sigmas_type == "zero" and config.prediction_type == "sample":
+    zero = config.final_sigmas_type == "zero"
+    if zero and config.prediction_type == "sample":
         raise UserError(
             "with prediction type 'sample' the last step of sampler.final=zero forgets its latent "
             "and cannot be inverted: use sampler.final=sigma_min"
         )
+    for spacing, key in NOISE_SPACINGS.items():
+        if config[key] and not zero:
+            raise UserError(
+                f"a grid of spacing {spacing} comes to the first noise level anyway, so that a "
+                "step to it would be none: use sampler.final=zero"
+            )
 
 
 def _weights(schedule: Schedule, lower_order_final: bool) -> tuple[float, ...]:

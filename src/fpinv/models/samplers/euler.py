@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,9 +13,14 @@ from diffusers import (
 
 from fpinv.errors import UserError
 from fpinv.models.parts import Config
-from fpinv.models.samplers.grids import check_steps, labels_of
+from fpinv.models.samplers.grids import sigma_grid
 from fpinv.models.samplers.sampler import euler_of_flow, not_for_flow
-from fpinv.models.samplers.spacing import SPACINGS, Spacing, noise_levels
+from fpinv.models.samplers.spacing import (
+    SPACINGS,
+    TIMESTEP_SPACINGS,
+    Spacing,
+    noise_levels,
+)
 from fpinv.models.weights import quiet
 from fpinv.schedule import Schedule
 
@@ -33,7 +37,7 @@ class EulerSampler:
 
     is DDIM's step, too, but the grid is that of diffusers' ``EulerDiscreteScheduler``: it may have
     nearly any number of steps in any spacing, and its clean end is without noise. Its ``latents``
-    at a trailing or linspace spacing are :math:`z_N / \sigma_N`.
+    where the timesteps ship with a trailing or linspace spacing are :math:`z_N / \sigma_N`.
 
     References:
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022)
@@ -63,7 +67,7 @@ class EulerSampler:
 
     def schedule(self, scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
         """See :class:`Sampler`."""
-        return _sigma_grid(scheduler, steps)
+        return sigma_grid(scheduler, steps)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class AncestralSampler:
     name: ClassVar[str] = "ancestral"
     multistep: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
-    spacings: ClassVar[tuple[Spacing, ...]] = SPACINGS
+    spacings: ClassVar[tuple[Spacing, ...]] = TIMESTEP_SPACINGS
 
     def noise_scheduler(
         self, shipped: Config, spacing: Spacing | None
@@ -97,25 +101,4 @@ class AncestralSampler:
 
     def schedule(self, scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
         """See :class:`Sampler`."""
-        return _sigma_grid(scheduler, steps).stochastic(1.0)
-
-
-def _sigma_grid(scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
-    r"""Return the grid of a scheduler that counts noise by :math:`\varsigma = \sigma / \alpha`.
-
-    Raises:
-        UserError: ``steps`` is not possible, or makes no grid of as many timesteps.
-    """
-    config = scheduler.config
-    check_steps(steps, config.num_train_timesteps)
-    with quiet():  # NumPy warns of how they make arrays
-        grid = type(scheduler).from_config(config)
-        grid.set_timesteps(steps)
-    ratios = [float(ratio) for ratio in grid.sigmas.double().flip(0)]
-    scales = [math.hypot(1, ratio) for ratio in ratios]
-    return Schedule(
-        alpha=tuple(1 / scale for scale in scales),
-        sigma=tuple(ratio / scale for ratio, scale in zip(ratios, scales, strict=True)),
-        timestep=(-1, *labels_of(grid, steps)),
-        prediction=config.prediction_type,
-    )
+        return sigma_grid(scheduler, steps).stochastic(1.0)

@@ -6,6 +6,7 @@ neighbours of the grid, or the scheduler is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from fpinv.errors import UserError
+from fpinv.models.weights import quiet
 from fpinv.schedule import Prediction, Schedule
 
 if TYPE_CHECKING:
@@ -72,6 +74,29 @@ def grid_of_labels(
     )
 
 
+def sigma_grid(scheduler: Any, steps: int) -> Schedule:  # noqa: ANN401
+    r"""Return the grid of a scheduler that counts noise by :math:`\varsigma = \sigma / \alpha`.
+
+    The noise levels are its own, whatever timesteps it names to the network.
+
+    Raises:
+        UserError: ``steps`` is not possible, or makes no grid of as many timesteps.
+    """
+    config = scheduler.config
+    check_steps(steps, config.num_train_timesteps)
+    with quiet():  # NumPy warns of how they make arrays
+        grid = type(scheduler).from_config(config)
+        grid.set_timesteps(steps)
+    ratios = [float(ratio) for ratio in grid.sigmas.double().flip(0)]
+    scales = [math.hypot(1, ratio) for ratio in ratios]
+    return Schedule(
+        alpha=tuple(1 / scale for scale in scales),
+        sigma=tuple(ratio / scale for ratio, scale in zip(ratios, scales, strict=True)),
+        timestep=(0 if ratios[0] else -1, *labels_of(grid, steps, len({*ratios}) == len(ratios))),
+        prediction=config.prediction_type,
+    )
+
+
 def flow_grid(
     scheduler: Any,  # noqa: ANN401
     steps: int,
@@ -114,10 +139,15 @@ def check_steps(steps: int, most: int, reason: str = "") -> None:
         raise UserError(f"steps={steps} is not possible: choose 1 to {most}{reason}")
 
 
-def labels_of(scheduler: Any, steps: int) -> list[Any]:  # noqa: ANN401
+def labels_of(scheduler: Any, steps: int, repeating: bool = False) -> list[Any]:  # noqa: ANN401
     """Return the timesteps of a diffusers scheduler that was set to ``steps``, clean end first.
 
-    They are whole numbers, but for those of a linspace grid of Euler's.
+    They are whole numbers, but for Euler's.
+
+    Arguments:
+        scheduler: The scheduler.
+        steps: Number N of steps.
+        repeating: Whether timesteps may repeat, rounded from noise levels that do not.
 
     Raises:
         UserError: there are more or fewer of them or they repeat, by rounding, or they leave those
@@ -130,7 +160,8 @@ def labels_of(scheduler: Any, steps: int) -> list[Any]:  # noqa: ANN401
             f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} training "
             "timesteps: use fewer steps"
         )
-    if len(labels) != steps or any(later <= earlier for earlier, later in pairwise(labels)):
+    repeated = any(later <= earlier for earlier, later in pairwise(labels))
+    if len(labels) != steps or (repeated and not repeating):
         raise UserError(
             f"timestep_spacing '{config.timestep_spacing}' makes {len(set(labels))} different "
             f"timesteps for steps={steps}: use another number of steps"

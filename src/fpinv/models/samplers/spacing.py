@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,8 +14,19 @@ from fpinv.models.samplers.grids import or_euler
 if TYPE_CHECKING:
     from fpinv.models.samplers.sampler import Sampler
 
-Spacing = Literal["leading", "trailing", "linspace"]
+Spacing = Literal["leading", "trailing", "linspace", "karras", "exponential"]
 SPACINGS: tuple[Spacing, ...] = get_args(Spacing)
+NOISE_SPACINGS: Mapping[Spacing, str] = {
+    "karras": "use_karras_sigmas",
+    "exponential": "use_exponential_sigmas",
+}
+r"""Spacings of the noise levels :math:`\sigma / \alpha`, and the key of diffusers for each.
+
+``exponential`` makes all steps equally long in log-SNR, ``karras`` in
+:math:`(\sigma / \alpha)^{1/7}`. The timesteps, which may be fractions, follow from the levels.
+"""
+TIMESTEP_SPACINGS = tuple(spacing for spacing in SPACINGS if spacing not in NOISE_SPACINGS)
+"""Spacings of the timesteps; the noise levels follow from these."""
 OWN_SPACING: Spacing = "trailing"
 """The spacing, for records, of timesteps that go down from the last one by a rule of their own."""
 CONSISTENCY = ("original_inference_steps", "timestep_scaling")
@@ -43,10 +55,10 @@ def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spa
     if asked is not None and asked not in SPACINGS:
         raise UserError(f"model.spacing={asked} is unknown: choose {choice}")
     shipped = read_parts(folder, asked)["scheduler"]
-    spacing = asked or _shipped_spacing(shipped)
+    spacing = asked or spacing_of(shipped)
     if spacing not in sampler.spacings:
-        file, key = folder / SCHEDULER_FILE, "timestep_spacing"
-        culprit = f"model.spacing={asked}" if asked else shown(file, key, spacing)
+        file, key = folder / SCHEDULER_FILE, NOISE_SPACINGS.get(spacing, "timestep_spacing")
+        culprit = f"model.spacing={asked}" if asked else shown(file, key, shipped[key])
         raise UserError(
             f"{culprit} makes a grid that sampler={sampler.name} steps off: use "
             f"{or_euler(shipped['prediction_type'])}model.spacing={choice}"
@@ -54,17 +66,31 @@ def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spa
     return spacing
 
 
-def _shipped_spacing(shipped: Config) -> Spacing:
-    """Return the spacing of the scheduler that ships.
+def spacing_of(scheduler: Config) -> Spacing:
+    """Return the spacing of a scheduler, given its configuration."""
+    levels = (spacing for spacing, key in NOISE_SPACINGS.items() if scheduler.get(key))
+    return next(levels, _spacing_of_timesteps(scheduler))
+
+
+def _spacing_of_timesteps(scheduler: Config) -> Spacing:
+    """Return the spacing of a scheduler's timesteps.
 
     That of latent consistency models has one that it ignores: its own steps go down from the last
     timestep.
     """
-    spacing: Spacing = OWN_SPACING if CONSISTENCY[0] in shipped else shipped["timestep_spacing"]
+    own = CONSISTENCY[0] in scheduler
+    spacing: Spacing = OWN_SPACING if own else scheduler["timestep_spacing"]
     return spacing
 
 
 def noise_levels(shipped: Config, spacing: Spacing | None) -> dict[str, Any]:
-    """Return what schedulers take over from the one that ships."""
+    """Return what schedulers take over from the one that ships.
+
+    With a spacing of the noise levels, their range is that of the timesteps as they ship.
+    """
     levels = {key: shipped[key] for key in NOISE_LEVELS if key in shipped}
-    return {**levels, "timestep_spacing": spacing or _shipped_spacing(shipped)}
+    spacing = spacing or spacing_of(shipped)
+    if spacing in NOISE_SPACINGS:
+        timesteps = _spacing_of_timesteps(shipped)
+        return {**levels, "timestep_spacing": timesteps, NOISE_SPACINGS[spacing]: True}
+    return {**levels, "timestep_spacing": spacing}
