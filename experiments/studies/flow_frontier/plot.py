@@ -8,38 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.frontier import SETTINGS, Frontier, cost
-from fpinv.reporting.tables import CALLS, GAP, LATENT, Column, block, label, shared
+from fpinv.reporting.tables import CALLS, Column, block, label, shared
 
 FRONTIER = Frontier(goal=50.0)  # dB: an error of a third of a per cent
 
 
-@dataclass(frozen=True)
-class Cost(Column):
-    """The evaluations of an inversion a step."""
-
-    def cell(self, job: Job) -> str:
-        """Return them; under guidance one of two rows counts as one."""
-        return f"{cost(job):.2f}"
-
-
-@dataclass(frozen=True)
-class Reached(Column):
-    """A column that says whether the goal is reached."""
-
-    def cell(self, job: Job) -> str:
-        """Return yes or no."""
-        return "yes" if FRONTIER.reached(job) else "no"
-
-
 COLUMNS = (
-    Cost("evaluations a step", (), 2),
-    replace(LATENT, absent="∞"),
-    Reached(f"{FRONTIER.goal:g} dB", (), 0),
-    GAP,
+    *FRONTIER.columns,
     CALLS,
     Column("calls to sample", ("sample_nfe_calls",), 0),
     Column("s/image", ("seconds_per_image",), 2),

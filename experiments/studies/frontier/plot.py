@@ -10,28 +10,16 @@ import sys
 from collections.abc import Sequence
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.frontier import SETTINGS, Frontier, cost
-from fpinv.reporting.tables import label, latent, markdown, mean, setting
+from fpinv.reporting.frontier import SETTINGS, Frontier
+from fpinv.reporting.tables import block, label, shared
 
 FRONTIER = Frontier(goal=40.0)  # dB: an error of one per cent, which no picture shows
-HEADINGS = ("inverter", "evaluations a step", "latent, dB", "gap, dB", f"{FRONTIER.goal:g} dB")
-
-
-def row(job: Job) -> list[str]:
-    """Return the row of an inverter's best job."""
-    return [
-        label(job, SETTINGS),
-        f"{cost(job):.2f}",
-        f"{latent(job):.1f}".replace("inf", "∞"),
-        f"{mean(job, 'gap'):z.3f}",
-        "yes" if FRONTIER.reached(job) else "no",
-    ]
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """Return the table of the jobs on one ground."""
-    head = f"{setting(jobs[0])}, n = {jobs[0].summary['n']}"
-    return f"{head}\n\n{markdown(HEADINGS, [row(job) for job in FRONTIER.best(jobs)])}"
+    """Return the table of the jobs on one ground: each inverter's best."""
+    best = FRONTIER.best(jobs)
+    return block(shared(best), best, FRONTIER.columns, lambda job: label(job, SETTINGS))
 
 
 def make(jobs: Sequence[Job]) -> Results:

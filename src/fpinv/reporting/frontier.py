@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 
 from fpinv.reporting.experiment import Job, Results
 from fpinv.reporting.figures import mark_cap, name_coincident, style
-from fpinv.reporting.tables import CAP, grounds, latent, mean, setting
+from fpinv.reporting.tables import (
+    CAP,
+    GAP,
+    LATENT,
+    Column,
+    grounds,
+    latent,
+    mean,
+    most,
+    setting,
+)
 
 SETTINGS = ("inverter.iterations", "inverter.accuracy", "inverter.descents")
 """Settings of inverters that stand behind their names where they were set."""
@@ -29,6 +39,32 @@ def cost(job: Job) -> float:
     return mean(job, "nfe_equivalents") / rows / int(job.summary["steps"])
 
 
+def half_width(job: Job) -> float:
+    """Return the half-width of the interval of the mean dB; 0 where there is none."""
+    entry = job.summary["latent_psnr"]
+    return 0.0 if entry is None else entry["ci95"] or 0.0
+
+
+@dataclass(frozen=True)
+class Cost(Column):
+    """The column of the evaluations of an inversion a step."""
+
+    def cell(self, job: Job) -> str:
+        """Return them; under guidance one of two rows counts as one."""
+        return f"{cost(job):.2f}"
+
+
+@dataclass(frozen=True)
+class Reached(Column):
+    """The column that says whether an accuracy is reached."""
+
+    goal: float = 0.0
+
+    def cell(self, job: Job) -> str:
+        """Return yes or no."""
+        return "yes" if latent(job) >= self.goal else "no"
+
+
 def families(jobs: Sequence[Job]) -> list[list[Job]]:
     """Return the jobs of each inverter."""
     return grounds(jobs, lambda job: job.summary["inverter"])
@@ -43,6 +79,12 @@ class Frontier:
     """
 
     goal: float
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of a job's cost, its accuracy, and whether that reaches the goal."""
+        reached = Reached(f"{self.goal:g} dB", (), 0, goal=self.goal)
+        return Cost("evaluations a step", (), 2), replace(LATENT, absent="∞"), reached, GAP
 
     def reached(self, job: Job) -> bool:
         """Return whether a job reaches the goal."""
@@ -89,10 +131,12 @@ class Frontier:
             members, name = sorted(family, key=cost), family[0].summary["inverter"]
             width, order = (2.5, 3) if name == "auto" else (1, 2)
             xs, ys = [cost(job) for job in members], [min(latent(job), CAP) for job in members]
-            axes.plot(xs, ys, label=name, linewidth=width, zorder=order, **style(name))
+            (line,) = axes.plot(xs, ys, label=name, linewidth=width, zorder=order, **style(name))
+            bars = [half_width(job) if y < CAP else 0 for job, y in zip(members, ys, strict=True)]
+            axes.errorbar(xs, ys, bars, fmt="none", ecolor=line.get_color(), elinewidth=0.8)
             points += [(name, x, y) for x, y in zip(xs, ys, strict=True)]
         axes.axhline(self.goal, color="grey", linewidth=0.8, linestyle=":")
-        axes.set_title(f"{setting(jobs[0])}, n = {jobs[0].summary['n']}", fontsize=9)
+        axes.set_title(f"{setting(jobs[0])}, n = {most(jobs)}", fontsize=9)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.tick_params(labelsize=8)
