@@ -154,14 +154,12 @@ class _ReconstructionRun:
         model: The model.
         inverter: The inverter.
         settings: The run's numbers.
-        warm: Shapes of latents that the network was evaluated at.
     """
 
     task: Reconstruction
     model: Model
     inverter: Inverter
     settings: Settings
-    warm: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
     def frame(self) -> Frame:
@@ -224,11 +222,8 @@ class _ReconstructionRun:
         model, condition, steps = self.model, batch.condition, self.settings.steps
         truth = batch.true_latents if self.task.invert_known else None
         encoded, ids = batch.encoded if truth is None else truth, [e.id for e in batch.examples]
-        shape, settings = encoded.shape, self.settings
-        # The first call at a shape chooses kernels, which is not the method's time.
-        if shape not in self.warm:
-            warm_up(model, batch.encoded, condition, steps)
-            self.warm.add(shape)
+        settings = self.settings
+        warm_up(model, encoded, condition, steps)
         adjusting, inverting, sampling = (model.denoiser(steps) for _ in range(3))
         watch = Stopwatch(model)
         with watch.running():

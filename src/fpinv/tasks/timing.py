@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -43,7 +44,17 @@ class Stopwatch:
         self.seconds += clock(self.model.device) - began
 
 
+_seen: WeakKeyDictionary[Model, set[tuple[torch.Size, int]]] = WeakKeyDictionary()
+"""The shapes of latents and the rows a sample that each model's network has been warmed up for."""
+
+
 def warm_up(model: Model, latents: Tensor, condition: Condition, steps: int) -> None:
-    """Evaluate the network once, so that kernels are chosen and compiled before the clock runs."""
-    with torch.no_grad():
-        model.denoiser(steps)(latents, steps, condition)
+    """Evaluate the network at a shape for the first time, before the clock runs.
+
+    That is when kernels are chosen and compiled, which is not a method's time.
+    """
+    shape, seen = (latents.shape, condition.rows_per_sample), _seen.setdefault(model, set())
+    if shape not in seen:
+        with torch.no_grad():
+            model.denoiser(steps)(latents, steps, condition)
+        seen.add(shape)
