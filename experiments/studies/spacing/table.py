@@ -37,8 +37,8 @@ SAMPLES = tuple(
 
 
 def name(job: Job) -> str:
-    """Return the inverter with its iterations, and the spacing."""
-    return f"{label(job, ('inverter.iterations',))}, {job.summary['spacing']}"
+    """Return the inverter and the spacing."""
+    return f"{label(job)}, {job.summary['spacing']}"
 
 
 def inversions(jobs: Sequence[Job]) -> str:
