@@ -12,6 +12,7 @@ from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.flow_reading import FlowReading
+from fpinv.models.machine import machine_epsilon
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.sampling import sample
 from fpinv.schedule import Schedule
@@ -93,6 +94,16 @@ def test_real_images_come_back_from_pure_noise(model):
     z = model.encode(torch.stack([frame.pixels(example.open()) for example in examples]))
     inversion = FixedPoint(5, acceleration=Anderson()).invert(d, z, c)
     assert (rms(sample(d, inversion.noise, c) - z) < 0.02 * rms(z)).all()
+
+
+def test_the_denoiser_knows_what_the_network_behind_it_rounds_away():
+    denoiser = FlowReading(SCENES, device="cpu", precision="bf16").denoiser(4)
+    assert denoiser.dtype == torch.float32
+    assert denoiser.epsilon == torch.finfo(torch.bfloat16).eps
+    half = StableDiffusion(SCENES, device="cpu", precision="bf16").denoiser(4)
+    assert half.epsilon == denoiser.epsilon
+    assert machine_epsilon("tf32", torch.device("cuda")) == 2**-10
+    assert machine_epsilon("tf32", torch.device("cpu")) == torch.finfo(torch.float32).eps
 
 
 @pytest.mark.parametrize(

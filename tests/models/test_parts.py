@@ -449,6 +449,20 @@ def test_the_karras_levels_that_ship_are_kept_by_samplers_that_have_them(
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sigma_max": 5.0}, "sigma_max=5.0 is a range that spacing karras does not keep"),
+        ({"timestep_spacing": "even"}, 'timestep_spacing="even" is a range that spacing karras'),
+        ({"use_karras_sigmas": True, "use_exponential_sigmas": True}, "exclude each other"),
+    ],
+)
+def test_noise_levels_of_a_range_that_is_not_kept_are_refused(folders, tmp_path, changes, words):
+    folder = changed(folders["sdxl"], tmp_path, "scheduler", changes, weights=True)
+    refused(lambda: load(folder, sampler=EulerSampler(), spacing="karras"), words)
+    assert load(folder, sampler=EulerSampler(), spacing="leading").spacing == "leading"
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"timestep_spacing": "linspace"},

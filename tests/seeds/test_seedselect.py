@@ -121,6 +121,21 @@ def test_a_loss_that_is_no_number_ends_the_search_of_that_seed_alone():
     broken = SeedSelect(Breaking(4), iterations=3)
     result = broken(model, model.denoiser(STEPS), seeds, condition, target)
     assert result.seeds.isfinite().all()
+    assert result.stalled == [False] * 3, "one diverged, two had no more iterations"
+
+
+def test_a_search_does_not_depend_on_the_scale_of_its_loss():
+    """So that the slope may be scaled to what half precision can hold."""
+
+    class Faint(SeedSelect):
+        def loss(self, *arguments):
+            return super().loss(*arguments) / 1000
+
+    large, small = (
+        search(Model(), kind(THUMBNAILS, iterations=4)).losses for kind in (SeedSelect, Faint)
+    )
+    for losses, faint in zip(large, small, strict=True):
+        assert [1000 * loss for loss in faint] == pytest.approx(losses, rel=1e-3)
 
 
 def test_fewer_steps_than_weights_use_the_last_weights():

@@ -219,6 +219,14 @@ def test_inverters_without_state_are_accepted(inverter):
     assert all(record.error is None for record in run(inverter=inverter))
 
 
+class Turned(Shades):
+    """The same images by name, but turned."""
+
+    def _images(self, name):
+        images = super()._images(name)
+        return [dataclasses.replace(image, image=image.image.rotate(90)) for image in images]
+
+
 def test_saved_inversions_replace_the_inversion(tmp_path):
     class Unused(DDIM):
         def invert(self, denoiser, z0, condition):
@@ -242,6 +250,7 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     assert "made with DDIM: use the inverter that made it" in other.error
     (other,) = run(task(inversions=str(tmp_path / "c")), inverter=DDIM(), limit=1)
     assert "made with Grain: use the adjustment that made it" in other.error
+    assert "was made of another picture of this name" in run(slerp, Turned(), limit=1)[0].error
     RunFolder(tmp_path / "b").append(inverted[0], {**made_with, "model_digest": "1"})
     changed = run(task(inversions=str(tmp_path / "b")), limit=1)
     assert "made with model_digest '1', not '0'" in changed[0].error

@@ -53,7 +53,7 @@ def accuracy(read: Attributes, source: Attributes, target: Attributes) -> Accura
 
     Each object is compared with the target's object that it has most in common with. Only kinds
     of attributes that the reader reports count; where it sees no object, it reports all looks,
-    and where it sees less than two, it reports relations.
+    and where it sees fewer than two, it reports relations.
     """
     seen, before, after = (set(_facts(a)) for a in (_arranged(read, target), source, target))
     kinds = {_kind(fact) for fact in _facts(read)}

@@ -31,7 +31,7 @@ class ModelOrigin:
         digest: SHA-256 of the files that the model is loaded from (:func:`digest`), and of the
             settings that change what its network computes.
         scheduler: Class of the scheduler that ships with the weights.
-        spacing: Spacing of the timesteps, of that scheduler or by ``model.spacing``; the shift of
+        spacing: Spacing of the grid, of that scheduler or by ``model.spacing``; the shift of
             the grid of a rectified flow.
         sampler: Name of the sampler.
     """

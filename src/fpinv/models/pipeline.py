@@ -35,7 +35,7 @@ class Weights(NamedTuple):
         folder: The folder, in diffusers format.
         variant: Name of one of several stored weights; None for the plain ones.
         dtype: Precision of all networks but the VAE, which has float32.
-        spacing: Spacing of the timesteps; None is the scheduler's own.
+        spacing: Spacing of the grid; None is the scheduler's own.
         t5: False leaves out the T5 encoder of Stable Diffusion 3, which can do without it.
         lora: Changes to be merged into the weights.
         quantization: Kind of quantisation of the denoising network and of T5 encoders.

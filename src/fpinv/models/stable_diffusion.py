@@ -25,7 +25,7 @@ class StableDiffusion(LatentModel):
 
     Arguments:
         path: See :class:`~fpinv.models.latent_model.LatentModel`, as for all further settings.
-        spacing: Spacing of the timesteps: ``leading`` (1, 21, ... for 50 steps) or ``trailing``
+        spacing: Spacing of the grid: ``leading`` (1, 21, ... for 50 steps) or ``trailing``
             (19, 39, ..., 999), and with all samplers but DDIM and LCM's also ``linspace``; or with
             Euler's and DPM-Solver++ that of the noise levels,
             :data:`~fpinv.models.samplers.spacing.NOISE_SPACINGS`; None is the scheduler's own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -58,11 +58,11 @@ class Cost(Column):
 class Reached(Column):
     """The column that says whether an accuracy is reached."""
 
-    goal: float = 0.0
+    reached: Callable[[Job], bool] = field(kw_only=True)
 
     def cell(self, job: Job) -> str:
         """Return yes or no."""
-        return "yes" if latent(job) >= self.goal else "no"
+        return "yes" if self.reached(job) else "no"
 
 
 def families(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -83,7 +83,7 @@ class Frontier:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of a job's cost, its accuracy, and whether that reaches the goal."""
-        reached = Reached(f"{self.goal:g} dB", (), 0, goal=self.goal)
+        reached = Reached(f"{self.goal:g} dB", (), 0, reached=self.reached)
         return Cost("evaluations a step", (), 2), replace(LATENT, absent="∞"), reached, GAP
 
     def reached(self, job: Job) -> bool:

@@ -132,7 +132,7 @@ class SeedSelect:
             at = replace(at, losses=[*at.losses, loss.detach()])
             if moving:
                 # Adam takes no notice of the factor, without which fp16 would lose the slope.
-                (slope,) = torch.autograd.grad(loss.sum() * z[0].numel(), z)
+                (slope,) = torch.autograd.grad(loss.sum() * z[0].numel() ** 0.5, z)
                 adam = at.adam.moved(slope, self._rate(k), k)
                 at = replace(at, adam=replace(adam, x=prior.project(adam.x)))
             curves = torch.stack(at.losses, 1).tolist()
@@ -187,10 +187,8 @@ class SeedSelect:
         return result
 
     def _stalled(self, losses: Sequence[float]) -> bool:
-        """Return True where the last iterations brought nothing or a loss that is no number."""
-        if losses and not math.isfinite(losses[-1]):
-            return True
-        if len(losses) <= self.patience:
+        """Return True where the last iterations brought nothing, and False where they diverged."""
+        if len(losses) <= self.patience or not math.isfinite(losses[-1]):
             return False
         before = min(losses[: -self.patience])
         return before - min(losses) <= self.tolerance * abs(before)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from itertools import accumulate, chain, pairwise
 from typing import Literal
@@ -105,11 +105,8 @@ class SeedPipeline:
     adjustment: Adjustment
     prompting: Prompting
     settings: Settings
-    _mean: Callable[[Texts], Condition] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # The prompts of classes come again and again; captions need not stay in memory.
-        object.__setattr__(self, "_mean", lru_cache(PROMPTS)(self._averaged))
         if self.settings.crop == "none":
             raise UserError(
                 "crop=none makes latents of several sizes, between which there is no path and no "
@@ -153,6 +150,11 @@ class SeedPipeline:
         Several prompts of a sample are averaged in their token states.
         """
         return Condition.cat([self._mean(prompts) for prompts in texts])
+
+    @cached_property
+    def _mean(self) -> Callable[[Texts], Condition]:
+        """The condition of one sample, by its prompts; captions do not all stay in memory."""
+        return lru_cache(PROMPTS)(self._averaged)
 
     def _averaged(self, prompts: Texts) -> Condition:
         """Return the condition of one sample, of the mean of its prompts' token states."""

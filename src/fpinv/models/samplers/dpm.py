@@ -57,8 +57,9 @@ class DPMSolver:
     weigh the change there more than twice. With :math:`b_i = 0` a step is DDIM's.
 
     The grid is that of diffusers' ``DPMSolverMultistepScheduler``, made of the configuration that
-    ships. Its timesteps are spaced as they ship; ``karras`` and ``exponential`` space all noise
-    levels of the training, and name the timesteps to the network in whole numbers.
+    ships. Its timesteps are spaced as they ship, or as ``model.spacing`` says; ``karras`` and
+    ``exponential`` space all noise levels of the training, and name the timesteps to the network
+    in whole numbers.
 
     References:
         | DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models
@@ -134,7 +135,7 @@ def _check_second_order(config: Any) -> None:  # noqa: ANN401
         if config[key] and not zero:
             raise UserError(
                 f"a grid of spacing {spacing} comes to the first noise level anyway, so that a "
-                "step to it would be none: use sampler.final=zero"
+                "step to it would be none: use sampler.final=zero or model.spacing=leading"
             )
 
 

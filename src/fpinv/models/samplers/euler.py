@@ -37,7 +37,7 @@ class EulerSampler:
 
     is DDIM's step, too, but the grid is that of diffusers' ``EulerDiscreteScheduler``: it may have
     nearly any number of steps in any spacing, and its clean end is without noise. Its ``latents``
-    where the timesteps ship with a trailing or linspace spacing are :math:`z_N / \sigma_N`.
+    are :math:`z_N / \sigma_N` where its ``timestep_spacing`` is trailing or linspace.
 
     References:
         | Elucidating the Design Space of Diffusion-Based Generative Models (Karras et al., 2022)

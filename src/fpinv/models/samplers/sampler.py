@@ -34,7 +34,7 @@ class Sampler(Protocol):
 
         Arguments:
             shipped: Configuration of that scheduler, complete.
-            spacing: Spacing of the timesteps, of :func:`choose_spacing`; None is the shipped one.
+            spacing: Spacing of the grid, of :func:`choose_spacing`; None is the shipped one.
 
         Raises:
             UserError: the sampler is for rectified flow alone.

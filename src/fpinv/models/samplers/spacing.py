@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fpinv.errors import UserError
 from fpinv.models.parts import SCHEDULER_FILE, Config, read_parts, shown
-from fpinv.models.rules import NOISE_LEVELS
+from fpinv.models.rules import NOISE_LEVELS, SPACING
 from fpinv.models.samplers.grids import or_euler
 
 if TYPE_CHECKING:
@@ -22,9 +22,12 @@ NOISE_SPACINGS: Mapping[Spacing, str] = {
 }
 r"""Spacings of the noise levels :math:`\sigma / \alpha`, and the key of diffusers for each.
 
-``exponential`` makes all steps equally long in log-SNR, ``karras`` in
-:math:`(\sigma / \alpha)^{1/7}`. The timesteps, which may be fractions, follow from the levels.
+All steps but the last, to no noise, are equally long in log-SNR (``exponential``) or in
+:math:`(\sigma / \alpha)^{1/7}` (``karras``). The timesteps follow from the levels, and may be
+fractions.
 """
+RANGE = ("timestep_spacing", "sigma_min", "sigma_max")
+"""Keys of a scheduler that say how far noise levels with a spacing of their own reach."""
 TIMESTEP_SPACINGS = tuple(spacing for spacing in SPACINGS if spacing not in NOISE_SPACINGS)
 """Spacings of the timesteps; the noise levels follow from these."""
 OWN_SPACING: Spacing = "trailing"
@@ -56,6 +59,8 @@ def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spa
         raise UserError(f"model.spacing={asked} is unknown: choose {choice}")
     shipped = read_parts(folder, asked)["scheduler"]
     spacing = asked or spacing_of(shipped)
+    if spacing in NOISE_SPACINGS:
+        _check_range(folder / SCHEDULER_FILE, shipped, spacing)
     if spacing not in sampler.spacings:
         file, key = folder / SCHEDULER_FILE, NOISE_SPACINGS.get(spacing, "timestep_spacing")
         culprit = f"model.spacing={asked}" if asked else shown(file, key, shipped[key])
@@ -64,6 +69,19 @@ def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spa
             f"{or_euler(shipped['prediction_type'])}model.spacing={choice}"
         )
     return spacing
+
+
+def _check_range(file: Path, shipped: Config, spacing: Spacing) -> None:
+    """Refuse a scheduler whose range a spacing of the noise levels would not keep."""
+    for key in RANGE:
+        if key in shipped and not SPACING[key].accepts(shipped[key]):
+            raise UserError(
+                f"{shown(file, key, shipped[key])} is a range that spacing {spacing} does not "
+                "keep: use model.spacing=leading"
+            )
+    if all(shipped.get(key) for key in NOISE_SPACINGS.values()):
+        keys = " and ".join(NOISE_SPACINGS.values())
+        raise UserError(f"{file}: {keys} exclude each other: choose with model.spacing=leading")
 
 
 def spacing_of(scheduler: Config) -> Spacing:
