@@ -160,9 +160,10 @@ def most(jobs: Sequence[Job]) -> int:
 
 def shared(jobs: Sequence[Job], ceiling: Column = CEILING) -> str:
     """Return what jobs on one ground share: setting, images, devices and the VAE's ceiling."""
-    dataset = jobs[0].summary["dataset"]
-    head = f"{setting(jobs[0])}, n = {most(jobs)}, {dataset}, {devices(jobs)}"
-    return f"{head}; ceiling {ceiling.cell(jobs[0])} dB"
+    largest = max(jobs, key=lambda job: int(job.summary["n"]))
+    dataset = largest.summary["dataset"]
+    head = f"{setting(largest)}, n = {most(jobs)}, {dataset}, {devices(jobs)}"
+    return f"{head}; ceiling {ceiling.cell(largest)} dB"
 
 
 def label(job: Job, settings: Sequence[str] = ()) -> str:
