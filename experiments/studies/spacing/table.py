@@ -20,6 +20,7 @@ from fpinv.reporting.tables import (
     devices,
     grounds,
     label,
+    most,
     setting,
     shared,
 )
@@ -43,13 +44,13 @@ def name(job: Job) -> str:
 
 def inversions(jobs: Sequence[Job]) -> str:
     """Return the table of inversions on one ground, an inverter's rows together."""
-    return block(shared(jobs), sorted(jobs, key=name), INVERSIONS, name, "inverter, spacing")
+    return block(shared(jobs), sorted(jobs, key=label), INVERSIONS, name, "inverter, spacing")
 
 
 def samples(jobs: Sequence[Job]) -> str:
     """Return the table of plain samples on one ground: how many show the shape asked for."""
-    count = jobs[0].summary["accuracy"].get("n", jobs[0].summary["n"])
-    head = f"Plain samples, {setting(jobs[0])}, n = {count}, {devices(jobs)}"
+    count = f"{jobs[0].settings['task.images']} images of each of {most(jobs)} shapes"
+    head = f"Plain samples, {setting(jobs[0])}, {count}, {devices(jobs)}"
     return block(head, jobs, SAMPLES, lambda job: job.summary["spacing"], "spacing")
 
 
@@ -61,7 +62,9 @@ def make(jobs: Sequence[Job]) -> Results:
     return Results("\n\n".join(tables))
 
 
-experiment = Experiment(make, apart=(*GROUND, "spacing", "inverter", "task"))
+experiment = Experiment(
+    make, settings=("task.images",), apart=(*GROUND, "spacing", "inverter", "task")
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())
