@@ -11,8 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.frontier import Cost
-from fpinv.reporting.tables import GAP, GROUND, LATENT, Column, block, grounds, label, shared
+from fpinv.reporting.tables import (
+    CALLS,
+    GAP,
+    GROUND,
+    LATENT,
+    Column,
+    block,
+    grounds,
+    label,
+    shared,
+)
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,10 @@ class Worst(Column):
 
 
 COLUMNS = (
-    Cost("evaluations a step", (), 2),
     LATENT,
     Worst("worst latent, dB", ("latent_psnr",), 1),
     GAP,
+    CALLS,
 )
 
 
