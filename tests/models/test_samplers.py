@@ -76,6 +76,18 @@ class InDouble(DPMSolverMultistepScheduler):
         return super().multistep_dpm_solver_second_order_update(outputs, sample=self.latents)
 
 
+def assert_steps_are_those_of(theirs: InDouble, sampler: DPMSolver, steps: int) -> None:
+    """Assert that a sampler makes of z_N what the scheduler makes of it."""
+    grid = sampler.schedule(theirs, steps)
+    theirs.set_timesteps(steps)
+    theirs.use_the_scales_of(grid)
+    network, c, z = toy.tanh_eps(), toy.condition(), toy.latents()
+    ours = sample(Denoiser(network, grid, torch.float64), z, c)
+    for t in theirs.timesteps:
+        z = theirs.step(network(z, t, c.prompt), t, z).prev_sample
+    assert torch.allclose(ours, z, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("prediction", "final"),
     [*product(("epsilon", "v_prediction"), ("zero", "sigma_min")), ("sample", "sigma_min")],
@@ -86,14 +98,7 @@ def test_equals_diffusers(prediction, final, spacing, steps):
     theirs = InDouble(
         **SD, prediction_type=prediction, timestep_spacing=spacing, final_sigmas_type=final
     )
-    grid = DPMSolver(final).schedule(theirs, steps)
-    theirs.set_timesteps(steps)
-    theirs.use_the_scales_of(grid)
-    network, c, z = toy.tanh_eps(), toy.condition(), toy.latents()
-    ours = sample(Denoiser(network, grid, torch.float64), z, c)
-    for t in theirs.timesteps:
-        z = theirs.step(network(z, t, c.prompt), t, z).prev_sample
-    assert torch.allclose(ours, z, rtol=1e-10, atol=1e-12)
+    assert_steps_are_those_of(theirs, DPMSolver(final), steps)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -102,14 +107,7 @@ def test_equals_diffusers(prediction, final, spacing, steps):
 def test_equals_diffusers_on_noise_levels_with_a_spacing_of_their_own(prediction, key, steps):
     """Also where timesteps repeat, since the levels are closer than the timesteps."""
     theirs = InDouble(**SD, prediction_type=prediction, **{key: True})
-    grid = DPMSolver().schedule(theirs, steps)
-    theirs.set_timesteps(steps)
-    theirs.use_the_scales_of(grid)
-    network, c, z = toy.tanh_eps(), toy.condition(), toy.latents()
-    ours = sample(Denoiser(network, grid, torch.float64), z, c)
-    for t in theirs.timesteps:
-        z = theirs.step(network(z, t, c.prompt), t, z).prev_sample
-    assert torch.allclose(ours, z, rtol=1e-10, atol=1e-12)
+    assert_steps_are_those_of(theirs, DPMSolver(), steps)
 
 
 def test_exponential_steps_are_equally_long_in_log_snr():

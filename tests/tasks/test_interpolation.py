@@ -220,7 +220,7 @@ def test_inverters_without_state_are_accepted(inverter):
 
 
 class Turned(Shades):
-    """The same images by name, but turned."""
+    """Shades whose images have the same names and are turned."""
 
     def _images(self, name):
         images = super()._images(name)

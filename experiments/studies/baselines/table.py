@@ -10,18 +10,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.tables import (
-    CALLS,
-    GAP,
-    GROUND,
-    LATENT,
-    Column,
-    block,
-    grounds,
-    label,
-    shared,
-)
+from fpinv.reporting.experiment import Job
+from fpinv.reporting.tables import CALLS, GAP, LATENT, Column, block, by_ground, label, shared
 
 
 @dataclass(frozen=True)
@@ -55,12 +45,7 @@ def table(jobs: Sequence[Job]) -> str:
     return block(shared(jobs), sorted(jobs, key=name), COLUMNS, name)
 
 
-def make(jobs: Sequence[Job]) -> Results:
-    """Return a table for each ground."""
-    return Results("\n\n".join(map(table, grounds(jobs))))
-
-
-experiment = Experiment(make, examples=("latent_psnr",), apart=(*GROUND, "inverter"))
+experiment = by_ground(table, "inverter", examples=("latent_psnr",))
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

@@ -46,7 +46,7 @@ def half_width(job: Job) -> float:
 
 
 @dataclass(frozen=True)
-class Cost(Column):
+class Evaluations(Column):
     """The column of the evaluations of an inversion a step."""
 
     def cell(self, job: Job) -> str:
@@ -84,7 +84,7 @@ class Frontier:
     def columns(self) -> tuple[Column, ...]:
         """The columns of a job's cost, its accuracy, and whether that reaches the goal."""
         reached = Reached(f"{self.goal:g} dB", (), 0, reached=self.reached)
-        return Cost("evaluations a step", (), 2), replace(LATENT, absent="∞"), reached, GAP
+        return Evaluations("evaluations a step", (), 2), replace(LATENT, absent="∞"), reached, GAP
 
     def reached(self, job: Job) -> bool:
         """Return whether a job reaches the goal."""

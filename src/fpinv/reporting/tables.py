@@ -93,18 +93,21 @@ GROUND = ("steps", "guidance", "dataset")
 """The settings of a :func:`ground`."""
 
 
-def by_ground(table: Callable[[Sequence[Job]], str], *apart: str) -> Experiment:
+def by_ground(
+    table: Callable[[Sequence[Job]], str], *apart: str, examples: Sequence[str] = ()
+) -> Experiment:
     """Return the experiment whose results are a table for each ground.
 
     Arguments:
         table: Makes the table of the jobs on one ground.
         apart: Further settings that its rows tell apart.
+        examples: Metrics of single examples that it takes.
     """
 
     def make(jobs: Sequence[Job]) -> Results:
         return Results("\n\n".join(map(table, grounds(jobs))))
 
-    return Experiment(make, apart=(*GROUND, *apart))
+    return Experiment(make, examples=examples, apart=(*GROUND, *apart))
 
 
 def by_seed(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -161,8 +161,8 @@ def require_same_entries(
         UserError: an entry differs; the message names it.
     """
     origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
-    # Files of before these entries were added lack them.
     images = requirements.get("images")
+    # Files of before these entries were added lack them.
     added = {"noised_steps": 0, "images": images, "sampler": "ddim"}
     configuration = {**added, **origin, **stored}
     if images is not None and configuration["images"] != images:

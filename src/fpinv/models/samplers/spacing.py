@@ -96,8 +96,9 @@ def _spacing_of_timesteps(scheduler: Config) -> Spacing:
     That of latent consistency models has one that it ignores: its own steps go down from the last
     timestep.
     """
-    own = CONSISTENCY[0] in scheduler
-    spacing: Spacing = OWN_SPACING if own else scheduler["timestep_spacing"]
+    if CONSISTENCY[0] in scheduler:
+        return OWN_SPACING
+    spacing: Spacing = scheduler["timestep_spacing"]
     return spacing
 
 
