@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fpinv.datasets.digests import image_digest
 from fpinv.datasets.example import Example
 from fpinv.editing.recipe import PromptToPrompt, Recipe
 from fpinv.editing.request import Edit
@@ -131,12 +130,10 @@ class _EditingRun:
             UserError: there is none, or it is of another prompt, model, grid, size or inverter.
         """
         image, prompt = case.key
-        settings = self.settings
-        keys = ("steps", "guidance", "noised_steps")
-        requirements = {"prompt": prompt, "images": image_digest(case.example)}
-        requirements |= {key: getattr(settings, key) for key in keys}
-        components = self.inverter, self.task.adjustment
-        return saved_inversion(folder, image, self.model, case.pixels, requirements, *components)
+        made_of, components = (case.pixels, [case.example]), (self.inverter, self.task.adjustment)
+        return saved_inversion(
+            folder, image, self.model, *made_of, self.settings, *components, prompt=prompt
+        )
 
     def edit(self, cases: Sequence[Case]) -> list[Record | UserError]:
         """Return the records of some cases, whose sources and targets are sampled in one batch."""

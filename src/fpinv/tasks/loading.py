@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fpinv.datasets.digests import image_digest
 from fpinv.datasets.example import Example
 from fpinv.errors import UserError
 from fpinv.images import Frame
@@ -19,6 +20,7 @@ from fpinv.inverters.adjustment import Adjustment
 from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling
 from fpinv.tasks.record import inversion_file
+from fpinv.tasks.task import Settings
 
 Column = Tensor | Sequence[float | None] | float | None
 """The values of a metric, one an example, or one value for all."""
@@ -111,9 +113,11 @@ def saved_inversion(
     name: str,
     model: Model,
     images: Tensor,
-    requirements: Mapping[str, object],
+    sources: Sequence[Example],
+    settings: Settings,
     inverter: Inverter,
     adjustment: Adjustment,
+    **entries: object,
 ) -> Inversion:
     """Return an inversion that another run saved.
 
@@ -122,14 +126,18 @@ def saved_inversion(
         name: The name of the image, or of the set of images.
         model: The model.
         images: The images (..., H, W).
-        requirements: Entries that the file's configuration must have, those of the model aside.
+        sources: The examples that the images are of.
+        settings: The run's numbers.
         inverter, adjustment: Those of this run, which must be those that made the inversion.
+        entries: Further entries that the file's configuration must have.
 
     Raises:
         UserError: there is no such file, or its configuration or its size differs.
     """
     file = inversion_file(Path(folder), name)
     inversion, stored = Inversion.load(file, model.device)
+    numbers = {key: getattr(settings, key) for key in ("steps", "guidance", "noised_steps")}
+    requirements = {**entries, "images": image_digest(*sources), **numbers}
     require_same_entries(file, stored, model, requirements)
     multiple = model.multiple
     size = [-(-s // multiple) * multiple // vae_factor(model) for s in images.shape[-2:]]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from fpinv.batch import combine
-from fpinv.datasets.digests import image_digest
 from fpinv.datasets.example import Example
 from fpinv.datasets.groups import Group
 from fpinv.denoiser import Condition
@@ -199,12 +198,9 @@ class SeedPipeline:
         Raises:
             UserError: there are none, or they do not fit.
         """
-        keys = ("steps", "guidance", "noised_steps")
-        requirements = {key: getattr(self.settings, key) for key in keys}
-        requirements["images"] = image_digest(*loaded.group.members)
-        name, images = self.name(loaded.group), loaded.members
+        name, made_of = self.name(loaded.group), (loaded.members, loaded.group.members)
         components = self.inverter, self.adjustment
-        inversion = saved_inversion(folder, name, self.model, images, requirements, *components)
+        inversion = saved_inversion(folder, name, self.model, *made_of, self.settings, *components)
         return self._of(loaded, inversion, seconds=None)
 
     def _invert(
