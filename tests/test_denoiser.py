@@ -134,3 +134,14 @@ def test_class_labels_without_a_gradient_are_refused_by_null_text():
     d, c = class_network()
     with pytest.raises(UserError, match="class labels, without a gradient"):
         NullText().invert(d, toy.latents(), c)
+
+
+def test_a_guidance_of_each_sample_is_on_the_device_of_the_prompts():
+    with pytest.raises(UserError, match="guidance is on meta, the prompts are on cpu"):
+        replace(toy.condition(), guidance=torch.ones(3, device="meta"))
+
+
+def test_the_condition_of_all_samples_is_itself_with_its_embedding():
+    c = toy.condition(guidance=3)
+    assert c[slice(None)].embedding is c.embedding
+    assert len(c[slice(1, 3)].prompt) == 2

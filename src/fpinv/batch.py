@@ -27,6 +27,8 @@ class PerSample:
 
     def __getitem__(self, rows: Rows) -> Self:
         """Return the record of the samples ``rows``."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self  # with what it has computed, such as the embedding of a condition
         return combine([self], lambda x, axis: x[0].movedim(axis, 0)[rows].movedim(0, axis))
 
     @classmethod

@@ -49,8 +49,8 @@ class Condition(PerSample):
     Arguments:
         prompt: Embedding of the prompts, B rows.
         null: Embedding of the null prompt, B rows; needed unless guidance is 1.
-        guidance: Guidance scale w; a tensor (B,) gives each sample its own, two rows each, the
-            prompt's being the answer where it is 1.
+        guidance: Guidance scale w; a tensor (B,) on the embeddings' device gives each sample its
+            own, two rows each, the prompt's being the answer where it is 1.
         images: Numbers of the images, (B,), int64, for inverters that draw noise for each
             (:func:`fpinv.seeding.drawn`); None: they draw one for all.
 
@@ -67,6 +67,10 @@ class Condition(PerSample):
     def __post_init__(self) -> None:
         if self.null is None and (isinstance(self.guidance, Tensor) or self.guidance != 1):
             raise UserError(f"guidance={self.guidance} needs the embedding of the null prompt")
+        if isinstance(self.guidance, Tensor):
+            here, there = self.guidance.device, self.prompt.tokens.device
+            if here != there:
+                raise UserError(f"the guidance is on {here}, the prompts are on {there}: move it")
 
     @property
     def rows_per_sample(self) -> int:

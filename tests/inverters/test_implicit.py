@@ -62,10 +62,12 @@ def test_source_label_is_the_explicit_transfer(family):
 
 @pytest.mark.parametrize("prediction", toy.PREDICTIONS)
 @pytest.mark.parametrize("guidance", [1, 3])
-def test_literal_estimator_is_ddim_with_the_source_label(prediction, guidance):
+def test_literal_estimator_aims_at_the_image_seen_below(prediction, guidance):
     d, z, c = toy.denoiser(10, prediction), toy.latents(), toy.condition(guidance=guidance)
-    literal = IFE(variant="literal").invert(d, z, c).noise
-    assert torch.allclose(literal, DDIM(label="source").invert(d, z, c).noise, rtol=1e-10)
+    x, s = z, d.schedule
+    for i in range(1, 11):
+        x = s.aim(x, s.clean(x, d(x, i - 1, c), i - 1), i - 1, i)
+    assert torch.allclose(IFE(variant="literal").invert(d, z, c).noise, x, rtol=1e-10)
 
 
 @pytest.mark.parametrize("family", toy.FAMILIES)
@@ -75,6 +77,19 @@ def test_corrected_estimator_is_one_iteration_from_the_extrapolated_start(family
     ife = IFE(variant="corrected").invert(d, z, c)
     assert torch.allclose(ife.noise, single.noise, rtol=1e-10)
     assert torch.allclose(ife.residual, single.residual, rtol=1e-8)
+
+
+def test_cached_estimator_aims_at_the_image_seen_where_the_network_was_evaluated():
+    d, z, c = toy.denoiser(), toy.latents(), toy.condition(guidance=2)
+    s, x, z0 = d.schedule, z, z
+    for i in range(1, 11):
+        eps = d.noise(x, i, c)
+        z = s.move(z, eps, i - 1, i)
+        if i < 10:
+            x = s.aim(z, (x - s.sigma[i] * eps) / s.alpha[i], i, i + 1)
+    assert torch.allclose(IFE().invert(d, z0, c).noise, z, rtol=1e-10)
+    corrected = IFE(variant="corrected").invert(d, z0, c).noise
+    assert not torch.allclose(corrected, z, rtol=1e-3)
 
 
 @pytest.mark.parametrize("inverter", EVERY + CONVERGED, ids=repr)

@@ -235,7 +235,9 @@ class EditingDenoiser(Denoiser):
         # Equal scales stay one number, with which a guidance of 1 costs one row a branch.
         if self._guidance is None or not isinstance(scale, Tensor) and scale == self._guidance:
             return condition
-        scales = torch.full((len(self._branches),), self._guidance, dtype=torch.float64)
+        scales = torch.full(
+            (len(self._branches),), self._guidance, dtype=self.dtype, device=self.device
+        )
         scales[:sources] = scale[:sources] if isinstance(scale, Tensor) else scale
         return replace(condition, guidance=scales)
 

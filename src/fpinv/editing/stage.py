@@ -71,6 +71,7 @@ class Stage:
         # Read while the plans are on the CPU: a read from a GPU waits for its queue.
         self._changes, self._gathers = plans.changes_prompt, plans.gathers
         self._borrows, self._blending = bool(plans.self_attention.any()), bool(plans.blended.any())
+        self._borrowers = plans.self_attention.nonzero().squeeze(1).to(self._device)
         self._plans = combine([plans], lambda x, axis: x[0].to(self._device))
 
     def enter(self, number: int, size: Size, null_rows: int, prompt_tokens: int = 0) -> None:
@@ -108,7 +109,7 @@ class Stage:
 
     def _borrowed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Return self-attention in which some targets have their source's queries and keys."""
-        origins, targets = (rows[self._plans.self_attention] for rows in self._rows)
+        origins, targets = (rows[self._borrowers] for rows in self._rows)
         query, key = query.clone(), key.clone()
         query[targets], key[targets] = query[origins], key[origins]
         return attend(query, key, value)

@@ -12,6 +12,7 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
 from fpinv.sampling import Guided, Step, part_of, spent
+from fpinv.schedule import Schedule
 from fpinv.seeding import drawn
 
 
@@ -70,20 +71,24 @@ class EditFriendly(Guided):
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Noise ``z0`` (B, C, H, W) to every index and solve for the maps."""
-        condition, z, maps = self.inverting(condition, denoiser), z0, []
-        for i in range(1, self.top(denoiser.schedule.steps) + 1):
-            before, z = z, self._noised(denoiser, z0, i, condition.images)
-            mean, spread = self._step(denoiser, z, i, condition)
-            maps.append((before - mean) / spread)
+        condition, schedule = self.inverting(condition, denoiser), denoiser.schedule
+        stochastic, steps = schedule.stochastic(self.eta), range(1, self.top(schedule.steps) + 1)
+        # Drawn before the first evaluation, because a draw waits for the device.
+        path = [z0, *(self._noised(schedule, z0, i, condition.images) for i in steps)]
+        maps = []
+        for i in steps:
+            mean, spread = _step(denoiser, stochastic, path[i], i, condition)
+            maps.append((path[i - 1] - mean) / spread)
         cost = spent(condition, len(maps))
-        return Inversion(z, **cost, state={"maps": torch.stack(maps, 1)})
+        return Inversion(path[-1], **cost, state={"maps": torch.stack(maps, 1)})
 
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
         """Return the stochastic DDIM step, fed with the stored maps."""
         condition = self._returning(condition, denoiser, inversion.source)
+        stochastic = denoiser.schedule.stochastic(self.eta)
 
         def step(z: Tensor, i: int) -> Tensor:
-            mean, spread = self._step(denoiser, z, i, condition)
+            mean, spread = _step(denoiser, stochastic, z, i, condition)
             return mean + spread * inversion.state["maps"][:, i - 1]
 
         return step
@@ -96,27 +101,27 @@ class EditFriendly(Guided):
         if source is None or inverting is condition:
             return inverting
         back, edited = (
-            torch.as_tensor(c.guidance, dtype=torch.float64) for c in (inverting, condition)
+            torch.as_tensor(c.guidance, dtype=denoiser.dtype, device=source.device)
+            for c in (inverting, condition)
         )
-        return replace(condition, guidance=torch.where(source.cpu(), back, edited))
+        return replace(condition, guidance=torch.where(source, back, edited))
 
     def top(self, steps: int) -> int:
         """Return the index n that sampling starts from, below the ``steps``."""
         return steps - int(part_of(steps, self.skip))
 
-    def _noised(self, denoiser: Denoiser, z0: Tensor, i: int, images: Tensor | None) -> Tensor:
+    def _noised(self, schedule: Schedule, z0: Tensor, i: int, images: Tensor | None) -> Tensor:
         """Return z0 (B, C, H, W) noised to index i."""
-        draw = drawn(z0, self.seed, images, f"edit_friendly {i}")
-        return denoiser.schedule.noised(z0, draw, i)
+        return schedule.noised(z0, drawn(z0, self.seed, images, f"edit_friendly {i}"), i)
 
-    def _step(
-        self, denoiser: Denoiser, z: Tensor, i: int, condition: Condition
-    ) -> tuple[Tensor, float]:
-        """Return the mean of the stochastic step from index i, and the unit of its map.
 
-        That is the spread; 1 where the step ends without noise, so that its map is what the mean
-        misses.
-        """
-        schedule = denoiser.schedule.stochastic(self.eta)
-        mean = schedule.landed(z, denoiser(z, i, condition), i)
-        return mean, schedule.landings[i - 1].spread or 1.0
+def _step(
+    denoiser: Denoiser, stochastic: Schedule, z: Tensor, i: int, condition: Condition
+) -> tuple[Tensor, float]:
+    """Return the mean of the stochastic step from index i, and the unit of its map.
+
+    That is the spread; 1 where the step ends without noise, so that its map is what the mean
+    misses.
+    """
+    mean = stochastic.landed(z, denoiser(z, i, condition), i)
+    return mean, stochastic.landings[i - 1].spread or 1.0

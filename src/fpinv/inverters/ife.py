@@ -11,7 +11,7 @@ from torch import Tensor
 from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import UserError
 from fpinv.inversion import Inversion
-from fpinv.inverters.ddim import require_label
+from fpinv.inverters.ddim import ddim_path, require_label
 from fpinv.sampling import DDIMSampling, spent
 from fpinv.solvers import rms
 
@@ -95,15 +95,7 @@ class IFE(DDIMSampling):
         self, denoiser: Denoiser, z0: Tensor, condition: Condition
     ) -> tuple[Tensor, None]:
         require_label(denoiser, 0)
-        if denoiser.schedule.sigma[0] == 0:
-            raise UserError(
-                "the literal estimate divides by the noise scale, which is 0 at the clean end of "
-                "this grid: use inverter=ddim inverter.label=source, which it equals elsewhere"
-            )
-        schedule, z = denoiser.schedule, z0
-        for i in range(1, schedule.steps + 1):
-            image = schedule.clean(z, denoiser(z, i - 1, condition), i - 1)
-            z = schedule.aim(z, image, i - 1, i)
+        *_, z = ddim_path(denoiser, z0, condition, lag=1)
         return z, None
 
     def _corrected(

@@ -92,13 +92,17 @@ class StoredNoises(Guided):
             denoiser.schedule.stochastic(self.eta),
             self.inverting(condition, denoiser),
         )
+        # Drawn before the first evaluation, because a draw waits for the device.
+        draws = [
+            drawn(z0, self.seed, condition.images, f"stored_noises {i}")
+            for i in range(1, schedule.steps + 1)
+        ]
         z, steps, noises = z0, [], []
-        for i in range(1, schedule.steps + 1):
-            noise = drawn(z0, self.seed, condition.images, f"stored_noises {i}")
+        for i, noise in enumerate(draws, 1):
             below = z - schedule.landings[i - 1].spread * noise
             step = self._step(denoiser, schedule.without_noise(i), below, climbing)
             if self.correction and schedule.landings[i - 1].spread:
-                noise = self._corrected(denoiser, noise, z, step.noise, i, condition)
+                noise = self._corrected(denoiser, schedule, noise, z, step.noise, i, condition)
             z = step.noise
             steps.append(step)
             noises.append(noise)
@@ -135,6 +139,7 @@ class StoredNoises(Guided):
     def _corrected(
         self,
         denoiser: Denoiser,
+        schedule: Schedule,
         noise: Tensor,
         below: Tensor,
         z: Tensor,
@@ -142,7 +147,6 @@ class StoredNoises(Guided):
         condition: Condition,
     ) -> Tensor:
         """Return the noise of the step from ``z`` to ``below``, nearer to the exact one."""
-        schedule = denoiser.schedule.stochastic(self.eta)
         landed = schedule.landed(z, denoiser(z, i, condition), i)
         move = (below - landed) / schedule.landings[i - 1].spread - noise
         share = (self.correction / rms(move)).clamp(max=1)

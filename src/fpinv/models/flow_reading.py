@@ -109,5 +109,5 @@ class FlowReading(StableDiffusion):
         """Return the label of an angle, or of the nearest that has one, and the angle of that."""
         nearest = angle.clamp(self._angles[0], self._angles[-1])
         above = torch.searchsorted(self._angles, nearest).clamp(1, len(self._angles) - 1)
-        low, high = self._angles[above - 1], self._angles[above]
+        low, high = self._angles.take(torch.stack([above - 1, above]))  # an index would wait
         return above - 1 + (nearest - low) / (high - low), nearest

@@ -114,17 +114,15 @@ def mark_cap(axes: Axes, cap: float) -> None:
     axes.set_ylim(low, high)
 
 
-def name_coincident(
-    axes: Axes, points: Iterable[tuple[str, float, float]], apart: float = 0.012
-) -> None:
+def name_coincident(axes: Axes, points: Iterable[tuple[str, float, float]]) -> None:
     """Write the names of different inverters beside points that coincide, once for each set.
 
     It is called when all is drawn, as it needs the limits of the axes.
 
     Arguments:
         axes: The axes.
-        points: Name and place of each point.
-        apart: Distance below which points coincide, as a part of the axes.
+        points: Name and place of each point; points coincide that are nearer than 1.2 % of the
+            axes.
     """
     axes.autoscale_view()
     places = axes.transScale + axes.transLimits
@@ -132,7 +130,7 @@ def name_coincident(
     for name, x, y in points:
         across, up = places.transform((x, y))
         for (left, bottom), names in groups:
-            if max(abs(across - left), abs(up - bottom)) < apart:
+            if max(abs(across - left), abs(up - bottom)) < 0.012:
                 names.append(name)
                 break
         else:

@@ -35,7 +35,7 @@ def ground(job: Job) -> tuple[float, int]:
 
 def cost(job: Job) -> float:
     """Return the evaluations of the inversion a step, where one with a gradient counts three."""
-    rows = 1 if job.summary["guidance"] == 1 else 2
+    rows = 1 if job.summary["guidance"] in (0, 1) else 2
     return mean(job, "nfe_equivalents") / rows / int(job.summary["steps"])
 
 

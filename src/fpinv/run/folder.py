@@ -29,7 +29,7 @@ import math
 import os
 import shutil
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -40,7 +40,7 @@ from fpinv.datasets.digests import image_digest
 from fpinv.errors import UserError
 from fpinv.metrics.glossary import describe
 from fpinv.run.lines import Lines
-from fpinv.run.record_line import Entry, line_of, parse, record_of
+from fpinv.run.record_line import Entry, line_of, parse
 from fpinv.tasks.record import finite, inversion_file, metrics_of
 
 if TYPE_CHECKING:
@@ -254,21 +254,14 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
     Where an example has several lines, its last one counts.
     """
-    return _newest(_read(folder / LINES_FILE))
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    return [row for row in map(record_of, file.read_bytes().split(b"\n")) if row is not None]
+    lines = Lines()
+    lines.scan(folder / LINES_FILE)
+    return list(lines)
 
 
 def parsed_lines(file: Path) -> list[dict[str, Any] | None]:
     """Return the JSON object in each line of a file, None for a line that holds none."""
     return [parse(line) for line in file.read_bytes().splitlines()] if file.exists() else []
-
-
-def _newest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the last row of each example, in the order of their first ones."""
-    return list({row["id"]: row for row in rows}.values())
 
 
 def holds_run(folder: Path) -> bool:

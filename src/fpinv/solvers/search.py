@@ -115,15 +115,16 @@ def search(
     for k in range(iterations):
         state, trial = step(k, state, active)
         best.offer(active, trial)
-        trace[k, active] = trial.residual
+        if traced:
+            trace[k, active] = trial.residual
         if tolerance is None:
             continue
         limit = tolerance[active] if isinstance(tolerance, Tensor) else tolerance
         going = trial.residual.isfinite() & (trial.residual > limit)
         if trial.hopeful is not None:
             going = going & trial.hopeful
-        if not going.all():
-            keep = going.nonzero().squeeze(1)
+        keep = going.nonzero().squeeze(1)
+        if len(keep) < len(going):
             active = keep if isinstance(active, slice) else active[keep]
             if not len(keep):
                 break
