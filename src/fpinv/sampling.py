@@ -135,6 +135,11 @@ class Guided:
         """Return the grid index of the noise: that of the last of the ``steps``."""
         return steps
 
+    @property
+    def other_end(self) -> str:
+        """Return, in words, where the climb ends; empty where that is the image's own z_N."""
+        return ""
+
     def way_back(self, denoiser: Denoiser, inversion: Inversion, condition: Condition) -> Step:
         """Return the step ``(z_i, i) -> z_{i-1}`` of the sampling: that of the plain sampler."""
         return plain_step(denoiser, condition)

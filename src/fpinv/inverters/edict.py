@@ -69,6 +69,11 @@ class EDICT(Guided):
         return max(1, round(self.strength * steps))
 
     @property
+    def other_end(self) -> str:
+        """See :class:`~fpinv.sampling.Guided`."""
+        return "" if self.strength == 1 else f"a latent below z_N at strength={self.strength}"
+
+    @property
     def starts_anywhere(self) -> bool:
         """See :class:`~fpinv.sampling.Guided`. A share of fewer steps ends at another index."""
         return self.strength == 1

@@ -68,6 +68,11 @@ class EditFriendly(Guided):
         if not 0 <= self.skip < 1:
             raise UserError(f"skip={self.skip} is not possible: choose 0 <= skip < 1")
 
+    @property
+    def other_end(self) -> str:
+        """See :class:`~fpinv.sampling.Guided`."""
+        return "noise that it draws itself"
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Noise ``z0`` (B, C, H, W) to every index and solve for the maps."""

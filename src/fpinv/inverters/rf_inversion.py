@@ -68,6 +68,11 @@ class RFInversion(Guided):
                 "image: use eta=0 for that, or a larger stop"
             )
 
+    @property
+    def other_end(self) -> str:
+        """See :class:`~fpinv.sampling.Guided`."""
+        return "noise that it is pulled to" if self.gamma > 0 else ""
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), one evaluation a step.

@@ -85,6 +85,11 @@ class StoredNoises(Guided):
                 "e.g. fpi with start=previous, renoise without whitening, or auto"
             )
 
+    @property
+    def other_end(self) -> str:
+        """See :class:`~fpinv.sampling.Guided`."""
+        return "noise that it draws itself"
+
     @torch.no_grad()
     def invert(self, denoiser: Denoiser, z0: Tensor, condition: Condition) -> Inversion:
         """Walk the grid upwards from ``z0`` (B, C, H, W), one step of the method at a time."""

@@ -15,10 +15,6 @@ from fpinv.denoiser import Condition
 from fpinv.errors import UserError
 from fpinv.images import to_pil
 from fpinv.inversion import Inversion, Inverter
-from fpinv.inverters.edict import EDICT
-from fpinv.inverters.edit_friendly import EditFriendly
-from fpinv.inverters.rf_inversion import RFInversion
-from fpinv.inverters.stored_noises import StoredNoises
 from fpinv.metrics import pixels
 from fpinv.models.model import Model
 from fpinv.sampling import sample
@@ -104,19 +100,11 @@ class Watermark:
 
     def check_inverter(self, inverter: Inverter) -> None:
         """Raise UserError for an inverter whose noise is not the z_N of an image's own path."""
-        match inverter:
-            case EditFriendly() | StoredNoises():
-                end = "noise that it draws itself"
-            case RFInversion(gamma=gamma) if gamma > 0:
-                end = "noise that it is pulled to"
-            case EDICT(strength=strength) if strength < 1:
-                end = f"a latent below z_N at strength={strength}"
-            case _:
-                return
-        raise UserError(
-            f"{type(inverter).__name__} ends at {end}, where no mark is: use an inverter that "
-            "climbs to the z_N of the image, e.g. inverter=ddim, fpi or auto"
-        )
+        if end := getattr(inverter, "other_end", ""):
+            raise UserError(
+                f"{type(inverter).__name__} ends at {end}, where no mark is: use an inverter that "
+                "climbs to the z_N of the image, e.g. inverter=ddim, fpi or auto"
+            )
 
     def __call__(
         self, model: Model, inverter: Inverter, examples: Iterable[Example], settings: Settings
