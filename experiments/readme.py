@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from fpinv.errors import UserError, command
 from fpinv.reporting.experiment import JOBS, LARGEST, TEXT, blocks, folder_of, load
-from fpinv.run.folder import write
+from fpinv.run.files import write
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- results: (\w+)((?:; [^;\n]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fpinv.errors import command
 from fpinv.reporting.page import collect, markdown, page
-from fpinv.run.folder import write
+from fpinv.run.files import write
 
 EXPERIMENTS = Path(__file__).parent
 

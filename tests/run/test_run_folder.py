@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from fpinv.inversion import Inversion
-from fpinv.run.folder import RunFolder, read_json
+from fpinv.run.files import read_json
+from fpinv.run.folder import RunFolder
 from fpinv.tasks.record import Record, finite, metrics_of
 
 

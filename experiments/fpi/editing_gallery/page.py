@@ -17,7 +17,8 @@ from fpinv.metrics.glossary import with_unit
 from fpinv.reporting.page import render
 from fpinv.reporting.page.gallery import Gallery, Thumbnail, framed
 from fpinv.reporting.sheets import Row, edits_with
-from fpinv.run.folder import picture, write
+from fpinv.run.files import write
+from fpinv.run.folder import picture
 
 MEASURES = (
     *("edit_accuracy", "kept_accuracy"),

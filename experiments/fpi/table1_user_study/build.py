@@ -23,7 +23,8 @@ from fpinv.errors import UserError, command
 from fpinv.reporting.page import render
 from fpinv.reporting.page.html import embedded
 from fpinv.reporting.sheets import Row, edits_with, of_one_original
-from fpinv.run.folder import picture, write
+from fpinv.run.files import write
+from fpinv.run.folder import picture
 
 HERE = Path(__file__).parent
 SMALL = 128  # pictures up to this side are shown pixel by pixel

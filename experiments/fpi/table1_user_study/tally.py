@@ -17,7 +17,7 @@ import numpy as np
 
 from fpinv.errors import UserError, command
 from fpinv.reporting.tables import markdown
-from fpinv.run.folder import read_json
+from fpinv.run.files import read_json
 
 DRAWS = 4_000  # resamples of the edits behind an interval
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from fpinv.datasets.scenes import Scene, caption, render_array, sample_scene
 from fpinv.datasets.scenes.captions import PREFIXES
 from fpinv.datasets.scenes.world import PREVALENCE, SHAPE_NAMES, TRAINING_PREVALENCE
-from fpinv.run.folder import replacing, write
+from fpinv.run.files import replacing, write
 
 Net = TypeVar("Net", bound=nn.Module)
 

@@ -25,7 +25,7 @@ from train_clip import rephrased, tokenize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from fpinv.datasets.scenes import Scene, caption
-from fpinv.run.folder import replacing
+from fpinv.run.files import replacing
 
 
 def build(cfg: DictConfig) -> UNet2DConditionModel:

@@ -18,7 +18,7 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn, track
 
 from fpinv.datasets.coco import first_captions
 from fpinv.errors import OneLineParser, UserError, command
-from fpinv.run.folder import replacing
+from fpinv.run.files import replacing
 
 # Plain http: the certificate of this host is its storage provider's and does not name it. Every
 # archive is checked against the digests below.

@@ -18,7 +18,8 @@ from fpinv.images import Frame, square
 from fpinv.metrics.glossary import counted
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.reporting.tables import markdown
-from fpinv.run.folder import picture, write
+from fpinv.run.files import write
+from fpinv.run.folder import picture
 
 IMAGES = "annotation_images"
 SIDE = 512  # pixels of PIE-Bench's images

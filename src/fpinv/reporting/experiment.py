@@ -32,7 +32,8 @@ from PIL import Image
 
 from fpinv.errors import UserError, command
 from fpinv.reporting.figures import Drawing, as_picture, dark_name
-from fpinv.run.folder import read_rows, replacing, write
+from fpinv.run.files import replacing, write
+from fpinv.run.folder import read_rows
 from fpinv.run.job_result import JobResult, read_jobs
 from fpinv.run.resume import load_config
 from fpinv.tasks.record import map_floats

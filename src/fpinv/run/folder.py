@@ -29,16 +29,14 @@ import math
 import os
 import shutil
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fpinv.datasets.digests import image_digest
-from fpinv.errors import UserError
 from fpinv.metrics.glossary import describe
+from fpinv.run.files import PARTIAL, replacing, write
 from fpinv.run.lines import Lines
 from fpinv.run.record_line import Entry, line_of, parse
 from fpinv.tasks.record import finite, inversion_file, metrics_of
@@ -49,8 +47,7 @@ if TYPE_CHECKING:
     from fpinv.tasks.record import Record
 
 
-LINES_FILE, STATUS_FILE = "metrics.jsonl", "status.json"
-PARTIAL = ".{}.partial"  # name of a file that is being written
+LINES_FILE = "metrics.jsonl"
 
 
 def is_interval(value: Any) -> bool:  # noqa: ANN401
@@ -272,39 +269,3 @@ def holds_run(folder: Path) -> bool:
 def picture(folder: Path, id: str, name: str) -> Path:
     """Return the file of the picture ``name`` of example ``id`` in a run folder."""
     return folder / "images" / quote(id, safe="") / f"{name}.png"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Raises:
-        UserError: the file is missing or holds none.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return value
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which takes the place of ``path`` when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own, as processes that share a run may keep the same inversion
-    partial = path.with_name(PARTIAL.format(f"{path.name}.{token_hex(4)}"))
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -22,7 +22,8 @@ from fpinv.images.viewing import MOST_PIXELS, limit_pixels
 from fpinv.inverters.noised import require_start
 from fpinv.run import terminal
 from fpinv.run.build import build, resolved
-from fpinv.run.folder import STATUS_FILE, RunFolder, is_interval, write
+from fpinv.run.files import write
+from fpinv.run.folder import RunFolder, is_interval
 from fpinv.run.layout import origin_of, read_origin, write_origin
 from fpinv.run.lock import locked
 from fpinv.run.messages import MENDABLE, explain_and_log, refuse_unknown_additions
@@ -39,6 +40,7 @@ from fpinv.run.resume import (
     save_config,
 )
 from fpinv.run.signals import interruptible
+from fpinv.run.status import FAILED, INTERRUPTED, MISUSED, STATUS_FILE
 from fpinv.run.tracking import Identity, Tracking, build_tracking, track
 from fpinv.run.versions import repository_commit, versions
 from fpinv.tasks.domains import foreign_pictures, without_misfits
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
     from fpinv.tasks.record import Record
     from fpinv.tasks.task import Task
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 SLOW = "precision=fp16 is many times as slow as fp32 on a CPU: use precision=fp32 there"
 
 

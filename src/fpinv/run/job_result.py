@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fpinv.run.folder import STATUS_FILE, read_json
-from fpinv.run.job import FAILED
+from fpinv.run.files import read_json
 from fpinv.run.layout import Origin, job_folders, read_origin
+from fpinv.run.status import FAILED, STATUS_FILE
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from fpinv.errors import UserError
-from fpinv.run.folder import read_json, write
+from fpinv.run.files import read_json, write
 
 JOB_FILE, JOBS_FILE = "job.json", "sweep.json"
 SWEEP_FILE = "multirun.yaml"  # Hydra's, with the settings of a sweep

@@ -13,13 +13,13 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from fpinv.errors import UserError, accept_any_text
-from fpinv.run.job import FAILED, INTERRUPTED, MISUSED
 from fpinv.run.layout import JOBS_FILE
 from fpinv.run.messages import MENDABLE, explain, explain_and_log
 from fpinv.run.photo_arguments import photo_arguments
 from fpinv.run.processes import ranks, scratch_overrides
 from fpinv.run.resume import resume_arguments
 from fpinv.run.signals import interruptible
+from fpinv.run.status import FAILED, INTERRUPTED, MISUSED
 from fpinv.run.sweep import CommandResult, command_result, conclude_sweep, show_pictures
 from fpinv.run.terminal import take_terminal
 

@@ -19,7 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from fpinv.errors import UserError, nearest
 from fpinv.run.console import CONF
-from fpinv.run.folder import write
+from fpinv.run.files import write
 from fpinv.run.photo_arguments import KEYS as SHORT_KEYS
 
 MENDABLE = (UserError, errors.HydraException, OmegaConfBaseException)

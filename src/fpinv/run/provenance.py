@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fpinv.errors import UserError
-from fpinv.run.folder import parsed_lines, write
+from fpinv.run.files import write
+from fpinv.run.folder import parsed_lines
 
 PROVENANCE_FILE = "made_with.jsonl"
 KEYS = ("model_commit", "model_digest", "batch_size", "precision", "device", "versions", "commit")

@@ -8,8 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from fpinv.errors import UserError
-from fpinv.run.job import FAILED, MISUSED
 from fpinv.run.messages import explain
+from fpinv.run.status import FAILED, MISUSED
 
 
 def write_results(config: DictConfig, exit_code: int) -> int:

@@ -18,10 +18,11 @@ from yaml import YAMLError
 from fpinv.errors import UserError
 from fpinv.images.viewing import MOST_PIXELS
 from fpinv.run.build import check, defaults_of, is_own, resolved, targets
-from fpinv.run.folder import STATUS_FILE, read_json, write
+from fpinv.run.files import read_json, write
 from fpinv.run.grammar import quoted
 from fpinv.run.layout import SWEEP_FILE
 from fpinv.run.messages import explain
+from fpinv.run.status import STATUS_FILE
 from fpinv.tasks.task import Settings
 
 CONFIG_FILE = "config.yaml"

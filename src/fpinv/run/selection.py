@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fpinv.errors import UserError
-from fpinv.run.folder import is_interval, read_json
+from fpinv.run.files import read_json
+from fpinv.run.folder import is_interval
 
 
 def best(folders: Sequence[Path], criteria: Sequence[str], finished: bool) -> int:

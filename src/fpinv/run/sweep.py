@@ -15,10 +15,11 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from fpinv.metrics.glossary import with_unit
-from fpinv.run.folder import is_interval, replacing
-from fpinv.run.job import FAILED
+from fpinv.run.files import replacing
+from fpinv.run.folder import is_interval
 from fpinv.run.job_result import JobResult, read_jobs, varied
 from fpinv.run.results import write_results
+from fpinv.run.status import FAILED
 from fpinv.run.sweep_pictures import compare
 from fpinv.run.terminal import short, show
 

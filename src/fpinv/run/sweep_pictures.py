@@ -13,7 +13,8 @@ from fpinv.reporting.sheets import (
     side_by_side,
     stacked,
 )
-from fpinv.run.folder import read_rows, replacing
+from fpinv.run.files import replacing
+from fpinv.run.folder import read_rows
 from fpinv.run.job_result import JobResult, varied
 
 MOST_EXAMPLES, MOST_JOBS = 8, 8

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fpinv.metrics.glossary import describe, headlines, with_unit
-from fpinv.run.folder import read_json
+from fpinv.run.files import read_json
 
 MOST_ROWS = 8  # of a short table; the files hold all
 

@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 
 from fpinv.errors import UserError
 from fpinv.run.build import build
-from fpinv.run.folder import RunFolder, is_interval, write
+from fpinv.run.files import write
+from fpinv.run.folder import RunFolder, is_interval
 from fpinv.run.layout import read_origin
 from fpinv.tasks.record import metrics_of
 

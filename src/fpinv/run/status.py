@@ -1,0 +1,7 @@
+"""How a run ended: the file that says it, and the exit codes."""
+
+from __future__ import annotations
+
+STATUS_FILE = "status.json"
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes: failed examples or a crash, a user error, and a run that was stopped."""
