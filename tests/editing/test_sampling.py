@@ -14,7 +14,7 @@ from fpinv.datasets.scenes import Change, caption, render, sample_scene
 from fpinv.editing.controllers import LocalBlend, Moment, Refine, Replace, Reweight, SelfReplace
 from fpinv.editing.recipe import PromptToPrompt
 from fpinv.editing.request import Edit
-from fpinv.editing.sampling import edit, plan_branches, sample_branches
+from fpinv.editing.sampling import EditingDenoiser, edit, plan_branches, sample_branches
 from fpinv.errors import UserError
 from fpinv.inverters.ddim import DDIM
 from fpinv.metrics.pixels import background_mse
@@ -214,6 +214,20 @@ def test_sampler_with_two_calls_a_step_counts_one_step(model):
     twice = sampled(model, inversion, requests, inverter=TwoCalls())
     assert torch.allclose(once.targets, twice.targets, atol=1e-5)
     assert twice.calls == 2 * once.calls
+
+
+def test_the_middle_of_a_step_is_a_moment_of_that_step(model):
+    class Stage:
+        numbers = []
+
+        def enter(self, number, *_):
+            self.numbers.append(number)
+
+    branches = plan_branches(model, [SOURCE], [TARGETS[:1]], PromptToPrompt())
+    denoiser = EditingDenoiser(toy.denoiser(3, "flow"), branches, Stage(), None, top=3)
+    for i in (3, 2.5, 2, 1.5, 1, 0.5):
+        denoiser(toy.latents(2), i, toy.condition(2))
+    assert Stage.numbers == [0, 0, 1, 1, 2, 2]
 
 
 def test_blend_with_an_inverter_without_hook_raises_user_error(model):

@@ -156,6 +156,21 @@ def test_blend_holds_the_background_and_frees_the_words():
     assert torch.equal(blended[2], torch.where(mask, z[2], z[0]))
 
 
+def test_a_blend_frees_where_words_were_seen_in_any_layer_of_any_step():
+    s = stage(("a blue star", 0, [LocalBlend(("red",), start=0)]))
+    red = SOURCES[0].find("red")[0]
+    s.enter(0, (16, 16), 0)
+    maps(s, [(0, red, 0)])
+    maps(s, [(0, red, 3)])
+    s.enter(1, (16, 16), 0)
+    maps(s, [(0, red, 12)])
+    s.blend(torch.zeros(3, 4, 16, 16), 2)
+    # Three corners of the grid, each spread by one point.
+    free = torch.ones(16, 16, dtype=torch.bool)
+    free[8:, 8:] = False
+    assert torch.equal(s.mask((16, 16))[0], free)
+
+
 @pytest.mark.parametrize(("side", "usual"), [(4, 0.5), (15, 0.5), (16, 0.3)])
 def test_the_threshold_of_a_blend_follows_the_size_of_the_maps(side, usual):
     def frees(threshold, strength):

@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import mixture
 import pytest
 import torch
 import toy
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from named_inverters import NAMES, build_inverter, needs_flow
 from tiny_models import FAMILIES, tiny_model
 
 from fpinv.errors import UserError
@@ -21,29 +19,29 @@ from fpinv.inverters.edict import EDICT
 from fpinv.inverters.edit_friendly import EditFriendly
 from fpinv.inverters.fireflow import FireFlow
 from fpinv.inverters.rf_inversion import RFInversion
-from fpinv.run.build import build
+from fpinv.inverters.stored_noises import StoredNoises
 from fpinv.solvers import rms
-
-CONF = Path(__file__).parents[2] / "conf"
-NAMES = sorted(file.stem for file in (CONF / "inverter").glob("*.yaml"))
 
 
 @pytest.fixture(params=NAMES)
-def inverter(request):
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build(compose("config", overrides=[f"inverter={request.param}"]), "inverter")
+def name(request):
+    return request.param
 
 
 @pytest.fixture
-def home(inverter):
+def inverter(name):
+    return build_inverter(name)
+
+
+@pytest.fixture
+def home(name):
     """Return the toy family that an inverter is tried on: noise, or flow where it needs one."""
-    try:
-        inverter.invert(toy.denoiser(1), toy.latents(), toy.condition(guidance=2))
-    except UserError as error:
-        assert "rectified flow" in str(error) and "model=scenes_flow" in str(error)
-        return "flow"
-    return "epsilon"
+    return "flow" if needs_flow(name) else "epsilon"
+
+
+def skip_unless_fit(home, prediction):
+    if home == "flow" and prediction != "flow":
+        pytest.skip("the inverter needs a rectified flow")
 
 
 def inverted_or_refused(inverter, d, z, c):
@@ -51,6 +49,7 @@ def inverted_or_refused(inverter, d, z, c):
     try:
         return inverter.invert(d, z, c)
     except UserError as error:
+        assert isinstance(inverter, StoredNoises) and d.schedule.alpha[-1] == 0
         assert "forgets its latent" in str(error) and "\n" not in str(error)
         pytest.skip("the last step has no inverse")
 
@@ -61,8 +60,7 @@ def inverted_or_refused(inverter, d, z, c):
     [*product((1, 11), ("epsilon", "flow")), *product((10,), toy.FAMILIES)],
 )
 def test_inverts_samples_and_counts(inverter, home, steps, guidance, family):
-    if home == "flow" != family:
-        return
+    skip_unless_fit(home, family)
     d, z = toy.denoiser(steps, family, 0.3), toy.latents()
     c = toy.condition(guidance=guidance)
     inversion = inverted_or_refused(inverter, d, z, c)
@@ -78,8 +76,7 @@ def test_inverts_samples_and_counts(inverter, home, steps, guidance, family):
 
 @pytest.mark.parametrize("grid", mixture.GRIDS.values(), ids=mixture.GRIDS)
 def test_is_finite_on_full_grids_and_exact_where_it_claims_to_be(inverter, home, grid):
-    if home == "flow" != grid.prediction:
-        return
+    skip_unless_fit(home, grid.prediction)
     d, z, c = mixture.denoiser(grid), mixture.latents(4), mixture.condition(4)
     inversion = inverted_or_refused(inverter, d, z, c)
     back = inverter.sample(d, inversion, c)
@@ -140,8 +137,7 @@ def model(request, tmp_path_factory):
 def test_works_on_pipelines(inverter, home, model, tmp_path):
     """In float32, with every part of an embedding; what was saved samples the same."""
     steps = 10 if model.spacing == "trailing" else 3  # a trailing grid needs a divisor of 1000
-    if home == "flow" != model.denoiser(steps).schedule.prediction:
-        return
+    skip_unless_fit(home, model.denoiser(steps).schedule.prediction)
     d, c = model.denoiser(steps), model.condition(["a red circle", "two squares"], 2.0)
     z = torch.randn(2, *model.latent_shape)
     inversion = inverter.invert(d, z, c)
@@ -161,8 +157,7 @@ def turbo(tmp_path_factory):
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_runs_on_few_steps(inverter, home, turbo, steps):
     """At guidance 1, which turbo models are made for."""
-    if home == "flow":
-        return
+    skip_unless_fit(home, "epsilon")
     d, c = turbo.denoiser(steps), turbo.condition(["a red circle"], 1.0)
     z = torch.randn(1, *turbo.latent_shape, generator=torch.Generator().manual_seed(1))
     inversion = inverter.invert(d, z, c)

@@ -5,12 +5,16 @@ import toy
 
 from fpinv import DDIM, EDICT, Auto, FixedPoint, Newton, NullText, ReNoise
 from fpinv.inverters.stored_noises import StoredNoises
+from fpinv.inverters.sweeps import Sweeps
 
 
 def test_gradients_are_counted_as_the_network_sees_them():
     """Count the rows of calls whose latents or prompts require one, of every such method."""
-    methods = Newton(3), NullText(4), Auto(accuracy=80.0, iterations=2, descents=6)
-    for inverter in (*methods, StoredNoises(Newton(3))):
+    methods = (
+        *(Newton(3), NullText(4), Auto(accuracy=80.0, iterations=2, descents=6)),
+        *(Sweeps(accuracy=80.0, iterations=1, descents=6), StoredNoises(Newton(3))),
+    )
+    for inverter in methods:
         d, z, c = toy.denoiser(6, scale=2.0), toy.latents(2), toy.condition(2, guidance=3)
         network, seen = d.network, []
 

@@ -1,12 +1,9 @@
 """Inversions whose first steps are those of the forward process, with every inverter."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import toy
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from named_inverters import NAMES, build_inverter, needs_flow
 
 from fpinv.errors import UserError
 from fpinv.inverters.ddim import DDIM
@@ -16,24 +13,18 @@ from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.inverters.noised import invert_noised
 from fpinv.inverters.renoise import ReNoise
 from fpinv.inverters.whitening import Whitening
-from fpinv.run.build import build
 from fpinv.sampling import sample
 from fpinv.solvers import rms
 
-CONF = Path(__file__).parents[2] / "conf"
 STEPS = 10
 PER_STEP = {"direct", "edit_friendly", "null_text", "rf_inversion", "stored_noises"}
-FOR_FLOW = {"fireflow", "rf_inversion", "rf_solver"}
 EXACT = {"auto": 1e-2, "fpi": 1e-2, "aidi": 1e-2, "edict": 1e-10, "bdia": 1e-10, "belm": 1e-10}
 """Relative errors within which a latent comes back."""
 
 
-@pytest.fixture(params=sorted(file.stem for file in (CONF / "inverter").glob("*.yaml")))
+@pytest.fixture(params=NAMES)
 def named(request):
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[f"inverter={request.param}"])
-    return request.param, build(config, "inverter")
+    return request.param, build_inverter(request.param)
 
 
 def inverted(inverter, steps, d=None, prediction="epsilon"):
@@ -44,7 +35,7 @@ def inverted(inverter, steps, d=None, prediction="epsilon"):
 
 def test_no_step_is_the_inverter_alone(named):
     name, inverter = named
-    family = "flow" if name in FOR_FLOW else "epsilon"
+    family = "flow" if needs_flow(name) else "epsilon"
     d = toy.denoiser(STEPS, family, 0.3)
     alone = inverter.invert(d, toy.latents(), toy.condition(guidance=2))
     _, inversion = inverted(inverter, 0, prediction=family)
@@ -59,8 +50,8 @@ def test_sampling_comes_through_the_noised_latent(named, prediction):
         with pytest.raises(UserError, match="noised_steps=3 is not possible with"):
             inverted(inverter, 3)
         return
-    if name in FOR_FLOW and prediction != "flow":
-        return
+    if needs_flow(name) and prediction != "flow":
+        pytest.skip("the inverter needs a rectified flow")
     d, inversion = inverted(inverter, 3, prediction=prediction)
     assert d.rows == inversion.rows.sum() and d.calls > 0
     trail = []

@@ -11,7 +11,6 @@ from fpinv.errors import UserError
 from fpinv.inverters.ddim import DDIM
 from fpinv.inverters.negative_prompt import NegativePrompt
 from fpinv.inverters.null_text import NullText
-from fpinv.inverters.whitening import Whitening
 from fpinv.sampling import sample
 from fpinv.solvers import rms
 
@@ -141,8 +140,6 @@ def test_null_text_asks_for_what_it_needs():
     half = Denoiser(lambda z, t, e: z, toy.schedule(5), dtype=torch.float16)
     with pytest.raises(UserError, match="precision=fp32"):
         NullText().invert(half, z, toy.condition(guidance=3))
-    with pytest.raises(UserError, match="inner_steps=-1"):
-        NullText(-1)
 
 
 def test_a_guidance_for_each_image_is_refused_by_null_text():
@@ -160,7 +157,6 @@ def test_a_guidance_for_each_image_is_refused_by_null_text():
         lambda: NullText(growth=-1.0),
         lambda: NegativePrompt(inversion_guidance=None),
         lambda: NegativePrompt(inversion_guidance=3.0),
-        lambda: Whitening(steps=-1),
     ],
 )
 def test_impossible_settings_are_refused(wrong):

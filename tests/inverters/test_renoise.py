@@ -93,6 +93,24 @@ def test_whitening_does_not_depend_on_the_batch():
     assert rms(again - ReNoise().invert(d, z, c).noise).min() > 0
 
 
+def test_noises_are_whitened_from_the_first_one_in_the_average_on(monkeypatch):
+    """They make the next iterate so; the average is of them as predicted, and whitened itself."""
+    monkeypatch.setattr(Whitening, "at", lambda *_: torch.tanh)
+    d, z, c = toy.denoiser(1), toy.latents(), toy.condition(guidance=2)
+    first = d.noise(z, 1, c)
+    second = d.noise(d.schedule.move(z, first, 0, 1), 1, c)
+    third = d.noise(d.schedule.move(z, second.tanh(), 0, 1), 1, c)
+    expected = d.schedule.move(z, (0.25 * second + 0.75 * third).tanh(), 0, 1)
+    weights = (0.0, 0.25, 0.75)
+    inversion = ReNoise(weights, weights, whitening=Whitening(1)).invert(d, z, c)
+    assert torch.allclose(inversion.noise, expected, rtol=1e-12)
+
+
+def test_whitening_of_less_than_no_steps_is_refused():
+    with pytest.raises(UserError, match="steps=-1 is not possible"):
+        Whitening(steps=-1)
+
+
 def test_refuses_weights_that_do_not_sum_to_one():
     with pytest.raises(UserError, match="clean_weights"):
         ReNoise(clean_weights=(0.5,))

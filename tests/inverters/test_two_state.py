@@ -11,6 +11,7 @@ from pipelines import tiny_sd15
 
 from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
+from fpinv.inversion import Inversion
 from fpinv.inverters.bdia import BDIA
 from fpinv.inverters.belm import BELM
 from fpinv.inverters.ddim import DDIM
@@ -98,6 +99,28 @@ def test_edict_without_mixing_and_coupling_noise_is_ddim():
     )
 
 
+@pytest.mark.parametrize("leapfrog", [True, False])
+def test_edict_samples_by_its_four_lines(leapfrog):
+    d, c, p = toy.denoiser(5), toy.condition(guidance=3), 0.93
+    x, y = toy.latents(), toy.latents(seed=5)
+    inversion = Inversion(x, torch.zeros(3), torch.zeros(3), state={"coupled": y})
+
+    def moved(z, partner, i):
+        return d.schedule.move(z, d.noise(partner, i, c), i, i - 1)
+
+    for i in (5, 4, 3, 2, 1):
+        if leapfrog and i in (4, 2):
+            y = moved(y, x, i)
+            x = moved(x, y, i)
+        else:
+            x = moved(x, y, i)
+            y = moved(y, x, i)
+        x = p * x + (1 - p) * y
+        y = p * y + (1 - p) * x
+    sampled = EDICT(leapfrog=leapfrog).sample(d, inversion, c)
+    assert torch.allclose(sampled, x, rtol=1e-10)
+
+
 @pytest.mark.parametrize(("steps", "strength", "top"), [(10, 0.8, 8), (11, 0.75, 8), (3, 0.1, 1)])
 def test_edict_of_less_strength_is_edict_on_the_lower_part_of_the_grid(steps, strength, top):
     """Whatever lies above: the same latents, and an index from which sampling starts."""
@@ -132,6 +155,20 @@ def test_belm_is_exact_where_the_noise_is_linear():
     for i in range(1, 10):
         p, q, r = BELM().recursion(schedule, i)
         assert z[i - 1] == pytest.approx(p * z[i + 1] + q * z[i] + r * (1.4 * grid[i] - 2))
+
+
+@pytest.mark.parametrize(("family", "steps"), [("flow", range(1, 10)), ("v at zero SNR", [9])])
+def test_belm_is_exact_where_the_output_that_a_step_holds_is_linear(family, steps):
+    """In the latents against a flow's noise scale, or the angle of v: a parabola and its slope."""
+    schedule = toy.schedule(10, family)
+    scales = list(zip(schedule.alpha, schedule.sigma, strict=True))
+    time = [s if family == "flow" else math.atan2(s, a) for a, s in scales]
+    z = [0.3 - 2 * t + 0.7 * t**2 for t in time]
+    for i in steps:
+        (a, s), slope = scales[i], 1.4 * time[i] - 2
+        noise = z[i] + a * slope if family == "flow" else s * z[i] + a * slope
+        p, q, r = BELM().recursion(schedule, i)
+        assert z[i - 1] == pytest.approx(p * z[i + 1] + q * z[i] + r * noise)
 
 
 def test_edit_friendly_latents_are_noisings_of_the_image():

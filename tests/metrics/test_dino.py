@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from torch.nn.functional import cosine_similarity, interpolate
 
 from fpinv.errors import UserError
 from fpinv.metrics.dino import DINOStructure
 
+USUAL = (1.0, "bicubic")
+
 
 @pytest.fixture(scope="module")
-def distance(tmp_path_factory):
+def folder(tmp_path_factory):
     from transformers import ViTConfig, ViTModel
 
     folder = tmp_path_factory.mktemp("dino")
@@ -22,16 +25,54 @@ def distance(tmp_path_factory):
     )
     torch.manual_seed(0)
     ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return DINOStructure(str(folder))
+    return str(folder)
+
+
+@pytest.fixture
+def distance(folder):
+    return DINOStructure(folder)
+
+
+def pairs():
+    return torch.rand(2, 3, 3, 64, 64) * 2 - 1
 
 
 def test_distance_is_symmetric_and_one_per_image(distance):
-    images, reference = torch.rand(2, 3, 3, 64, 64) * 2 - 1
+    images, reference = pairs()
     values = distance(images, reference)
     assert values.shape == (3,) and (values > 0).all()
     assert torch.allclose(values, distance(reference, images))
     assert torch.allclose(values[1:2], distance(images[1:2], reference[1:2]), rtol=1e-3)
     assert (distance(images, images) == 0).all()
+
+
+def last(network, *ends):
+    """Return the last part of a network with a name that ends so."""
+    return [part for name, part in network.named_modules() if name.endswith(ends)][-1]
+
+
+@pytest.mark.parametrize(
+    ("brightest", "resampling"), [(1.0, "bicubic"), (255.0, "bicubic"), (1.0, "bilinear")]
+)
+@torch.no_grad()
+def test_distance_is_that_of_the_last_keys_of_images_in_imagenet_s_colours(
+    folder, brightest, resampling
+):
+    metric, (images, reference) = DINOStructure(folder, brightest, resampling), pairs()
+    network, mean, std = metric._network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def similarity(x):
+        x = interpolate(x, (32, 32), mode=resampling, antialias=True).clamp(-1, 1)
+        levels = brightest * (x + 1) / 2
+        colours = [(levels[:, k] - mean[k]) / std[k] for k in range(3)]
+        states = network(torch.stack(colours, 1), output_hidden_states=True).hidden_states[-2]
+        keys = last(network, ".k_proj", ".key")(last(network, ".layernorm_before")(states))
+        return cosine_similarity(keys[:, :, None], keys[:, None], dim=-1)
+
+    expected = (similarity(images) - similarity(reference)).square().mean((1, 2))
+    assert torch.allclose(metric(images, reference), expected, rtol=1e-3)
+    usual = DINOStructure(folder)(images, reference)
+    assert torch.allclose(usual, expected, rtol=1e-2) == ((brightest, resampling) == USUAL)
 
 
 def test_of_an_oblong_image_the_central_square_counts(distance):

@@ -51,6 +51,13 @@ def test_diversity_is_the_mean_distance_of_pairs():
     assert diversity(points[:1]) is None
 
 
+def test_inception_is_given_whole_numbers_from_0_to_255():
+    features = InceptionFeatures()
+    features._network = torch.nn.Identity()
+    levels = features(torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]))
+    assert levels.dtype == torch.uint8 and levels.tolist() == [0, 0, 128, 255, 255]
+
+
 def test_features_are_inceptions_if_its_weights_are_cached(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     assert features_of("auto", Brightness()).name == "brightness"

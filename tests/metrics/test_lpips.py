@@ -50,6 +50,14 @@ def test_lpips_is_a_distance_per_image() -> None:
 
 
 @pytest.mark.usefixtures("random_backbone")
+def test_lpips_gives_its_network_images_from_minus_1_to_1() -> None:
+    metric, images, reference = LPIPS(), pictures(2, 64, seed=1), pictures(2, 64, seed=2)
+    # With normalize the network itself brings images from [0, 1] to what it was trained on.
+    expected = metric._network((images + 1) / 2, (reference + 1) / 2, normalize=True)
+    assert metric(images, reference).allclose(expected.flatten(), rtol=1e-4)
+
+
+@pytest.mark.usefixtures("random_backbone")
 def test_lpips_takes_half_precision_and_clamps() -> None:
     metric, images, reference = LPIPS(), pictures(1, 64, seed=1), pictures(1, 64, seed=2)
     assert metric(images.half(), reference).allclose(metric(images, reference), rtol=1e-2)

@@ -14,6 +14,7 @@ from fpinv.metrics.regions import regions
 from fpinv.models import latent_model
 from fpinv.models.rectified_flow import Flux, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.sampling import sample
 from fpinv.solvers import rms
 from fpinv.tasks.editing import Editing
 from fpinv.tasks.task import Settings
@@ -75,21 +76,18 @@ def stock(model, z, guidance, steps, folder=None):
 
 
 @torch.no_grad()
-def sample(model, z, guidance, steps):
-    denoiser, condition = model.denoiser(steps), model.condition(PROMPTS, guidance)
-    for i in range(steps, 0, -1):
-        z = denoiser.ddim_step(z, i, condition)
-    return z
+def sampled(model, z, guidance, steps):
+    return sample(model.denoiser(steps), z, model.condition(PROMPTS, guidance))
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_sampling_equals_the_stock_pipeline(model, guidance):
     z = torch.randn(2, *model.latent_shape)
     latents, pictures = stock(model, z, guidance, 4)
-    ours = sample(model, z, guidance, 4)
+    ours = sampled(model, z, guidance, 4)
     torch.testing.assert_close(ours, latents, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.decode(ours) / 2 + 0.5, pictures, rtol=0, atol=1e-4)
-    assert rms(ours - sample(model, z, 2.0, 4)).min() > 1e-3  # guidance and prompt matter
+    assert rms(ours - sampled(model, z, 2.0, 4)).min() > 1e-3  # guidance and prompt matter
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux"])

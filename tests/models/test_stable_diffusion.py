@@ -17,6 +17,7 @@ from fpinv.errors import UserError
 from fpinv.models import latent_model
 from fpinv.models.machine import resolve_device
 from fpinv.models.stable_diffusion import StableDiffusion
+from fpinv.sampling import sample
 
 BUILDERS = {"sd15": tiny_sd15, "sd21": tiny_sd21, "sdxl": tiny_sdxl}
 PROMPTS = ["a red circle", "two blue squares"]
@@ -51,11 +52,8 @@ def noise(model, batch=2):
 
 
 @torch.no_grad()
-def sample(model, z, condition, steps):
-    denoiser = model.denoiser(steps)
-    for i in range(steps, 0, -1):
-        z = denoiser.schedule.transfer(z, denoiser(z, i, condition), i, i - 1)
-    return z
+def sampled(model, z, guidance, steps):
+    return sample(model.denoiser(steps), z, model.condition(PROMPTS, guidance))
 
 
 def stock(model, z, guidance, steps, **options):
@@ -70,7 +68,7 @@ def stock(model, z, guidance, steps, **options):
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_sampling_equals_the_stock_pipeline(model, guidance):
     z = noise(model)
-    ours = sample(model, z, model.condition(PROMPTS, guidance), 5)
+    ours = sampled(model, z, guidance, 5)
     theirs = stock(model, z, guidance, 5, output_type="latent")
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     pictures = torch.from_numpy(stock(model, z, guidance, 5, output_type="np"))
@@ -298,11 +296,11 @@ def test_oblong_images_equal_those_of_the_stock_pipeline(folders, kind):
     model = load(folders[kind], image_size=[48, 80])
     assert model.image_size == (48, 80) and model.latent_shape == (4, 12, 20)
     z = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
-    ours = sample(model, z, model.condition(PROMPTS, 2.0), 3)
+    ours = sampled(model, z, 2.0, 3)
     theirs = stock(model, z, 2.0, 3, output_type="latent")
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     whatever = load(folders[kind])  # its own size is another; the labels are the latents'
-    again = sample(whatever, z, whatever.condition(PROMPTS, 2.0), 3)
+    again = sampled(whatever, z, 2.0, 3)
     torch.testing.assert_close(again, ours)
 
 

@@ -1,8 +1,11 @@
 """SeedSelect on an exact toy and on a tiny Stable Diffusion: loss, norm, memory, independence."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import toy
+from diffusers import DPMSolverMultistepScheduler
 from drawn_seeds import normal
 from judges import Thumbnails
 from pipelines import tiny_sd15
@@ -11,6 +14,7 @@ from fpinv.datasets.scenes import Scenes
 from fpinv.errors import UserError
 from fpinv.images import square
 from fpinv.metrics.clip import ScenesCLIP
+from fpinv.models.samplers import DPMSolver
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.sampling import sample
 from fpinv.seeds.prior import NormPrior
@@ -28,8 +32,9 @@ class Model(toy.ToyModel):
     image_size = (64, 64)
 
     def denoiser(self, steps):
-        grid = toy.schedule(steps)
+        return self.on(toy.schedule(steps))
 
+    def on(self, grid):
         def eps(z, t, embedding):
             return torch.tanh(z.roll(1, -1) + embedding.tokens.mean((1, 2)).view(-1, 1, 1, 1))
 
@@ -109,17 +114,19 @@ def test_stalled_seeds_leave_the_batch():
 
 
 def test_a_loss_that_is_no_number_ends_the_search_of_that_seed_alone():
-    class Breaking(Thumbnails):
-        def images(self, images):
-            result = super().images(images)
-            grey = images.mean((1, 2, 3), keepdim=True).flatten(1)
-            return torch.where(grey == grey.max(), torch.nan, result)
+    model, sound = Model(), SeedSelect(THUMBNAILS, iterations=3)
+    first = sound.target(model, problem(model)[0]).latent[:1]
 
-    model, select = Model(), SeedSelect(THUMBNAILS, iterations=3)
-    references, seeds, condition = problem(model)
-    target = select.target(model, references)
-    broken = SeedSelect(Breaking(4), iterations=3)
-    result = broken(model, model.denoiser(STEPS), seeds, condition, target)
+    class Broken(SeedSelect):
+        def loss(self, model, denoiser, z, condition, target):
+            bad = (target.latent == first).flatten(1).all(1)
+            return torch.where(bad, torch.nan, super().loss(model, denoiser, z, condition, target))
+
+    result, expected = search(model, Broken(THUMBNAILS, iterations=3)), search(model, sound)
+    assert [len(losses) for losses in result.losses] == [1, 4, 4]
+    for losses, alone in zip(result.losses[1:], expected.losses[1:], strict=True):
+        assert losses == pytest.approx(alone, rel=1e-5)
+    assert torch.allclose(result.seeds[1:], expected.seeds[1:], atol=1e-4)
     assert result.seeds.isfinite().all()
     assert result.stalled == [False] * 3, "one diverged, two had no more iterations"
 
@@ -136,6 +143,46 @@ def test_a_search_does_not_depend_on_the_scale_of_its_loss():
     )
     for losses, faint in zip(large, small, strict=True):
         assert [1000 * loss for loss in faint] == pytest.approx(losses, rel=1e-3)
+
+
+def test_the_target_is_the_mean_of_the_references():
+    model = Model()
+    references, _, _ = problem(model)
+    target = SeedSelect(THUMBNAILS).target(model, references)
+    first, second = references.unbind(1)
+    latent = (model.encode(first) + model.encode(second)) / 2
+    embedding = (THUMBNAILS.images(first) + THUMBNAILS.images(second)) / 2
+    assert torch.allclose(target.latent, latent, atol=1e-6)
+    assert torch.allclose(target.embedding, embedding, atol=1e-6)
+
+
+def test_the_last_three_latents_count_in_the_loss_the_cleanest_most():
+    model, select, path = Model(), SeedSelect(THUMBNAILS), {}
+    references, seeds, condition = problem(model)
+    target, denoiser = select.target(model, references), model.denoiser(STEPS)
+    z0 = sample(denoiser, seeds, condition, on_step=lambda z, i: path.setdefault(i, z))
+    expected = (z0 - target.latent).square().flatten(1).mean(1)
+    for i, weight in ((2, 0.05), (1, 0.25), (0, 0.7)):
+        images = THUMBNAILS.images(model.decode(path[i]))
+        expected += 10 * weight * (1 - torch.cosine_similarity(images, target.embedding))
+    loss = select.loss(model, denoiser, seeds, condition, target)
+    assert torch.allclose(loss, expected, rtol=1e-5)
+
+
+def test_the_loss_is_that_of_the_latents_of_a_sampler_that_looks_back():
+    scheduler = DPMSolverMultistepScheduler(beta_schedule="scaled_linear", steps_offset=1)
+    model, select = Model(), SeedSelect(THUMBNAILS, embedding_weight=0.0)
+    references, seeds, condition = problem(model)
+    target = select.target(model, references)
+    grid = DPMSolver().schedule(scheduler, STEPS)
+    losses = []
+    for schedule in (grid, replace(grid, lookback=())):
+        denoiser = model.on(schedule)
+        losses.append(select.loss(model, denoiser, seeds, condition, target))
+        z0 = sample(denoiser, seeds, condition)
+        expected = (z0 - target.latent).square().flatten(1).mean(1)
+        assert torch.allclose(losses[-1], expected, rtol=1e-5)
+    assert not torch.allclose(*losses, rtol=1e-2)
 
 
 def test_fewer_steps_than_weights_use_the_last_weights():

@@ -28,12 +28,10 @@ class Hungry:
 
     Arguments:
         room: Largest batch that fits.
-        sizes: The batches that were begun.
     """
 
     metrics = ()
     room: int
-    sizes: list[int]
 
     def __call__(
         self, model: Any, inverter: Any, examples: Iterable[Example], settings: Settings
@@ -41,7 +39,6 @@ class Hungry:
         return run_stages(examples, settings.batch_size, self._stage)
 
     def _stage(self, batch: list[Example]) -> list[Record]:
-        self.sizes.append(len(batch))
         if len(batch) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return [Record(e.id, e.prompt, {"number": float(e.id)}) for e in batch]
@@ -63,7 +60,7 @@ def examples(count: int) -> Iterator[Example]:
 @pytest.mark.parametrize("room", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("count", [1, 5, 19])
 def test_every_example_has_one_record_in_order_whatever_memory_there_is(room: int, count: int):
-    task, said = Hungry(room, []), []
+    task, said = Hungry(room), []
     records = list(within_memory(task, None, None, examples(count), SETTINGS, said.append))
     assert [record.id for record in records] == [str(k) for k in range(count)]
     fitting = next(size for size in (8, 4, 2, 1) if min(size, count) <= room)
@@ -71,7 +68,7 @@ def test_every_example_has_one_record_in_order_whatever_memory_there_is(room: in
 
 
 def test_memory_that_shrinks_later_costs_no_record():
-    task, said = Hungry(8, []), []
+    task, said = Hungry(8), []
     records = within_memory(task, None, None, examples(20), SETTINGS, said.append)
     first = [next(records) for _ in range(8)]
     task.room = 2
@@ -80,7 +77,7 @@ def test_memory_that_shrinks_later_costs_no_record():
 
 def test_an_example_that_needs_more_than_all_memory_is_an_error_in_one_line():
     with pytest.raises(UserError, match="batch_size=1") as error:
-        list(within_memory(Hungry(0, []), None, None, examples(3), SETTINGS, print))
+        list(within_memory(Hungry(0), None, None, examples(3), SETTINGS, print))
     assert "\n" not in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""The settings that all tasks share."""
+"""The line about a guidance below 1."""
 
 import pytest
 

@@ -49,6 +49,26 @@ def test_unmarked_noise_holds_half_of_the_bits():
     assert 0.2 < mean("bit_accuracy", FixedPoint(20), marked=False) < 0.8
 
 
+def test_an_attack_changes_the_image_that_is_read():
+    found = {attack: records(FixedPoint(20), attack=attack) for attack in ("none", "rotation")}
+    for attack, group in found.items():
+        for record in group:
+            marked, read = (record.images[name].tobytes() for name in ("marked", "attacked"))
+            assert (read != marked) == (attack == "rotation")
+    sound, turned = (
+        sum(record.metrics["sign_accuracy"] for record in group) / len(group)
+        for group in found.values()
+    )
+    assert turned < sound - 0.1
+
+
+def test_a_mark_is_detected_where_its_p_value_is_below_a_hundredth():
+    sound, turned = (records(FixedPoint(20), attack=attack) for attack in ("none", "rotation"))
+    detected = [record.metrics["detected"] for record in (*sound, *turned)]
+    assert detected == [record.metrics["mark_p"] < 0.01 for record in (*sound, *turned)]
+    assert set(detected) == {0, 1}
+
+
 def test_a_lost_prompt_is_no_guidance_and_costs_accuracy():
     known = mean("seed_error", FixedPoint(20), guidance=2.0)
     lost = mean("seed_error", FixedPoint(20), guidance=2.0, prompt="lost")

@@ -35,6 +35,15 @@ def test_a_mark_is_read_where_it_is(mark):
     assert mark.read(marked, names(20))["mark_p"].max() < 1e-9
 
 
+def test_the_distance_from_the_key_is_none_where_it_is_and_large_in_plain_noise():
+    """In plain noise a number in the disc has the variance h w, the key half of that."""
+    mark, z = TreeRing(), noise(20)
+    marked = mark.read(mark.embed(z, names(20)), names(20))["mark_distance"]
+    plain = mark.read(z, names(20))["mark_distance"]
+    assert marked.max() < 1e-3
+    assert plain.min() > 0.5 * 32 and plain.max() < 3 * 32
+
+
 @MARKS
 def test_the_mark_of_another_key_is_not_read(mark):
     others = [type(mark)(key=key).embed(noise(20), names(20)) for key in range(1, 20)]
