@@ -23,12 +23,11 @@ SCHEDULER_FILE = Path("scheduler", "scheduler_config.json")
 """The configuration of the scheduler in a folder."""
 
 
-def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
+def read_parts(folder: Path) -> dict[str, Config]:
     """Return the configuration of each part of the pipeline in a folder, defaults filled in.
 
     Arguments:
         folder: The folder, in diffusers format.
-        spacing: The spacing of timesteps that outranks the scheduler's own; None keeps that.
 
     Raises:
         UserError: a part, its class, or the value of a key is not understood.
@@ -39,8 +38,6 @@ def read_parts(folder: Path, spacing: str | None = None) -> dict[str, Config]:
         raise UserError(f"{folder} holds a {kind}; only {' and '.join(KINDS)} can be inverted")
     parts = {k: part for k, part in KINDS[kind].items() if k in index or not part.optional}
     configs = {name: _read(folder, name, part, index.get(name)) for name, part in parts.items()}
-    if spacing is None and "unet" in parts:
-        _check_spacing(folder / SCHEDULER_FILE, configs["scheduler"])
     _check_fit(folder, configs)
     return configs
 
@@ -109,16 +106,6 @@ def _check(file: Path, part: Part, key: str, value: object, defaults: Config) ->
         neutral = value is None or value is False or (key in defaults and value == defaults[key])
         if not neutral:
             raise UserError(f"{shown(file, key, value)} is not understood: choose another model")
-
-
-def _check_spacing(file: Path, scheduler: Config) -> None:
-    """Refuse a scheduler that visits noise levels which no sampler keeps."""
-    for key, rule in SPACING.items():
-        if key in scheduler and not rule.accepts(scheduler[key]):
-            raise UserError(
-                f"{shown(file, key, scheduler[key])} cannot be inverted: choose the timesteps "
-                "with model.spacing=leading or model.spacing=trailing"
-            )
 
 
 def _check_fit(folder: Path, configs: Mapping[str, Config]) -> None:

@@ -106,7 +106,7 @@ def load_pipeline(weights: Weights) -> Pipeline:
     Raises:
         UserError: a part is not understood, or its weights are missing or damaged.
     """
-    configs = read_parts(weights.folder, weights.spacing)
+    configs = read_parts(weights.folder)
     if weights.loaded is not None:
         return _rescheduled(weights.loaded, _scheduler(weights, configs))
     optional = optional_parts(weights.folder)

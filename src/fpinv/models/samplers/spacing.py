@@ -57,12 +57,11 @@ def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spa
     choice = " or ".join(sampler.spacings)
     if asked is not None and asked not in SPACINGS:
         raise UserError(f"model.spacing={asked} is unknown: choose {choice}")
-    shipped = read_parts(folder, asked)["scheduler"]
+    file, shipped = folder / SCHEDULER_FILE, read_parts(folder)["scheduler"]
+    _check_levels(file, shipped, asked)
     spacing = asked or spacing_of(shipped)
-    if spacing in NOISE_SPACINGS:
-        _check_range(folder / SCHEDULER_FILE, shipped, spacing)
     if spacing not in sampler.spacings:
-        file, key = folder / SCHEDULER_FILE, NOISE_SPACINGS.get(spacing, "timestep_spacing")
+        key = NOISE_SPACINGS.get(spacing, "timestep_spacing")
         culprit = f"model.spacing={asked}" if asked else shown(file, key, shipped[key])
         raise UserError(
             f"{culprit} makes a grid that sampler={sampler.name} steps off: use "
@@ -71,15 +70,17 @@ def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spa
     return spacing
 
 
-def _check_range(file: Path, shipped: Config, spacing: Spacing) -> None:
-    """Refuse a scheduler whose range a spacing of the noise levels would not keep."""
-    for key in RANGE:
+def _check_levels(file: Path, shipped: Config, asked: Spacing | None) -> None:
+    """Refuse a scheduler that visits noise levels which the spacing ``asked`` would not keep."""
+    kept = SPACING if asked is None else RANGE if asked in NOISE_SPACINGS else ()
+    for key in kept:
         if key in shipped and not SPACING[key].accepts(shipped[key]):
+            fault = f"does not go with model.spacing={asked}" if asked else "cannot be inverted"
             raise UserError(
-                f"{shown(file, key, shipped[key])} is a range that spacing {spacing} does not "
-                "keep: use model.spacing=leading"
+                f"{shown(file, key, shipped[key])} {fault}: choose the timesteps with "
+                "model.spacing=leading or model.spacing=trailing"
             )
-    if all(shipped.get(key) for key in NOISE_SPACINGS.values()):
+    if kept and all(shipped.get(key) for key in NOISE_SPACINGS.values()):
         keys = " and ".join(NOISE_SPACINGS.values())
         raise UserError(f"{file}: {keys} exclude each other: choose with model.spacing=leading")
 
