@@ -59,7 +59,8 @@ def command(action: Callable[P, int | None]) -> Callable[P, int]:
 
     Arguments:
         action: The work of the script. It may return an exit code, else 0 stands for success. A
-            :class:`UserError` is printed in one line, and the exit code is 2.
+            :class:`UserError`, and an error of a file, is printed in one line, and the exit code
+            is 2.
     """
 
     @wraps(action)
@@ -67,7 +68,7 @@ def command(action: Callable[P, int | None]) -> Callable[P, int]:
         accept_any_text()
         try:
             return action(*args, **kwargs) or 0
-        except UserError as error:
+        except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
 

@@ -128,7 +128,7 @@ def test_a_file_name_that_is_no_utf_8_has_an_id_of_its_own(tmp_path: Path) -> No
 def test_table_outside_the_folder(tmp_path: Path) -> None:
     put(tmp_path / "images", "a.jpg")
     table = tmp_path / "captions.csv"
-    table.write_text("file,caption\na.jpg,one\n")
+    table.write_text("file , caption\na.jpg,one\n")
     assert Folder(str(tmp_path / "images"), str(table))[0].prompt == "one"
 
 
@@ -140,7 +140,8 @@ def test_table_outside_the_folder(tmp_path: Path) -> None:
         ("c.csv", "file,caption\nx.heic,one\n", "line 2: 'x.heic' does not end in any of .bmp"),
         ("c.json", '{"a.jpg": "one"}', "not in COCO's schema of images and annotations (no 'im"),
         ("c.json", "nonsense", "not JSON"),
-        ("c.csv", "name,caption\na.jpg,one\n", "line 2: no file or file_name in this row"),
+        ("c.csv", "name,caption\na.jpg,one\n", "line 2: no column file or file_name, but name,"),
+        ("c.csv", "file,caption,caption\na.jpg,one,two\n", "two columns are named 'caption'"),
         ("c.csv", "file,caption\na.jpg\n", "line 2: no caption or text in this row"),
         ("c.csv", "file,caption\na.jpg, \n", "line 2: no caption or text in this row"),
         ("c.csv", "file,caption\na.jpg,one, two\n", "line 2: more cells than columns"),

@@ -37,6 +37,13 @@ def test_pattern_stands_for_the_files_that_match(folder):
     assert [e.id for e in Photos("[c].jpg")] == ["_c_"]
 
 
+def test_two_stars_stand_for_folders_of_any_depth(folder):
+    for inner in ("x", "x/y"):
+        (folder / inner).mkdir()
+        Image.new("RGB", (12, 12)).save(folder / inner / f"{inner[-1]}.jpg")
+    assert [e.id for e in Photos("**/?.jpg")] == ["x", "y"]
+
+
 def test_files_of_one_name_have_ids_of_their_own(folder):
     (folder / "other").mkdir()
     Image.new("RGB", (12, 12)).save(folder / "other" / "b.png")

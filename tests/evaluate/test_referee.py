@@ -203,6 +203,9 @@ def test_edits_are_found_in_every_layout_and_at_the_end_of_a_strip(bench, tmp_pa
     ]
     assert all(torch.equal(images[0].edit, other.edit) for other in images[1:])
     assert edited_file(tmp_path, example) is None
+    strip.save(run)
+    with pytest.raises(UserError, match="PIE-Bench's images are squares"):
+        edited_image(example, run)
 
 
 def test_the_table_says_how_many_images_have_no_mask(bench, capsys):

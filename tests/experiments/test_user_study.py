@@ -224,3 +224,24 @@ def test_scripted_raters_vote_leave_and_come_back(tmp_path):
     assert outcome.preferred.tolist() == [1, 0, 0] and outcome.counts.sum() == 120
     assert outcome.agreement[0] == 1
     assert len(outcome.sides) == 3 and all(20 <= n <= 60 for n in outcome.sides.values())
+
+
+def test_swapped_files_and_a_study_of_nothing_are_refused_in_one_line(runs, tmp_path, capsys):
+    _, key = build.build(runs, 6, 0)
+    votes = {"study": key["study"], "rater": "x", "votes": []}
+    with pytest.raises(UserError, match="the first file is no key of a study"):
+        tally.tally(votes, [key])
+    with pytest.raises(UserError, match="has no rater or no votes"):
+        tally.tally(key, [{"study": key["study"]}])
+    arguments = [f"{name}={folder}" for name, folder in runs.items()]
+    assert build.main([*arguments, "--items", "0"]) == 2
+    assert "--items 0 leaves nothing to judge" in capsys.readouterr().err
+
+
+def test_the_two_files_have_the_whole_name_that_was_given(runs, tmp_path):
+    arguments = [f"{name}={folder}" for name, folder in runs.items()]
+    assert build.main([*arguments, "--out", str(tmp_path / "study-1.5")]) == 0
+    assert {file.name for file in tmp_path.glob("study-1*")} == {
+        "study-1.5.html",
+        "study-1.5.key.json",
+    }

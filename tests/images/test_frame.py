@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fpinv.errors import UserError
 from fpinv.images import Frame, square, to_pil
 
 
@@ -64,6 +65,12 @@ def test_a_frame_resamples_one_part_of_picture_and_mask(size, crop, part) -> Non
     mask = np.zeros((80, 120), bool)
     mask[part[1] : part[3], part[0] : part[2]] = True
     assert frame.mask(mask).shape == shape and frame.mask(mask).all()
+
+
+@pytest.mark.parametrize("crop", [None, "None", "centre"])
+def test_a_crop_that_does_not_exist_is_refused(crop) -> None:
+    with pytest.raises(UserError, match=f"crop={crop!r} is unknown: choose center or none"):
+        Frame((40, 40), crop)
 
 
 def test_a_size_of_two_numbers_is_a_frame_of_the_centre() -> None:

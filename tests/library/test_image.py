@@ -13,6 +13,7 @@ import fpinv
 from fpinv import Edit, FixedPoint, UserError
 from fpinv.datasets.scenes import Scenes
 from fpinv.images import square, to_pil
+from fpinv.inversion import Inversion
 from fpinv.run import main as command_line
 from fpinv.run.console import CONF
 
@@ -122,11 +123,37 @@ def test_file_picture_array_and_tensor_give_one_noise(model, example, tmp_path):
         (np.zeros((8, 8, 3)), "uint8"),
         (torch.full((3, 64, 64), 255.0), "outside"),
         (torch.zeros(1, 3, 64, 64), "shape"),
+        (np.zeros((3, 64, 64), np.uint8), "shape"),
+        (torch.zeros(3, 0, 0), "shape"),
+        (Image.new("RGB", (0, 0)), "cannot be read as an image"),
+        (None, "the image is None"),
     ],
 )
 def test_image_that_is_none_is_refused(model, image, words):
     with pytest.raises(UserError, match=words):
         fpinv.invert(model, image, PROMPT, "ddim", steps=4)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"crop": None}, {"guidance": float("nan")}, {"guidance": "2"}, {"steps": "3"}, {"steps": 0}],
+)
+def test_setting_that_is_not_possible_is_refused_by_its_name(model, setting):
+    with pytest.raises(UserError, match=f"{next(iter(setting))}="):
+        fpinv.invert(model, Image.new("RGB", (64, 64)), PROMPT, "ddim", **{"steps": 4, **setting})
+
+
+def test_class_in_place_of_an_inverter_is_refused(model):
+    with pytest.raises(UserError, match=r"give an object, DDIM\(\)"):
+        fpinv.invert(model, Image.new("RGB", (64, 64)), PROMPT, fpinv.DDIM)
+
+
+def test_file_of_several_images_is_refused(model, inverted, tmp_path):
+    file = tmp_path / "pair.safetensors"
+    pair = Inversion.cat([inverted.inversion] * 2)
+    pair.save(file, {"model": model.name})
+    with pytest.raises(UserError, match="is of 2 images: read it with Inversion.load"):
+        fpinv.load(file, model)
 
 
 def test_unknown_inverter_is_refused_with_the_nearest(model):

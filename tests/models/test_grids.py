@@ -4,6 +4,7 @@ import toy
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler
 
 from fpinv.errors import UserError
+from fpinv.models.samplers import grids
 from fpinv.models.samplers.grids import ddim_grid
 
 SD = dict(
@@ -87,3 +88,11 @@ def test_the_noise_of_a_step_without_a_signal_is_refused():
     scheduler = DDIMScheduler(**SD, rescale_betas_zero_snr=True, timestep_spacing="trailing")
     with pytest.raises(UserError, match=r"says nothing of the image.*model.spacing=leading"):
         ddim_grid(scheduler, 50)
+
+
+@pytest.mark.parametrize(("steps", "label"), [(501, 501), (260, 778), (300, None), (4, None)])
+def test_a_grid_that_rounding_ends_below_the_noise_is_named(caplog, steps, label):
+    grids._warn_of_signal.cache_clear()
+    ddim_grid(DDIMScheduler(**SD), steps)
+    words = f"steps={steps} ends at timestep {label} of 1000"
+    assert [words in message for message in caplog.messages] == ([True] if label else [])

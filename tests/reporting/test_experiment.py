@@ -142,6 +142,12 @@ def test_foreign_jobs_file_is_refused_in_one_line(tmp_path, capsys):
         assert "jobs.json: cannot be read" in error and error.count("\n") == 1
 
 
+def test_a_file_without_jobs_is_refused(tmp_path, capsys):
+    (tmp_path / "jobs.json").write_text("[]")
+    assert EXPERIMENT.main([str(tmp_path)]) == 2
+    assert "holds no jobs" in capsys.readouterr().err
+
+
 def test_pictures_are_encoded_below_the_limit():
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     image = Image.fromarray(noise)

@@ -32,6 +32,7 @@ USER_ERRORS = {
     "+task.guidance=-2": ["task.guidance=-2", "negative_guidance=true"],
     "+inverter.inversion_guidance=-2": ["inverter.inversion_guidance=-2", "negative_guidance"],
     "guidance=nan": ["guidance=nan", "a finite number"],
+    "+task.guidance=nan": ["task.guidance=nan", "a finite number"],
     "steps=abc": ["steps=abc", "a whole number"],
     "steps=0": ["steps=0", "at least 1"],
     "steps=2.5": ["steps=2.5"],

@@ -125,3 +125,8 @@ def test_what_is_no_text_is_refused(argument, message):
 def test_interpolation_is_refused():
     with pytest.raises(UserError, match="interpolation"):
         photo_arguments(["image=a.jpg", "prompt=${now:%Y}"])
+
+
+def test_image_is_refused_for_a_task_that_would_not_read_it():
+    with pytest.raises(UserError, match="task=watermark makes pictures of its own"):
+        photo_arguments(["image=a.jpg", "task=watermark"])

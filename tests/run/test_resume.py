@@ -30,7 +30,7 @@ from fpinv.errors import UserError
 from fpinv.run import job
 from fpinv.run.lock import locked
 from fpinv.run.processes import Ranks
-from fpinv.run.resume import SIGNATURE
+from fpinv.run.resume import SIGNATURE, differing_keys, save_config
 
 T = TypeVar("T")
 
@@ -488,3 +488,14 @@ def save_grey(file: Path, grey: int) -> None:
     picture.paste((0, 0, 0), (0, 0, 8, 16))
     file.parent.mkdir(exist_ok=True)
     picture.save(file)
+
+
+def test_inversions_may_have_moved_since_a_job_was_begun(tmp_path):
+    before, now = (
+        OmegaConf.create({"limit": 1, "task": {"inversions": folder, "images": 4}})
+        for folder in ("/old/path/0", "/new/path/0")
+    )
+    save_config(before, {}, tmp_path)
+    assert differing_keys(now, tmp_path) == []
+    now.task.images = 5
+    assert differing_keys(now, tmp_path) == ["task.images"]

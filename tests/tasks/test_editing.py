@@ -309,6 +309,26 @@ def test_saved_inversions_replace_the_inversion(model, tmp_path):
     assert "two.safetensors: no such inversion" in missing[0].error
 
 
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({"crop": "none"}, "was made with crop 'none', not 'center'"),
+        ({"seed": 1, "noised_steps": 1}, "was made with seed 1, not 0"),
+    ],
+)
+def test_saved_inversions_are_for_their_crop_and_for_the_seed_of_their_noise(
+    model, tmp_path, stored, words
+):
+    folder = RunFolder(tmp_path / "run")
+    about = {"model": "tiny", "steps": 3, "guidance": 1.0, **stored}
+    for record in run(model, [example()], inverter=DDIM()):
+        folder.append(record, about)
+    noised = stored.get("noised_steps", 0)
+    editing = Editing(inversions=str(folder.path))
+    (record,) = run(model, [example()], editing, DDIM(), noised_steps=noised)
+    assert words in record.error
+
+
 def test_saved_inversions_are_for_the_inverter_and_the_adjustment_that_made_them(model, tmp_path):
     def stored(component):
         nested = {k: stored(v) if is_dataclass(v) else v for k, v in vars(component).items()}

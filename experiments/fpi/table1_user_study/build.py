@@ -41,11 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--items", type=int, default=60, help="edits to be judged (paper: 60)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of edits")
     options = parser.parse_args(arguments)
+    if options.items < 1:
+        raise UserError(f"--items {options.items} leaves nothing to judge: give at least 1")
     page, key = build(runs_of(options.runs), options.items, options.seed)
-    write(options.out.with_suffix(".html"), page)
-    write(options.out.with_suffix(".key.json"), json.dumps(key, indent=2) + "\n")
+    file = options.out.with_name(f"{options.out.name}.html")
+    write(file, page)
+    write(file.with_suffix(".key.json"), json.dumps(key, indent=2) + "\n")
     count = f"{len(key['items'])} edits by {len(options.runs)} methods"
-    print(f"{count}: {options.out.with_suffix('.html')}")
+    print(f"{count}: {file}")
 
 
 def runs_of(arguments: Sequence[str]) -> dict[str, Path]:

@@ -80,12 +80,16 @@ def tally(key: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Tally:
         UserError: votes of another study or for a picture that it does not have, or two exports
             of one rater.
     """
+    if not {"study", "items", "methods"} <= key.keys():
+        raise UserError("the first file is no key of a study: give <name>.key.json first")
     items, methods = list(key["items"]), list(key["methods"])
     counts, sides = np.zeros((len(items), len(methods)), int), Counter[int]()
     raters: set[str] = set()
     for votes in files:
         if votes.get("study") != key["study"]:
             raise UserError(f"the votes of {votes.get('rater')!r} are of another study")
+        if not {"rater", "votes"} <= votes.keys():
+            raise UserError("a file of votes has no rater or no votes: export it anew")
         if votes["rater"] in raters:
             raise UserError(f"there are two files of rater {votes['rater']!r}: leave one out")
         raters.add(votes["rater"])

@@ -87,7 +87,9 @@ def _files(pattern: str) -> list[Path]:
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]
-    matches = sorted(glob.glob(str(path))) if any(c in pattern for c in WILD) else []
+    matches = (
+        sorted(glob.glob(str(path), recursive=True)) if any(c in pattern for c in WILD) else []
+    )
     if path.is_dir():
         raise UserError(f"image={pattern} is a folder: give image='{pattern}/*.jpg'")
     if not matches:

@@ -23,6 +23,8 @@ from fpinv.run.folder import picture
 
 IMAGES = "annotation_images"
 SIDE = 512  # pixels of PIE-Bench's images
+EDIT = "edit"
+RUN_PICTURE = picture(Path(), "", EDIT).name
 
 Readings = Mapping[str, tuple[float | None, float | None]]
 
@@ -96,7 +98,7 @@ def edited_file(folder: Path, example: Example) -> Path | None:
     """Return the file of an example's edit, or None if there is none."""
     name = _name(example)
     inner = name.relative_to(IMAGES)
-    candidates = (folder / name, folder / inner, picture(folder, example.id, "edit"))
+    candidates = (folder / name, folder / inner, picture(folder, example.id, EDIT))
     return next((file for file in candidates if file.is_file()), None)
 
 
@@ -149,6 +151,11 @@ def edited_image(example: Example, file: Path) -> EditedImage:
     assert example.case is not None
     edit = Example(example.id, "", file).open()
     side = edit.height
+    if edit.width != side and file.name == RUN_PICTURE:
+        raise UserError(
+            f"{file}: has {edit.width}x{side} pixels, and PIE-Bench's images are squares: edit "
+            "them with a model.image_size of one number"
+        )
     if edit.width % side:
         raise UserError(
             f"{file}: has {edit.width}x{side} pixels: an edit is a square, as PIE-Bench's images "

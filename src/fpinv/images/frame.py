@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fpinv.images.viewing import Crop, as_seen
+from fpinv.errors import UserError
+from fpinv.images.viewing import CROPS, Crop, as_seen
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -24,10 +25,17 @@ class Frame:
         size: The size.
         crop: ``center`` takes the largest central part of the proportions of ``size`` at that
             size. ``none`` takes the whole picture, at the largest size that fits into ``size``.
+
+    Raises:
+        UserError: the crop is unknown.
     """
 
     size: Size
     crop: Crop = "center"
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise UserError(f"crop={self.crop!r} is unknown: choose {' or '.join(CROPS)}")
 
     def pixels(self, image: Image.Image) -> Tensor:
         """Return the part of a picture of any mode, (3, h, w) in [-1, 1], float32.

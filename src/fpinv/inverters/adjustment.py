@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.errors import UserError
+from fpinv.errors import UserError, check_at_least
 from fpinv.images.steepness import steepness
 from fpinv.inverters.ddim import ddim_path
 from fpinv.sampling import sample
@@ -63,8 +63,7 @@ class Grain:
     plain: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.level < 0 or self.plain < 0:
-            raise UserError("the grain needs a level and a steepness of at least 0")
+        check_at_least(self, level=0, plain=0)
 
     def __call__(
         self, denoiser: Denoiser, z0: Tensor, condition: Condition, noise: Tensor

@@ -28,8 +28,8 @@ from fpinv.models.latent_model import OPTIONS, LatentModel
 from fpinv.models.weights import local_folder
 from fpinv.run.build import build, described, is_own, targets
 from fpinv.run.options import names, option
-from fpinv.tasks.loading import diverged, require_same_entries, solved, vae_factor
-from fpinv.tasks.task import weakness
+from fpinv.tasks.loading import decoding, diverged, require_same_entries, solved, vae_factor
+from fpinv.tasks.task import Settings, weakness
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +180,9 @@ def invert(
         UserError: the image cannot be read, there is no such inverter, a number does not fit, or
             the inversion is not finite.
     """
+    Settings(steps, guidance, seed=0, batch_size=1, crop=crop)  # refuses what is not possible
+    if isinstance(inverter, type):
+        raise UserError(f"the inverter is a class: give an object, {inverter.__name__}()")
     method: Inverter = option("inverter", inverter) if isinstance(inverter, str) else inverter
     prompt = _one_text(prompt)
     if line := weakness(guidance):
@@ -207,6 +210,8 @@ def load(path: str | Path, model: Editable, inverter: Inverter | None = None) ->
     path = Path(path)
     inversion, stored = Inversion.load(path, model.device)
     require_same_entries(path, stored, model, {})
+    if (count := len(inversion.noise)) != 1:
+        raise UserError(f"{path} is of {count} images: read it with Inversion.load")
     try:
         prompt, steps, guidance = (stored[key] for key in ("prompt", "steps", "guidance"))
     except KeyError as error:
@@ -269,12 +274,17 @@ def _pixels(image: Picture, frame: Frame) -> Tensor:
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise UserError(f"the image is an array of {image.dtype}: give bytes (uint8)")
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(f"the image has shape {image.shape}: give (H, W, 3)")
         image = Image.fromarray(image)
-    return frame.pixels(image if isinstance(image, Image.Image) else open_picture(Path(image)))
+    if not isinstance(image, (Image.Image, str, os.PathLike)):
+        raise UserError(f"the image is {image!r}: give a file, a picture, an array or a tensor")
+    with decoding("the image"):
+        return frame.pixels(image if isinstance(image, Image.Image) else open_picture(Path(image)))
 
 
 def _checked(image: Tensor) -> Tensor:
-    if image.ndim != 3 or len(image) != 3:
+    if image.ndim != 3 or len(image) != 3 or not image.numel():
         raise UserError(f"the image has shape {tuple(image.shape)}: give (3, H, W)")
     if not (image.isfinite().all() and image.abs().max() <= 1):
         raise UserError("the image has numbers outside [-1, 1]: scale them as 2 x - 1")

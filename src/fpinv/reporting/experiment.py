@@ -137,6 +137,8 @@ class Experiment:
                 finished.
         """
         jobs = self._together([folder, *more])
+        if not jobs:
+            raise UserError(f"{folder}: holds no jobs")
         self._require_alike(jobs, folder)
         try:
             outcome = self.make(jobs)

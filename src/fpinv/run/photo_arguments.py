@@ -14,6 +14,9 @@ from fpinv.run.grammar import literal
 KEYS = ("image", "prompt", "edit", "kind", "blend", "reweight", "mask")
 """The short keys: those of ``dataset=photos``."""
 
+OWN_PICTURES = ("watermark",)
+"""Tasks that open none of the data set's pictures."""
+
 STRONG = frozenset(("sd14", "sd15", "sd21", "sdxl"))
 """Models that are sampled at guidance 7.5 as a rule, and so are their edits."""
 
@@ -36,8 +39,10 @@ def photo_arguments(arguments: Sequence[str]) -> list[str]:
         short = next(key for key in keys if key in KEYS)
         raise UserError(f"{short}=... is for images on the command line: add image=<file>")
     defaults = {"dataset": "photos", "limit": "null"}
+    settings = dict(argument.partition("=")[::2] for argument in arguments)
+    if (task := settings.get("task")) in OWN_PICTURES:
+        raise UserError(f"task={task} makes pictures of its own: leave out image=..., or the task")
     if "edit" in keys:
-        settings = dict(argument.partition("=")[::2] for argument in arguments)
         task, models = settings.get("task", "editing"), settings.get("model", "sd15").split(",")
         defaults["task"] = "editing"
         chosen = {"task/recipe", "experiment", "resume"} & settings.keys()

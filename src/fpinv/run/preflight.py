@@ -21,7 +21,7 @@ from fpinv.run.messages import MENDABLE, explain, refuse_unknown_additions
 from fpinv.run.resume import CONFIG_FILE, differing_keys
 from fpinv.run.tracking import build_tracking
 from fpinv.sampling import require_multistep, require_stochastic
-from fpinv.tasks.task import Settings, not_negative, option, whole_number
+from fpinv.tasks.task import Settings, check_guidance, option, whole_number
 
 GUIDANCES = (
     *("guidance", "task.guidance", "inverter.inversion_guidance"),
@@ -48,8 +48,8 @@ def read_settings(config: DictConfig) -> Settings:
     # Runs of before a key was added have none of it, and are continued with its default.
     names = [key.name for key in fields(Settings) if key.name in config]
     settings = Settings(**{name: config[name] for name in names})
-    for key in () if config.get("negative_guidance") else GUIDANCES:
-        not_negative(key, OmegaConf.select(config, key))
+    for key in GUIDANCES:
+        check_guidance(key, OmegaConf.select(config, key), bool(config.get("negative_guidance")))
     if not _inverts(config.task):
         _refuse_unused(config)
     return settings

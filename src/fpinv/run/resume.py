@@ -36,6 +36,8 @@ nodes of text."""
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
 NEUTRAL = (
     *("batch_size", "device", "tracking", "table"),
+    # Examples and inversions that have changed are noticed, wherever they lie.
+    *("dataset.root", "dataset.captions", "dataset.edits", "task.inversions"),
     *(
         f"model.{key}"
         for key in ("device", "attention_slicing", "gradient_checkpointing", "offload")

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fpinv.batch import PerSample, Rows
 from fpinv.denoiser import Condition, Denoiser
-from fpinv.errors import UserError
+from fpinv.errors import UserError, check_at_least
 from fpinv.metrics.clip import ImageEncoder
 from fpinv.models.model import Model
 from fpinv.seeds.optimisation import SeedSearch
@@ -99,6 +99,7 @@ class SeedSelect:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UserError(f"seedselect.{key}={value} is not possible: at least 1")
+        check_at_least(self, rate=0, embedding_weight=0, latent_weight=0, tolerance=0)
         if not self.weights:
             raise UserError("seedselect.weights is empty: give one weight for each last latent")
 

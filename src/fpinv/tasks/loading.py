@@ -16,7 +16,7 @@ from fpinv.datasets.example import Example
 from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion, Inverter
-from fpinv.inverters.adjustment import Adjustment
+from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling
 from fpinv.tasks.record import inversion_file
@@ -136,7 +136,10 @@ def saved_inversion(
     """
     file = inversion_file(Path(folder), name)
     inversion, stored = Inversion.load(file, model.device)
-    numbers = {key: getattr(settings, key) for key in ("steps", "guidance", "noised_steps")}
+    keys = ["steps", "guidance", "noised_steps", "crop"]
+    if settings.noised_steps or not isinstance(adjustment, Unadjusted):
+        keys.append("seed")  # they draw noise
+    numbers = {key: getattr(settings, key) for key in keys}
     requirements = {**entries, "images": image_digest(*sources), **numbers}
     require_same_entries(file, stored, model, requirements)
     multiple = model.multiple
@@ -171,7 +174,8 @@ def require_same_entries(
     origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
     images = requirements.get("images")
     # Files of before these entries were added lack them.
-    added = {"noised_steps": 0, "images": images, "sampler": "ddim"}
+    same = {key: requirements[key] for key in ("images", "crop", "seed") if key in requirements}
+    added = {"noised_steps": 0, "sampler": "ddim", **same}
     configuration = {**added, **origin, **stored}
     if images is not None and configuration["images"] != images:
         raise UserError(

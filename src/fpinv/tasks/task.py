@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,13 +54,17 @@ class Settings:
             )
 
 
-def not_negative(key: str, value: Any) -> None:  # noqa: ANN401
-    """Check that a guidance is not a number below 0.
+def check_guidance(key: str, value: Any, negative: bool) -> None:  # noqa: ANN401
+    """Check that a guidance, if it is a number, is finite and, unless ``negative``, not below 0.
 
     Raises:
-        UserError: it is; the message names the key and the one that allows it.
+        UserError: it is not so; the message names the key, and the one that allows it.
     """
-    if isinstance(value, (int, float)) and value < 0:
+    if not isinstance(value, (int, float)):
+        return
+    if not math.isfinite(value):
+        raise UserError(f"{key}={value} is not possible: give a finite number")
+    if value < 0 and not negative:
         raise UserError(
             f"{key}={value} leads away from the prompt: give 0 or more, or allow it with "
             "negative_guidance=true"

@@ -38,6 +38,12 @@ def _csv_rows(table: Path, text: str) -> Iterator[Line]:
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
     )
     try:
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        if doubled := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+            raise UserError(
+                f"{table}, line 1: two columns are named {doubled[0]!r}"
+            )
+        reader.fieldnames = columns
         for row in reader:
             place = f"{table}, line {reader.line_num}"
             if None in row:
@@ -101,6 +107,9 @@ def cell(row: Mapping[str, Any], keys: tuple[str, ...], place: str) -> str:
             raise UserError(f"{place}: {key}={value} is no text")
         if text := str(value).strip():
             return text
+    if not any(key in row for key in keys):
+        columns = ", ".join(map(str, row))
+        raise UserError(f"{place}: no column {' or '.join(keys)}, but {columns}")
     raise UserError(f"{place}: no {' or '.join(keys)} in this row")
 
 

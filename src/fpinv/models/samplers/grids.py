@@ -6,8 +6,10 @@ neighbours of the grid, or the scheduler is refused.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,11 @@ from fpinv.schedule import Prediction, Schedule
 if TYPE_CHECKING:
     import numpy as np
     from diffusers.schedulers import DDIMScheduler
+
+log = logging.getLogger(__name__)
+
+NOISY = 0.85
+"""The part of the training timesteps up to which a grid should reach at least."""
 
 
 def ddim_grid(scheduler: DDIMScheduler, steps: int) -> Schedule:
@@ -139,6 +146,16 @@ def check_steps(steps: int, most: int, reason: str = "") -> None:
         raise UserError(f"steps={steps} is not possible: choose 1 to {most}{reason}")
 
 
+@cache
+def _warn_of_signal(steps: int, label: int, train: int) -> None:
+    """Say, once, that a grid ends where the image still shows."""
+    log.warning(
+        "steps=%d ends at timestep %d of %d, where latents are no pure noise yet: choose a number "
+        "of steps that divides %d",
+        *(steps, label, train, train),
+    )
+
+
 def labels_of(scheduler: Any, steps: int, repeating: bool = False) -> list[Any]:  # noqa: ANN401
     """Return the timesteps of a diffusers scheduler that was set to ``steps``, clean end first.
 
@@ -155,6 +172,8 @@ def labels_of(scheduler: Any, steps: int, repeating: bool = False) -> list[Any]:
     """
     config, labels = scheduler.config, [float(t) for t in scheduler.timesteps.flip(0)]
     train = config.num_train_timesteps
+    if labels[-1] + train // steps < NOISY * train:  # "leading" rounds its stride down
+        _warn_of_signal(steps, int(labels[-1]), train)
     if labels[-1] >= train:
         raise UserError(
             f"steps={steps} with steps_offset {config.steps_offset} leaves the {train} training "
