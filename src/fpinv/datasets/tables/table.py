@@ -40,9 +40,7 @@ def _csv_rows(table: Path, text: str) -> Iterator[Line]:
     try:
         columns = [name.strip() for name in reader.fieldnames or ()]
         if doubled := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
-            raise UserError(
-                f"{table}, line 1: two columns are named {doubled[0]!r}"
-            )
+            raise UserError(f"{table}, line 1: two columns are named {doubled[0]!r}")
         reader.fieldnames = columns
         for row in reader:
             place = f"{table}, line {reader.line_num}"
