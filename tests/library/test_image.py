@@ -251,3 +251,12 @@ def test_model_is_loaded_by_its_folder(family, tmp_path):
 def test_setting_that_a_model_lacks_is_refused():
     with pytest.raises(UserError, match="model.colour"):
         fpinv.load_model("scenes", colour="blue")
+
+
+def test_numbers_and_arrays_of_numpy_are_taken(model):
+    picture = Image.new("L", (64, 64), 99)
+    plain = fpinv.invert(model, picture, PROMPT, "ddim", steps=2, guidance=2.0).noise
+    steps, guidance = np.int64(2), np.float32(2)
+    grey = np.asarray(picture)
+    again = fpinv.invert(model, grey, PROMPT, "ddim", steps=steps, guidance=guidance).noise
+    assert torch.equal(plain, again)

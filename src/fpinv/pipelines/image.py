@@ -180,6 +180,7 @@ def invert(
         UserError: the image cannot be read, there is no such inverter, a number does not fit, or
             the inversion is not finite.
     """
+    steps, guidance = _plain(steps), _plain(guidance)
     Settings(steps, guidance, seed=0, batch_size=1, crop=crop)  # refuses what is not possible
     if isinstance(inverter, type):
         raise UserError(f"the inverter is a class: give an object, {inverter.__name__}()")
@@ -254,6 +255,11 @@ def load_model(name: str | os.PathLike[str], **settings: Any) -> LatentModel:  #
     return option("model", OPTIONS[kind], path=name, **settings)
 
 
+def _plain(number: Any) -> Any:  # noqa: ANN401
+    """Return a number of NumPy or torch as one of Python."""
+    return number.item() if hasattr(number, "item") else number
+
+
 def _one_text(prompt: object) -> str:
     """Return a prompt, or that of a list of one, as the calls of diffusers take it."""
     if isinstance(prompt, (list, tuple)) and len(prompt) == 1:
@@ -274,7 +280,7 @@ def _pixels(image: Picture, frame: Frame) -> Tensor:
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise UserError(f"the image is an array of {image.dtype}: give bytes (uint8)")
-        if image.ndim != 3 or image.shape[2] != 3:
+        if image.ndim != 2 and (image.ndim != 3 or image.shape[2] not in (3, 4)):
             raise UserError(f"the image has shape {image.shape}: give (H, W, 3)")
         image = Image.fromarray(image)
     if not isinstance(image, (Image.Image, str, os.PathLike)):

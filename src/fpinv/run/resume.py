@@ -36,14 +36,14 @@ nodes of text."""
 SCIENCE = ("model", "dataset", "inverter", "adjustment", "task")  # what an inversion depends on
 NEUTRAL = (
     *("batch_size", "device", "tracking", "table"),
-    # Examples and inversions that have changed are noticed, wherever they lie.
-    *("dataset.root", "dataset.captions", "dataset.edits", "task.inversions"),
     *(
         f"model.{key}"
         for key in ("device", "attention_slicing", "gradient_checkpointing", "offload")
     ),
 )
 """Keys that leave the results as they are, but for the last digits of floats."""
+MOVABLE = ("dataset.root", "dataset.captions", "dataset.edits", "task.inversions")
+"""Keys of files that may lie elsewhere by now; a run that goes on does changed examples again."""
 EXTENDING = ("limit", "images", "inversions")
 """Keys that say how much of the results a run makes and keeps."""
 DEFAULTS: Mapping[str, Any] = {
@@ -117,7 +117,7 @@ def differing_keys(config: DictConfig, folder: Path) -> list[str]:
     It must be the run's own, but for keys that a continued run may change.
     """
     before = load_config(folder).config
-    keys = _differences(config, before, *NEUTRAL, *EXTENDING)
+    keys = _differences(config, before, *NEUTRAL, *MOVABLE, *EXTENDING)
     return keys + (["limit"] if _is_less(config.limit, before.limit) else [])
 
 
@@ -176,7 +176,7 @@ def _is_less(limit: Any, than: Any) -> bool:  # noqa: ANN401
 
 
 def _may_change(key: str) -> bool:
-    return key in (*NEUTRAL, *EXTENDING) or key.startswith("tracking.")
+    return key in (*NEUTRAL, *MOVABLE, *EXTENDING) or key.startswith("tracking.")
 
 
 def resume_arguments(arguments: Sequence[str]) -> list[str]:

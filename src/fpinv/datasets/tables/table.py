@@ -39,7 +39,7 @@ def _csv_rows(table: Path, text: str) -> Iterator[Line]:
     )
     try:
         columns = [name.strip() for name in reader.fieldnames or ()]
-        if doubled := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+        if doubled := [name for name in filter(None, columns) if columns.count(name) > 1]:
             raise UserError(f"{table}, line 1: two columns are named {doubled[0]!r}")
         reader.fieldnames = columns
         for row in reader:
