@@ -134,6 +134,11 @@ class Denoiser:
         self.rows = 0
         self._timestep = torch.tensor(schedule.timestep, device=device)
 
+    @property
+    def latent_dtype(self) -> torch.dtype:
+        """Return the precision of the latents, float32 at least."""
+        return torch.promote_types(self.dtype, torch.float32)
+
     @contextmanager
     def on(self, schedule: Schedule) -> Iterator[Denoiser]:
         """Yield a denoiser of the same network on another grid, and count its evaluations."""

@@ -235,9 +235,8 @@ class EditingDenoiser(Denoiser):
         # Equal scales stay one number, with which a guidance of 1 costs one row a branch.
         if self._guidance is None or not isinstance(scale, Tensor) and scale == self._guidance:
             return condition
-        precise = torch.promote_types(self.dtype, torch.float32)  # as the latents
         scales = torch.full(
-            (len(self._branches),), self._guidance, dtype=precise, device=self.device
+            (len(self._branches),), self._guidance, dtype=self.latent_dtype, device=self.device
         )
         scales[:sources] = scale[:sources] if isinstance(scale, Tensor) else scale
         return replace(condition, guidance=scales)

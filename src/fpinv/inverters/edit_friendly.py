@@ -105,9 +105,8 @@ class EditFriendly(Guided):
         inverting = self.inverting(condition, denoiser)
         if source is None or inverting is condition:
             return inverting
-        precise = torch.promote_types(denoiser.dtype, torch.float32)  # as the latents
         back, edited = (
-            torch.as_tensor(c.guidance, dtype=precise, device=source.device)
+            torch.as_tensor(c.guidance, dtype=denoiser.latent_dtype, device=source.device)
             for c in (inverting, condition)
         )
         return replace(condition, guidance=torch.where(source, back, edited))

@@ -40,10 +40,11 @@ def photo_arguments(arguments: Sequence[str]) -> list[str]:
         raise UserError(f"{short}=... is for images on the command line: add image=<file>")
     defaults = {"dataset": "photos", "limit": "null"}
     settings = dict(argument.partition("=")[::2] for argument in arguments)
-    if (task := settings.get("task")) in OWN_PICTURES:
+    task = settings.get("task", "editing")
+    if task in OWN_PICTURES:
         raise UserError(f"task={task} makes pictures of its own: leave out image=..., or the task")
     if "edit" in keys:
-        task, models = settings.get("task", "editing"), settings.get("model", "sd15").split(",")
+        models = settings.get("model", "sd15").split(",")
         defaults["task"] = "editing"
         chosen = {"task/recipe", "experiment", "resume"} & settings.keys()
         if task == "editing" and not chosen and STRONG.issuperset(models):

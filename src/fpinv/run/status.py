@@ -1,4 +1,4 @@
-"""How a run ended: the file that says it, and the exit codes."""
+"""The file that says how a run ended, and the exit codes."""
 
 from __future__ import annotations
 

@@ -174,8 +174,8 @@ def require_same_entries(
     origin = {"model_digest": model.origin.digest, "spacing": model.origin.spacing}
     images = requirements.get("images")
     # Files of before these entries were added lack them.
-    same = {key: requirements[key] for key in ("images", "crop", "seed") if key in requirements}
-    added = {"noised_steps": 0, "sampler": "ddim", **same}
+    required = {k: requirements[k] for k in ("images", "crop", "seed") if k in requirements}
+    added = {"noised_steps": 0, "sampler": "ddim", **required}
     configuration = {**added, **origin, **stored}
     if images is not None and configuration["images"] != images:
         raise UserError(

@@ -72,15 +72,15 @@ def choose_spacing(sampler: Sampler, folder: Path, asked: Spacing | None) -> Spa
 
 def _check_levels(file: Path, shipped: Config, asked: Spacing | None) -> None:
     """Refuse a scheduler that visits noise levels which the spacing ``asked`` would not keep."""
-    kept = SPACING if asked is None else RANGE if asked in NOISE_SPACINGS else ()
-    for key in kept:
+    levels = SPACING if asked is None else RANGE if asked in NOISE_SPACINGS else ()
+    for key in levels:
         if key in shipped and not SPACING[key].accepts(shipped[key]):
             fault = f"does not go with model.spacing={asked}" if asked else "cannot be inverted"
             raise UserError(
                 f"{shown(file, key, shipped[key])} {fault}: choose the timesteps with "
                 "model.spacing=leading or model.spacing=trailing"
             )
-    if kept and all(shipped.get(key) for key in NOISE_SPACINGS.values()):
+    if levels and all(shipped.get(key) for key in NOISE_SPACINGS.values()):
         keys = " and ".join(NOISE_SPACINGS.values())
         raise UserError(f"{file}: {keys} exclude each other: choose with model.spacing=leading")
 
