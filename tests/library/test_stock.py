@@ -121,6 +121,8 @@ def test_inverters_whose_noise_is_not_all_are_refused(inverter, tmp_path):
     with pytest.raises(UserError, match="another guidance"):
         ddim = DDIM(inversion_guidance=1.0)
         pipe.invert(BLACK, PROMPT, ddim, num_inference_steps=2, guidance_scale=3)
+    with pytest.raises(UserError, match=r"give an object, DDIM\(\)"):
+        pipe.invert(BLACK, PROMPT, DDIM, num_inference_steps=2, guidance_scale=3)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])

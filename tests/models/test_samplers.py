@@ -31,10 +31,10 @@ from fpinv.pipelines.image import load_model
 from fpinv.run.build import build
 from fpinv.run.console import CONF
 from fpinv.run.preflight import require_sampler
-from fpinv.run.resume import differing_keys, save_config
+from fpinv.run.stored_config import differing_keys, save_config
 from fpinv.sampling import sample
 from fpinv.schedule import Schedule
-from fpinv.tasks.loading import require_same_entries
+from fpinv.tasks.saved_inversions import require_same_entries
 
 SD = {
     "beta_start": 0.00085,

@@ -27,10 +27,10 @@ from toy_commands import (
 )
 
 from fpinv.errors import UserError
-from fpinv.run import job
+from fpinv.run import measuring
 from fpinv.run.lock import locked
 from fpinv.run.processes import Ranks
-from fpinv.run.resume import SIGNATURE, differing_keys, save_config
+from fpinv.run.stored_config import SIGNATURE, differing_keys, save_config
 
 T = TypeVar("T")
 
@@ -328,7 +328,7 @@ def test_other_weights_are_refused(
 ):
     def load(digest: str) -> None:
         header = {"model": "toy", "model_digest": digest, "versions": {}}
-        monkeypatch.setattr(job.Run, "make_header", lambda self: header)
+        monkeypatch.setattr(measuring.Run, "make_header", lambda self: header)
 
     load("old weights")
     assert run("limit=2") == 0
@@ -368,16 +368,16 @@ def test_each_line_keeps_the_versions_that_made_it(
     assert run("limit=2") == 0
     folder = only_run(tmp_path)
     before = summary(folder)
-    monkeypatch.setattr(job, "versions", lambda: before["versions"] | {"fpinv": "next"})
+    monkeypatch.setattr(measuring, "versions", lambda: before["versions"] | {"fpinv": "next"})
     assert run(f"resume={folder}", "limit=3") == 0
     parts = [json.loads(line) for line in (folder / "made_with.jsonl").read_text().splitlines()]
     made_with = [parts[row["made_with"]]["versions"] for row in rows(folder)]
     assert made_with == [before["versions"], before["versions"], summary(folder)["versions"]]
     assert summary(folder)["versions"]["fpinv"] == "next"
     assert [p["versions"] for p in summary(folder)["also_made_with"]] == [before["versions"]]
-    monkeypatch.setattr(job, "versions", lambda: {"fpinv": "one that makes no line"})
+    monkeypatch.setattr(measuring, "versions", lambda: {"fpinv": "one that makes no line"})
     assert run(f"resume={folder}") == 0 and summary(folder)["versions"]["fpinv"] == "next"
-    monkeypatch.setattr(job, "versions", lambda: before["versions"])
+    monkeypatch.setattr(measuring, "versions", lambda: before["versions"])
     assert run(f"resume={folder}", "limit=4") == 0
     assert summary(folder)["versions"] == before["versions"]
     (also,) = summary(folder)["also_made_with"]
@@ -390,14 +390,14 @@ def test_a_torn_line_of_the_provenance_leaves_the_others_their_numbers(
     assert run("limit=1") == 0
     folder = only_run(tmp_path)
     before = summary(folder)["versions"]
-    monkeypatch.setattr(job, "versions", lambda: before | {"fpinv": "next"})
+    monkeypatch.setattr(measuring, "versions", lambda: before | {"fpinv": "next"})
     assert run(f"resume={folder}", "limit=2") == 0
     file = folder / "made_with.jsonl"
     first, second = file.read_text().splitlines()
     file.write_text(f"{first[:20]}\n{second}\n")
     assert run(f"resume={folder}", "limit=3") == 0
     assert [row["made_with"] for row in rows(folder)] == [0, 1, 1]
-    monkeypatch.setattr(job, "versions", lambda: before)
+    monkeypatch.setattr(measuring, "versions", lambda: before)
     assert run(f"resume={folder}", "limit=4") == 0
     assert rows(folder)[-1]["made_with"] == 2 and summary(folder)["versions"] == before
 

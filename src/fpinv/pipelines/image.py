@@ -28,7 +28,9 @@ from fpinv.models.latent_model import OPTIONS, LatentModel
 from fpinv.models.weights import local_folder
 from fpinv.run.build import build, described, is_own, targets
 from fpinv.run.options import names, option
-from fpinv.tasks.loading import decoding, diverged, require_same_entries, solved, vae_factor
+from fpinv.tasks.finite import diverged, solved
+from fpinv.tasks.loading import decoding, vae_factor
+from fpinv.tasks.saved_inversions import require_same_entries
 from fpinv.tasks.task import Settings, weakness
 
 log = logging.getLogger(__name__)
@@ -182,9 +184,7 @@ def invert(
     """
     steps, guidance = _plain(steps), _plain(guidance)
     Settings(steps, guidance, seed=0, batch_size=1, crop=crop)  # refuses what is not possible
-    if isinstance(inverter, type):
-        raise UserError(f"the inverter is a class: give an object, {inverter.__name__}()")
-    method: Inverter = option("inverter", inverter) if isinstance(inverter, str) else inverter
+    method = chosen_inverter(inverter)
     prompt = _one_text(prompt)
     if line := weakness(guidance):
         log.warning("%s", line)
@@ -195,6 +195,20 @@ def invert(
         raise diverged(model)
     height, width = pixels.shape[-2:]
     return InvertedImage(model, method, inversion, prompt, steps, guidance, (height, width))
+
+
+def chosen_inverter(inverter: str | Inverter) -> Inverter:
+    """Return the inverter of a name, or an inverter as it is.
+
+    Raises:
+        UserError: there is none of that name, or it is a class in place of an object.
+    """
+    if isinstance(inverter, str):
+        method: Inverter = option("inverter", inverter)
+        return method
+    if isinstance(inverter, type):
+        raise UserError(f"the inverter is a class: give an object, {inverter.__name__}()")
+    return inverter
 
 
 def load(path: str | Path, model: Editable, inverter: Inverter | None = None) -> InvertedImage:

@@ -35,7 +35,7 @@ from fpinv.reporting.figures import Drawing, as_picture, dark_name
 from fpinv.run.files import replacing, write
 from fpinv.run.folder import read_rows
 from fpinv.run.job_result import JobResult, read_jobs
-from fpinv.run.resume import load_config
+from fpinv.run.stored_config import load_config
 from fpinv.tasks.record import map_floats
 
 TEXT, JOBS, EXAMPLES = "results.md", "jobs.json", "examples.json"

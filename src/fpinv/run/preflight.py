@@ -18,7 +18,7 @@ from fpinv.run.build import build, check
 from fpinv.run.folder import holds_run
 from fpinv.run.layout import list_jobs, origin_of
 from fpinv.run.messages import MENDABLE, explain, refuse_unknown_additions
-from fpinv.run.resume import CONFIG_FILE, differing_keys
+from fpinv.run.stored_config import CONFIG_FILE, differing_keys
 from fpinv.run.tracking import build_tracking
 from fpinv.sampling import require_multistep, require_stochastic
 from fpinv.tasks.task import Settings, check_guidance, option, whole_number

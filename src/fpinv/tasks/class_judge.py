@@ -21,7 +21,7 @@ from fpinv.metrics.frechet import Choice, Features, diversity, features_of, fid
 from fpinv.metrics.intervals import mean_ci95
 from fpinv.metrics.pixels import norm_ratio
 from fpinv.models.model import Model
-from fpinv.tasks.loading import require_inversions
+from fpinv.tasks.saved_inversions import require_inversions
 from fpinv.tasks.seed_controls import Source, known_seeds, pixel_seeds, random_seeds
 from fpinv.tasks.seed_pipeline import (
     GroupImages,

@@ -16,8 +16,8 @@ from fpinv.metrics.clip import CLIP, directional_similarity, similarity
 from fpinv.metrics.edit_accuracy import AttributeReader, accuracy
 from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.reporting.grid import strip
+from fpinv.tasks.columns import Column
 from fpinv.tasks.edit_cases import Case, EditedBatch, EditedImages
-from fpinv.tasks.loading import Column
 from fpinv.tasks.record import Record
 
 QUALITY = (

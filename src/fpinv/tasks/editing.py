@@ -17,20 +17,14 @@ from fpinv.errors import UserError
 from fpinv.images import Frame
 from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment, Unadjusted
+from fpinv.tasks.columns import by_example
 from fpinv.tasks.edit_cases import Case, EditedBatch, Key, Source, run_cases
 from fpinv.tasks.edit_measures import QUALITY, EditMeasures, cost, pictures, record
+from fpinv.tasks.finite import are_finite, diverged, solved
 from fpinv.tasks.inverting import adjust, invert
-from fpinv.tasks.loading import (
-    are_finite,
-    by_example,
-    decode_like,
-    diverged,
-    require_inversions,
-    saved_inversion,
-    solved,
-    vae_factor,
-)
+from fpinv.tasks.loading import decode_like, vae_factor
 from fpinv.tasks.record import Record
+from fpinv.tasks.saved_inversions import require_inversions, saved_inversion
 from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up
 

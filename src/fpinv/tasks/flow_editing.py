@@ -17,9 +17,11 @@ from fpinv.images import Frame, to_pil
 from fpinv.inversion import Inverter
 from fpinv.models.model import Model
 from fpinv.seeding import normal
+from fpinv.tasks.columns import by_example
 from fpinv.tasks.edit_cases import Case, EditedImages, run_cases
 from fpinv.tasks.edit_measures import QUALITY, EditMeasures, record
-from fpinv.tasks.loading import by_example, decode_like, diverged
+from fpinv.tasks.finite import diverged
+from fpinv.tasks.loading import decode_like
 from fpinv.tasks.record import Record
 from fpinv.tasks.task import COSTS, Settings
 from fpinv.tasks.timing import Stopwatch, warm_up

@@ -23,17 +23,10 @@ from fpinv.metrics.perceptual import PerceptualMetric
 from fpinv.metrics.regions import regions
 from fpinv.models.model import Model
 from fpinv.sampling import sample
+from fpinv.tasks.columns import Column, by_example, over_steps
+from fpinv.tasks.finite import are_finite, diverged
 from fpinv.tasks.inverting import adjust, invert
-from fpinv.tasks.loading import (
-    Column,
-    are_finite,
-    by_example,
-    decode_like,
-    diverged,
-    open_pixels,
-    over_steps,
-    vae_factor,
-)
+from fpinv.tasks.loading import decode_like, open_pixels, vae_factor
 from fpinv.tasks.record import Record, finite
 from fpinv.tasks.stages import alike, each, run_stages
 from fpinv.tasks.task import COSTS, Settings

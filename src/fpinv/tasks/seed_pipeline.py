@@ -23,8 +23,11 @@ from fpinv.inversion import Inversion, Inverter
 from fpinv.inverters.adjustment import Adjustment
 from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling, sample
+from fpinv.tasks.columns import over_steps
+from fpinv.tasks.finite import diverged, solved
 from fpinv.tasks.inverting import adjust, invert
-from fpinv.tasks.loading import diverged, open_pixels, over_steps, saved_inversion, solved
+from fpinv.tasks.loading import open_pixels
+from fpinv.tasks.saved_inversions import saved_inversion
 from fpinv.tasks.stages import each, require_encodable
 from fpinv.tasks.task import Settings
 from fpinv.tasks.timing import Stopwatch, warm_up

@@ -19,8 +19,9 @@ from fpinv.metrics import pixels
 from fpinv.models.model import Model
 from fpinv.sampling import sample
 from fpinv.seeding import generator, normal
+from fpinv.tasks.columns import by_example
+from fpinv.tasks.finite import are_finite, diverged, solved
 from fpinv.tasks.inverting import invert
-from fpinv.tasks.loading import are_finite, by_example, diverged, solved
 from fpinv.tasks.record import Record
 from fpinv.tasks.stages import run_stages
 from fpinv.tasks.task import Settings, option
