@@ -7,7 +7,7 @@ from torch.nn.functional import cosine_similarity, interpolate
 from fpinv.errors import UserError
 from fpinv.metrics.dino import DINOStructure
 
-USUAL = (1.0, "bicubic")
+USUAL = (1.0, "bicubic", True)
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +52,19 @@ def last(network, *ends):
 
 
 @pytest.mark.parametrize(
-    ("brightest", "resampling"), [(1.0, "bicubic"), (255.0, "bicubic"), (1.0, "bilinear")]
+    ("brightest", "resampling", "antialias"),
+    [USUAL, (255.0, "bicubic", True), (1.0, "bilinear", True), (1.0, "bicubic", False)],
 )
 @torch.no_grad()
 def test_distance_is_that_of_the_last_keys_of_images_in_imagenet_s_colours(
-    folder, brightest, resampling
+    folder, brightest, resampling, antialias
 ):
-    metric, (images, reference) = DINOStructure(folder, brightest, resampling), pairs()
+    metric = DINOStructure(folder, brightest, resampling, antialias)
+    images, reference = pairs()
     network, mean, std = metric._network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def similarity(x):
-        x = interpolate(x, (32, 32), mode=resampling, antialias=True).clamp(-1, 1)
+        x = interpolate(x, (32, 32), mode=resampling, antialias=antialias).clamp(-1, 1)
         levels = brightest * (x + 1) / 2
         colours = [(levels[:, k] - mean[k]) / std[k] for k in range(3)]
         states = network(torch.stack(colours, 1), output_hidden_states=True).hidden_states[-2]
@@ -72,7 +74,9 @@ def test_distance_is_that_of_the_last_keys_of_images_in_imagenet_s_colours(
     expected = (similarity(images) - similarity(reference)).square().mean((1, 2))
     assert torch.allclose(metric(images, reference), expected, rtol=1e-3)
     usual = DINOStructure(folder)(images, reference)
-    assert torch.allclose(usual, expected, rtol=1e-2) == ((brightest, resampling) == USUAL)
+    assert torch.allclose(usual, expected, rtol=1e-2) == (
+        (brightest, resampling, antialias) == USUAL
+    )
 
 
 def test_of_an_oblong_image_the_central_square_counts(distance):

@@ -50,6 +50,22 @@ def test_lpips_is_a_distance_per_image() -> None:
 
 
 @pytest.mark.usefixtures("random_backbone")
+def test_lpips_of_the_background_is_a_mean_over_it_alone() -> None:
+    metric, images, reference = LPIPS(), pictures(2, 256, seed=1), pictures(2, 256, seed=2)
+    left = torch.zeros(2, 256, 256, dtype=torch.bool)
+    nowhere, left[..., :128] = left.clone(), True
+    # The network's own mean upsamples no layer, which leaves a mean nearly as it is.
+    whole = metric.background(images, reference, nowhere)
+    assert whole.allclose(metric(images, reference), rtol=0.05)
+    masked = metric.background(images, reference, left)
+    changed = torch.where(left[:, None], -images, images)
+    assert metric.background(changed, reference, left).equal(masked)
+    # A mean over all pixels would be half of it, but for receptive fields that reach the border.
+    filled = torch.where(left[:, None], reference, images)
+    assert (metric(filled, reference) < 0.6 * masked).all()
+
+
+@pytest.mark.usefixtures("random_backbone")
 def test_lpips_gives_its_network_images_from_minus_1_to_1() -> None:
     metric, images, reference = LPIPS(), pictures(2, 64, seed=1), pictures(2, 64, seed=2)
     # With normalize the network itself brings images from [0, 1] to what it was trained on.

@@ -176,9 +176,9 @@ def edited_image(example: Example, file: Path) -> EditedImage:
 
 
 def table(scores: Sequence[Score], measures: Mapping[str, Measure]) -> str:
-    """Return the means over all edits with intervals, and the means of each type."""
+    """Return the means over all edits and of each type, with intervals."""
     rows = [
-        [measure.title, *(_mean(scores, name, measure, k, interval=True) for k in (0, 1))]
+        [measure.title, *(_mean(scores, name, measure, k) for k in (0, 1))]
         for name, measure in measures.items()
     ]
     whole = markdown(["all edits", "PnPInversion's code", "corrected"], rows)
@@ -191,21 +191,19 @@ def _by_kind(kind: str, scores: Sequence[Score], measures: Mapping[str, Measure]
     """Return a type, its number of edits and both readings of each measure."""
     members = [score for score in scores if score.kind == kind]
     cells = [
-        " / ".join(_mean(members, name, measure, k, interval=False) for k in (0, 1))
+        " / ".join(_mean(members, name, measure, k) for k in (0, 1))
         for name, measure in measures.items()
     ]
     return [kind, str(len(members)), *cells]
 
 
-def _mean(
-    scores: Iterable[Score], name: str, measure: Measure, reading: int, *, interval: bool
-) -> str:
+def _mean(scores: Iterable[Score], name: str, measure: Measure, reading: int) -> str:
     entry = mean_ci95([score.readings[name][reading] for score in scores])
     if entry is None or entry["mean"] is None:
         return "-"
     mean, half = entry["mean"] * measure.factor, entry["ci95"]
-    error = f" ± {half * measure.factor:.{measure.digits}f}" if interval and half else ""
-    return f"{mean:.{measure.digits}f}{error}{counted(entry) if interval else ''}"
+    error = f" ± {half * measure.factor:.{measure.digits}f}" if half else ""
+    return f"{mean:.{measure.digits}f}{error}{counted(entry)}"
 
 
 def _write_csv(file: Path, scores: Sequence[Score], measures: Mapping[str, Measure]) -> None:

@@ -2,9 +2,10 @@ r"""The measures of an edit in two readings: as PnPInversion's code defines them
 
 The published reading blackens the masked pixels of both images and then averages over all
 pixels, so that a large mask makes any edit look faithful; its DINO gets pixels from 0 to 255 where
-it was trained on 0 to 1; LPIPS has the net squeeze. The corrected reading averages over the pixels
-outside the mask, fills the mask with the original where windows reach into it, gives DINO what it
-was trained on, and takes LPIPS' recommended net alex.
+it was trained on 0 to 1, and shrunk without a filter against aliasing; LPIPS has the net squeeze.
+The corrected reading averages over the pixels outside the mask, of LPIPS' map of distances as
+well, fills the mask with the original where windows reach into it, gives DINO what it was trained
+on, and takes LPIPS' recommended net alex.
 
 References:
     Direct Inversion: Boosting Diffusion-based Editing with 3 Lines of Code (Ju et al., 2023),
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ from fpinv.metrics.clip import OpenCLIP, similarity
 from fpinv.metrics.dino import DINOStructure
 from fpinv.metrics.lpips import LPIPS
 from fpinv.models.weights import loading
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel
 
 CLIP_NAME: Final = "openai/clip-vit-large-patch14"
 
@@ -65,11 +69,6 @@ class EditedImage:
     def pair(self) -> tuple[Tensor, Tensor]:
         """Return edit and original."""
         return self.edit, self.original
-
-    @property
-    def filled(self) -> tuple[Tensor, Tensor]:
-        """Return edit and original, with the original in the mask of both."""
-        return torch.where(self.mask[:, None], self.original, self.edit), self.original
 
 
 def _bytes(image: Tensor) -> Tensor:
@@ -153,12 +152,40 @@ def _fit(image: EditedImage) -> Tensor:
     return similarity(_clip(), image.edit, [image.prompt])
 
 
+class _Features:
+    """A CLIP whose features are tensors, as torchmetrics takes them.
+
+    Those of transformers from version 5 on come with the states that they are made of.
+    """
+
+    def __init__(self, network: CLIPModel) -> None:
+        self._network = network.eval()
+        self.config = network.config
+
+    def to(self, device: torch.device) -> _Features:
+        self._network.to(device)
+        return self
+
+    @torch.no_grad()
+    def get_image_features(self, pixels: Tensor) -> Tensor:
+        features = self._network.get_image_features(pixels)
+        return getattr(features, "pooler_output", features)
+
+    @torch.no_grad()
+    def get_text_features(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        features = self._network.get_text_features(ids, attention_mask)
+        return getattr(features, "pooler_output", features)
+
+
 @cache
 def _clip_score() -> Callable[[Tensor, str], Tensor]:
     from torchmetrics.multimodal import CLIPScore
+    from transformers import CLIPModel, CLIPProcessor
 
     with loading(f"the weights {CLIP_NAME} of CLIPScore", "choose --measures without clip"):
-        return CLIPScore(CLIP_NAME)
+        network = CLIPModel.from_pretrained(CLIP_NAME, dtype=torch.float32)
+        processor = CLIPProcessor.from_pretrained(CLIP_NAME)
+    return CLIPScore(lambda: (_Features(network), processor))  # type: ignore[arg-type,return-value]
 
 
 @cache
@@ -167,8 +194,8 @@ def _lpips(net: str) -> LPIPS:
 
 
 @cache
-def _structure(brightest: float, resampling: str) -> DINOStructure:
-    return DINOStructure(brightest=brightest, resampling=resampling)
+def _structure(brightest: float, resampling: str, antialias: bool) -> DINOStructure:
+    return DINOStructure(brightest=brightest, resampling=resampling, antialias=antialias)
 
 
 @cache
@@ -181,14 +208,15 @@ MEASURES: Mapping[str, Measure] = {
     "mse": Measure("MSE x 10^4", 1e4, 2, _published_mse, _outside(pixels.background_mse)),
     "ssim": Measure("SSIM x 100", 100, 2, _published_ssim, _outside(pixels.background_ssim)),
     "lpips": Measure(
-        "LPIPS x 1000", 1000, 2, _published_lpips, lambda image: _lpips("alex")(*image.filled)
+        *("LPIPS x 1000", 1000, 2, _published_lpips),
+        _outside(lambda *pair_and_mask: _lpips("alex").background(*pair_and_mask)),
     ),
     "structure": Measure(
         "structure x 1000",
         1000,
         2,
-        lambda image: _structure(255.0, "bilinear")(*image.pair),
-        lambda image: _structure(1.0, "bicubic")(*image.pair),
+        lambda image: _structure(255.0, "bilinear", False)(*image.pair),
+        lambda image: _structure(1.0, "bicubic", True)(*image.pair),
         background=False,
     ),
     "clip": Measure("CLIP x 100", 100, 2, _published_fit, _fit, background=False),

@@ -37,6 +37,8 @@ class DINOStructure:
         brightest: Value of a white pixel before ImageNet's colours are normalised. DINO was
             trained with 1; PnPInversion's figures were made with 255.
         resampling: Filter to the network's size: bicubic or bilinear.
+        antialias: Whether the filter widens where it shrinks a picture. The torchvision of
+            PnPInversion's environment (0.13.1) does not widen it for tensors.
 
     Raises:
         UserError: (on the first use) the weights are neither in the cache nor to be fetched.
@@ -49,8 +51,10 @@ class DINOStructure:
         path: str = "facebook/dino-vitb8",
         brightest: float = 1.0,
         resampling: str = "bicubic",
+        antialias: bool = True,
     ) -> None:
-        self._path, self._brightest, self._resampling = path, brightest, resampling
+        self._path, self._brightest = path, brightest
+        self._resampling, self._antialias = resampling, antialias
 
     @torch.no_grad()
     def __call__(self, images: Tensor, reference: Tensor) -> Tensor:
@@ -63,7 +67,8 @@ class DINOStructure:
         network = self._network.to(images.device)
         side = network.config.image_size
         square = central(images.float().clamp(-1, 1))
-        pixels = interpolate(square, (side, side), mode=self._resampling, antialias=True)
+        options = {"mode": self._resampling, "antialias": self._antialias}
+        pixels = interpolate(square, (side, side), **options)
         pixels = pixels.clamp(-1, 1)  # bicubic interpolation overshoots
         mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
         keys: list[Tensor] = []

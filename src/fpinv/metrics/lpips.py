@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fpinv.errors import UserError
+from fpinv.metrics.pixels import mean_outside
 from fpinv.models.weights import by_hand, loading
 
 
@@ -49,14 +50,32 @@ class LPIPS:
 
         NaN for images that are smaller than the backbone takes.
         """
-        if min(images.shape[-2:]) < self.smallest[self.net]:
-            return images.new_full((len(images),), math.nan)
+        return self._distances(images, reference, spatial=False).flatten()
+
+    @torch.no_grad()
+    def background(self, images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+        """Return the mean (B,) of the map of distances over the pixels outside a mask (B, H, W).
+
+        The mask is filled with the reference, so that an edit does not count against its
+        surroundings in the receptive fields that reach into it.
+        """
+        filled = torch.where(mask[:, None], reference, images)
+        return mean_outside(self._distances(filled, reference, spatial=True)[:, 0], mask)
+
+    def _distances(self, images: Tensor, reference: Tensor, spatial: bool) -> Tensor:
+        """Return the distances (B, 1, 1, 1), or those at each pixel, (B, 1, H, W)."""
+        height, width = images.shape[-2:]
+        if min(height, width) < self.smallest[self.net]:
+            size = (height, width) if spatial else (1, 1)
+            return images.new_full((len(images), 1, *size), math.nan)
         network = self._network.to(images.device)
+        network.spatial = spatial
         x, y = (pixels.float().clamp(-1, 1) for pixels in (images, reference))
-        return network(x, y).reshape(len(images))
+        distances: Tensor = network(x, y)
+        return distances
 
     @cached_property
-    def _network(self) -> nn.Module:
+    def _network(self) -> Any:  # noqa: ANN401 - lpips declares no types
         import lpips  # here, because a run without this metric need not wait for it
         from torchvision.models import get_model_weights
 

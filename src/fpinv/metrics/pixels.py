@@ -28,7 +28,7 @@ def background_mse(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     An average over all pixels would shrink as the mask grows. NaN where all is masked.
     """
     squares = _difference(_unit(images), _unit(reference)).square().mean(1)
-    return _outside(squares, mask)
+    return mean_outside(squares, mask)
 
 
 def background_psnr(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
@@ -43,10 +43,10 @@ def background_ssim(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     surroundings in the windows that reach into it.
     """
     outside = torch.where(mask[:, None], reference, images)
-    return _outside(_ssim_map(outside, reference).mean(1), mask)
+    return mean_outside(_ssim_map(outside, reference).mean(1), mask)
 
 
-def _outside(values: Tensor, mask: Tensor) -> Tensor:
+def mean_outside(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean (B,) of values (B, H, W) over the pixels that are not masked."""
     free = ~mask
     return (values * free).flatten(1).sum(1) / free.flatten(1).sum(1)
