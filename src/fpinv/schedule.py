@@ -34,6 +34,12 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 LABELS = 1000
 """Labels of a rectified flow for a noise scale from 0 to 1, in the models that are public."""
 
+NO_SIGNAL = 1e-7
+"""Power of the signal below which a noise level has none. Those of diffusers' Euler, ancestral and
+DPM++ schedulers end at 2^-24 in place of 0."""
+FORGOTTEN = 0.1
+"""Share of a latent below which a step from such a level counts as one that forgets it."""
+
 Scale = Any  # a number, or a tensor
 Pairs = tuple[tuple[Any, Any], tuple[Any, Any]]
 
@@ -103,7 +109,7 @@ class Schedule:
                 "cannot be inverted: use sampler=ddim, or set_alpha_to_one False in a "
                 "DDIMScheduler of your own"
             )
-        if self.prediction == "epsilon" and self.alpha[-1] == 0:
+        if self.prediction == "epsilon" and lacks_signal(self.alpha[-1]):
             raise UserError(
                 "with prediction type 'epsilon' a step from a signal scale of 0 says nothing of "
                 "the image: use sampler=ddim with model.spacing=leading"
@@ -176,7 +182,7 @@ class Schedule:
         alpha, sigma, _ = self.landings[i - 1]
         scales = (alpha, self.alpha[i]), (sigma, self.sigma[i])
         step = Schedule(*scales, (-1, self.timestep[i]), self.prediction)
-        if step.coefficients(1, 0)[0] == 0:
+        if lacks_signal(self.alpha[i]) and abs(step.coefficients(1, 0)[0]) < FORGOTTEN:
             raise UserError(
                 "a step with noise from a signal scale of 0 forgets its latent and cannot be "
                 "inverted: use model.spacing=leading, or inverter=edit_friendly"
@@ -258,8 +264,16 @@ class Schedule:
         r"""Return the :math:`z_i` whose DDIM step with this ``m`` lands on ``z``, :math:`z_{i-1}`.
 
         .. math:: z_i = (z_{i-1} - B m) / A
+
+        Raises:
+            UserError: the step keeps nothing of its latent but what the network sees in it.
         """
         A, B = self.coefficients(i, i - 1)
+        if lacks_signal(A):
+            raise UserError(
+                "a step from no signal to no noise forgets its latent and cannot be inverted: use "
+                "more steps, or model.spacing=leading"
+            )
         return (z - B * m) / A
 
     def noised(self, z0: Tensor, eps: Tensor, i: int) -> Tensor:
@@ -318,7 +332,7 @@ class Schedule:
           50 steps and 7.0 at 10 at the clean end, where the native form diverges. The step to a
           signal scale of 0, whose epsilon form is :math:`x = x`, is the one native step.
         """
-        if self.prediction == "flow" or self.alpha[i] == 0:
+        if self.prediction == "flow" or lacks_signal(self.alpha[i]):
             return self.prediction
         if self.prediction == "v_prediction":
             k = self.sigma[i] - self.alpha[i] / self.alpha[i - 1] * self.sigma[i - 1]
@@ -407,6 +421,11 @@ class Schedule:
     def extrapolate(self, before: Tensor, z: Tensor, i: int) -> Tensor:
         r"""Continue the move :math:`z_{i-1} \to z_i` to index ``i + 1``, image and noise held."""
         return self.aim(z, self.aimed_at(before, z, i), i, i + 1)
+
+
+def lacks_signal(alpha: float) -> bool:
+    """Return whether a signal scale is that of a noise level without signal."""
+    return alpha**2 < NO_SIGNAL
 
 
 def implied(prediction: Prediction, alpha: Scale, sigma: Scale) -> Pairs:

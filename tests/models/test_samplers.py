@@ -24,7 +24,7 @@ from fpinv.denoiser import Denoiser
 from fpinv.errors import UserError
 from fpinv.inverters.fixed_point import FixedPoint
 from fpinv.models.flow_reading import FlowReading
-from fpinv.models.samplers import DDIMSampler, DPMSolver, EulerSampler
+from fpinv.models.samplers import AncestralSampler, DDIMSampler, DPMSolver, EulerSampler
 from fpinv.models.samplers.spacing import NOISE_SPACINGS
 from fpinv.models.stable_diffusion import StableDiffusion
 from fpinv.pipelines.image import load_model
@@ -243,6 +243,39 @@ def test_euler_is_ddim_on_a_flow(tmp_path):
         for sampler in (EulerSampler(), DDIMSampler(), None)
     ]
     assert grids[0] == grids[1] == grids[2]
+
+
+ZERO_SNR = {
+    **{"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
+    **{"num_train_timesteps": 1000, "rescale_betas_zero_snr": True, "steps_offset": 1},
+    **{"clip_sample": False, "set_alpha_to_one": True},
+}
+
+
+def zero_snr(sampler, prediction, steps):
+    """Return the grid of a model that ends without a signal, where diffusers' sigmas do not."""
+    shipped = {**ZERO_SNR, "prediction_type": prediction, "_class_name": "DDIMScheduler"}
+    return sampler.schedule(sampler.noise_scheduler(shipped, "trailing"), steps)
+
+
+@pytest.mark.parametrize("sampler", [DDIMSampler(), EulerSampler(), AncestralSampler()])
+def test_a_level_of_next_to_no_signal_counts_as_one_of_none(sampler):
+    with pytest.raises(UserError, match="says nothing of the image"):
+        zero_snr(sampler, "epsilon", 8)
+    grid = zero_snr(sampler, "v_prediction", 8)
+    assert grid.alpha[-1] ** 2 <= 2**-24
+    if sampler.stochastic:
+        with pytest.raises(UserError, match="forgets its latent"):
+            grid.without_noise(8)
+        grid.without_noise(7)
+        return
+    assert grid.form(8) == "v_prediction" and grid.form(1) == "epsilon"
+
+
+def test_a_single_step_from_no_signal_to_no_noise_is_refused():
+    grid, z = zero_snr(EulerSampler(), "v_prediction", 1), torch.zeros(1, 4, 1, 1)
+    with pytest.raises(UserError, match="from no signal to no noise forgets its latent"):
+        grid.preimage(z, z, 1)
 
 
 def test_an_inverter_of_ddim_refuses_a_grid_that_looks_back():

@@ -67,8 +67,9 @@ class DINOStructure:
         network = self._network.to(images.device)
         side = network.config.image_size
         square = central(images.float().clamp(-1, 1))
-        options = {"mode": self._resampling, "antialias": self._antialias}
-        pixels = interpolate(square, (side, side), **options)
+        pixels = interpolate(
+            square, (side, side), mode=self._resampling, antialias=self._antialias
+        )
         pixels = pixels.clamp(-1, 1)  # bicubic interpolation overshoots
         mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
         keys: list[Tensor] = []

@@ -12,10 +12,7 @@ from fpinv.errors import UserError
 from fpinv.models.pipeline import Weights
 from fpinv.models.samplers import DDIMSampler
 from fpinv.models.stable_diffusion import StableDiffusion
-from fpinv.schedule import LABELS, Schedule, implied
-
-NO_SIGNAL = 1e-7
-"""Power of the signal below which a noise level counts as one without signal."""
+from fpinv.schedule import LABELS, Schedule, implied, lacks_signal
 
 
 class FlowReading(StableDiffusion):
@@ -68,7 +65,7 @@ class FlowReading(StableDiffusion):
         super().__init__(path, name, **settings)
         self.shift = shift
         bars = self._scheduler.alphas_cumprod.double()
-        if self._scheduler.config.prediction_type == "epsilon" and bars[-1] < NO_SIGNAL:
+        if self._scheduler.config.prediction_type == "epsilon" and lacks_signal(bars[-1] ** 0.5):
             raise UserError(
                 f"model {self.name} predicts the noise where there is no signal, which says "
                 "nothing of the image: it has no reading as a flow"
