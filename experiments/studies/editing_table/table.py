@@ -37,8 +37,12 @@ CHOICES = (
 
 
 def name(job: Job) -> str:
-    """Return the name of a row: the inverter's, or what a row of control shows."""
-    return CONTROLS[job.settings["task.picture"]] if is_control(job) else label(job)
+    """Return the name of a row: the inverter and its remedies, or what a control shows."""
+    if is_control(job):
+        return CONTROLS[job.settings["task.picture"]]
+    adjustment, noised = (job.summary[key] for key in ("adjustment", "noised_steps"))
+    remedies = [*({adjustment} - {"none"}), *([f"{noised} noised"] if noised else [])]
+    return ", ".join([label(job), *remedies])
 
 
 def rows(head: str, jobs: Sequence[Job], choices: Sequence[Column] = ()) -> str:

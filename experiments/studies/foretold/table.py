@@ -1,13 +1,20 @@
 """Make the tables of errors foretold: ``table.py FOLDER [RESULTS]``.
 
-It reads records only. Each model, data set and grid has a table: a row an inverter.
+It reads records only. Each model, data set and grid has a table: a row an inverter. Jobs of val
+make no table: they give each inverter the margin of its bounds.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from statistics import median
 
+import numpy as np
+
+from fpinv.metrics.intervals import mean_ci95
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import (
     CALLS,
@@ -21,10 +28,17 @@ from fpinv.reporting.tables import (
     setting,
 )
 
+EXPECTED, MEASURED = "latent_psnr_expected", "latent_psnr"
+COVERED = 0.95
+"""Share of the val images, of all grids together, that an inverter's margin covers."""
+
 COLUMNS = (
-    Column("foretold, dB", ("latent_psnr_expected",), 1),
+    Column("foretold, dB", (EXPECTED,), 1),
     LATENT,
     Column("at most 1 dB worse, %", ("foretold",), 0, 100),
+    Column("margin, dB", ("margin",), 1),
+    Column("within the bound, %", ("bounded",), 0, 100),
+    Column("slack, dB", ("slack",), 1),
     CALLS,
 )
 
@@ -40,17 +54,61 @@ def head(jobs: Sequence[Job]) -> str:
     return f"{model}, {dataset}, {setting(jobs[0])}, n = {most(jobs)}, {devices(jobs)}"
 
 
+def name(job: Job) -> str:
+    """Return the inverter and its iterations."""
+    return label(job, ("inverter.iterations",))
+
+
+def shortfalls(job: Job) -> list[float]:
+    """Return by how many dB each latent came back worse than foretold."""
+    pairs = ((row.get(EXPECTED), row.get(MEASURED)) for row in job.examples)
+    return [e - m for e, m in pairs if e is not None and m is not None]
+
+
+def margins(jobs: Sequence[Job]) -> dict[str, float]:
+    """Return the dB that :data:`COVERED` of the images of each inverter do not fall short by."""
+    members: dict[str, list[Job]] = {}
+    for job in jobs:
+        members.setdefault(name(job), []).append(job)
+    return {
+        inverter: float(np.quantile(list(chain.from_iterable(map(shortfalls, group))), COVERED))
+        for inverter, group in members.items()
+    }
+
+
+def bounded(job: Job, margins: Mapping[str, float]) -> Job:
+    """Return a job with the bound of its inverter in its summary.
+
+    The bound of an image is its forecast less the margin. *slack* is by how much the median image
+    comes back better than its bound.
+    """
+    if (margin := margins.get(name(job))) is None or not (missed := shortfalls(job)):
+        return job
+    within = mean_ci95([float(value <= margin) for value in missed], share=True)
+    values = {"margin": margin, "bounded": within, "slack": margin - median(missed)}
+    return replace(job, summary={**job.summary, **values})
+
+
 def table(jobs: Sequence[Job]) -> str:
     """Return the table of the jobs on one ground."""
-    return block(head(jobs), jobs, COLUMNS, lambda job: label(job, ("inverter.iterations",)))
+    columns = [column for column in COLUMNS if any(map(column.cell, jobs))]
+    return block(head(jobs), jobs, columns, name)
 
 
 def make(jobs: Sequence[Job]) -> Results:
-    """Return a table for each ground."""
-    return Results("\n\n".join(map(table, grounds(jobs, ground))))
+    """Return a table for each ground, with bounds where there are jobs of val."""
+    val = [job for job in jobs if job.settings.get("dataset.split") == "val"]
+    known = margins(val)
+    others = [bounded(job, known) for job in jobs if job not in val]
+    return Results("\n\n".join(map(table, grounds(others, ground))))
 
 
-experiment = Experiment(make, apart=("inverter", "dataset", "model", "spacing", "steps"))
+experiment = Experiment(
+    make,
+    settings=("dataset.split",),
+    examples=(EXPECTED, MEASURED),
+    apart=("inverter", "dataset", "dataset.split", "model", "spacing", "steps"),
+)
 
 if __name__ == "__main__":
     sys.exit(experiment.main())

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from fpinv.metrics.glossary import interval
 from fpinv.metrics.intervals import bootstrap, mean_ci95
+from fpinv.reporting.edits import SUCCESS
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.figures import name_coincident, style
 from fpinv.reporting.tables import Column, devices, markdown, setting
@@ -35,14 +36,15 @@ NOISE = (
     Column("objects", ("noise_correlation_objects",), 2),
     Column("variance, plain", ("noise_variance_plain",), 2),
     Column("objects", ("noise_variance_objects",), 2),
-    Column("excess kurtosis", ("noise_kurtosis",), 1),
+    Column("excess kurtosis, plain", ("noise_kurtosis_plain",), 1),
+    Column("objects", ("noise_kurtosis_objects",), 1),
     Column("not normal, %", ("noise_not_normal",), 0, 100),
 )
 GAP = Column("gap, dB", ("gap",), 3)
 PANELS = (
     ("noise_correlation_plain", "correlation in plain background", 1),
     (INTERPOLATION, "midpoints that show the class, %", 100),
-    (EDIT, "edits that succeed, %", 100),
+    (EDIT, "edit right, %", 100),
     (TRUTH, "edit against the true picture, dB", 1),
 )
 
@@ -53,7 +55,7 @@ class Seed:
 
     Arguments:
         inverter: Name of the inverter and of an adjustment; ``known`` for the noise of images that
-            the model made.
+            the model made, ``crossfade`` for mixed pixels.
         noised: Number of noised steps.
         jobs: Its jobs by task.
     """
@@ -72,7 +74,7 @@ class Seed:
     @property
     def is_control(self) -> bool:
         """Return whether it inverts no image."""
-        return self.noised == self.steps or self.inverter == "known"
+        return self.noised == self.steps or self.inverter in ("known", "crossfade")
 
     @property
     def steps(self) -> int:
@@ -134,8 +136,8 @@ def uses(seed: Seed, base: Seed | None) -> list[str]:
     """Return what a seed is worth: gap, interpolation, edits, with the gains over ``base``."""
     interpolation = [share(seed, INTERPOLATION), gain(seed, base, INTERPOLATION)]
     edits = [share(seed, EDIT), gain(seed, base, EDIT), share(seed, KEPT)]
-    truth = seed.cell(Column("", (TRUTH,), 2), "editing")
-    return [seed.cell(GAP), *interpolation, *edits, truth]
+    whole = [seed.cell(column, "editing") for column in (SUCCESS, Column("", (TRUTH,), 2))]
+    return [seed.cell(GAP), *interpolation, *edits, *whole]
 
 
 def table_of_noise(members: Sequence[Seed]) -> str:
@@ -148,8 +150,8 @@ def table_of_uses(members: Sequence[Seed], base: Seed | None) -> str:
     """Return the table of how exactly images come back and what seeds are worth."""
     titles = [
         *("seed", "gap, dB", "midpoints of the class, %", f"gain over {BASE}, points"),
-        *("edits that succeed, %", f"gain over {BASE}, points", "kept, %"),
-        "edit against the truth, dB",
+        *("edit right, %", f"gain over {BASE}, points", "kept, %"),
+        *(SUCCESS.title, "edit against the truth, dB"),
     ]
     return markdown(titles, [[seed.label, *uses(seed, base)] for seed in members])
 

@@ -1,8 +1,8 @@
 """Measure the shapes of plain and full captions: `python experiments/training/scenes/gate.py`.
 
-Plain captions name a class and nothing else ("a photo of a star"), as class sampling does; full
-ones say everything. The bundled classifier reads the pictures, and every share has its 95 %
-interval. Prints a table and writes it as JSON (`card=`).
+Plain captions name a class and nothing else ("a photo of a star"); full ones say everything. Class
+sampling averages 96 captions, and is measured by ``experiment=spacing``. The bundled classifier
+reads the pictures, and every share has its 95 % interval. Prints a table and writes it as JSON (`card=`).
 """
 
 from __future__ import annotations
