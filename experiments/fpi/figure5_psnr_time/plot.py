@@ -21,7 +21,7 @@ COLUMNS = (
     GAP,
     LATENT,
     Column("s/image", ("seconds_per_image",), 2),
-    Column("rows to invert", ("nfe_rows",), 0),
+    Column("rows to invert, with a gradient three", ("nfe_equivalents",), 0),
     Column("numbers stored beside z_N", ("stored_numbers",), 0),
 )
 

@@ -141,8 +141,9 @@ def uses(seed: Seed, base: Seed | None) -> list[str]:
 
 
 def table_of_noise(members: Sequence[Seed]) -> str:
-    """Return the table of how much z_N is like noise."""
-    rows = [[seed.label, *(seed.cell(column) for column in NOISE)] for seed in members]
+    """Return the table of how much z_N is like noise, of the seeds whose images were inverted."""
+    inverted = [seed for seed in members if "reconstruction" in seed.jobs]
+    rows = [[seed.label, *(seed.cell(column) for column in NOISE)] for seed in inverted]
     return markdown(["seed", *(column.title for column in NOISE)], rows)
 
 

@@ -2,7 +2,8 @@
 
 Plain captions name a class and nothing else ("a photo of a star"); full ones say everything. Class
 sampling averages 96 captions, and is measured by ``experiment=spacing``. The bundled classifier
-reads the pictures, and every share has its 95 % interval. Prints a table and writes it as JSON (`card=`).
+reads the pictures, and every share has its 95 % interval. Prints a table and writes it as JSON
+(`card=`).
 """
 
 from __future__ import annotations
