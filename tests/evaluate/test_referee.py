@@ -272,6 +272,15 @@ def test_a_measure_without_weights_is_left_out_whichever_edit_comes_first(bench,
     assert capsys.readouterr().err.startswith("left out: lpips: ")
 
 
+def test_a_library_that_fails_costs_its_own_measure_alone(bench, capsys, monkeypatch):
+    monkeypatch.setattr(scores, "_lpips", lambda net: torch.zeros(1).norm_of_nothing)
+    root, edits = bench
+    arguments = ["pie_bench", str(edits), "--root", str(root), "--measures", "lpips,mse"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("left out: lpips: AttributeError: ") and "| MSE" in shown.out
+
+
 def test_a_benchmark_below_a_folder_of_the_name_of_its_own_is_found(bench, tmp_path):
     root, edits = bench
     outer = tmp_path / "annotation_images" / "bench"

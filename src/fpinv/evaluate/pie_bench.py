@@ -20,6 +20,7 @@ from fpinv.metrics.intervals import mean_ci95
 from fpinv.reporting.tables import markdown
 from fpinv.run.files import write
 from fpinv.run.folder import picture
+from fpinv.run.messages import explain
 
 IMAGES = "annotation_images"
 SIDE = 512  # pixels of PIE-Bench's images
@@ -111,13 +112,16 @@ def _name(example: Example) -> Path:
 
 
 def available(measures: Mapping[str, Measure], pair: tuple[Example, Path]) -> dict[str, Measure]:
-    """Return the measures whose weights can be had; the others are named on stderr."""
+    """Return the measures that can be taken; the others are named on stderr.
+
+    Weights may be absent, and libraries may not fit each other: neither costs the other measures.
+    """
     image, usable = probe(edited_image(*pair)), {}
     for name, measure in measures.items():
         try:
             measure(image)
-        except UserError as error:
-            print(f"left out: {name}: {error}", file=sys.stderr)
+        except Exception as error:
+            print(f"left out: {name}: {explain(error)}", file=sys.stderr)
         else:
             usable[name] = measure
     if not usable:

@@ -52,7 +52,9 @@ class FixedPoint(DDIMSampling):
             end move a latent little, a large tolerance ends them after one evaluation, and the
             errors add up: of 32 scenes at w = 3, N = 20, .01 leaves 23.6 dB of the latent for 74
             evaluations, .001 leaves 31.3 for 121, and 5 fixed iterations leave 26.0 for 100
-            (``experiment=baselines``).
+            (``experiment=baselines``). On grids of few steps, those at the noise end shrink the
+            residual against the sampler's miss, by :math:`\alpha_i / \alpha_{i-1}` (Stable
+            Diffusion, trailing: .29 at N = 4, .07 at N = 1): take a smaller tolerance there.
         start: ``previous`` starts at :math:`z_{i-1}`; ``extrapolated`` where the previous step's
             noise leads, from the second step on.
         acceleration: The rule that makes the next iterate.
