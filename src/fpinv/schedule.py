@@ -268,13 +268,22 @@ class Schedule:
         Raises:
             UserError: the step keeps nothing of its latent but what the network sees in it.
         """
+        A, B = self._invertible(i)
+        return (z - B * m) / A
+
+    def _invertible(self, i: int) -> tuple[float, float]:
+        """Return ``(A, B)`` of the step from index i.
+
+        Raises:
+            UserError: A is next to 0.
+        """
         A, B = self.coefficients(i, i - 1)
         if lacks_signal(A):
             raise UserError(
                 "a step from no signal to no noise forgets its latent and cannot be inverted: use "
                 "more steps, or model.spacing=leading"
             )
-        return (z - B * m) / A
+        return A, B
 
     def noised(self, z0: Tensor, eps: Tensor, i: int) -> Tensor:
         r"""Return ``z0`` noised to index ``i``, :math:`\alpha_i z_0 + \sigma_i \epsilon`."""
@@ -371,7 +380,7 @@ class Schedule:
         if self.form(i) == "epsilon":
             a = self.alpha[i] / self.alpha[i - 1]
             return a, 1 - a * self.sigma[i - 1] / self.sigma[i]
-        A, B = self.coefficients(i, i - 1)
+        A, B = self._invertible(i)
         return 1 / A, -B / A
 
     def time(self, i: int, prediction: Prediction) -> tuple[float, float]:

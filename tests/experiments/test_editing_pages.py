@@ -130,7 +130,7 @@ def test_editing_table_has_a_row_an_inverter_and_a_block_a_ground():
     def job(inverter, guidance=3, **measured):
         values = {k: {"mean": v, "ci95": 0.01} for k, v in measured.items()}
         header = {"inverter": inverter, "dataset": "scene_edits", "n": 50, "steps": 20}
-        header |= {"device": "cpu"}
+        header |= {"device": "cpu", "adjustment": "none", "noised_steps": 0}
         return Job(inverter, {}, header | {"guidance": guidance, "kept_accuracy": None} | values)
 
     jobs = [
@@ -147,9 +147,20 @@ def test_editing_table_has_a_row_an_inverter_and_a_block_a_ground():
 
 
 def test_editing_table_of_chosen_settings_has_the_choice_the_controls_and_the_trials():
-    def job(inverter, split="test", w=1, targets=3, cross=0.8, picture=None, inversion=None, **m):
+    def job(
+        inverter,
+        split="test",
+        w=1,
+        targets=3,
+        cross=0.8,
+        picture=None,
+        inversion=None,
+        seed=(),
+        **m,
+    ):
         values = {key: {"mean": value, "ci95": 0.01} for key, value in m.items()}
         summary = {"inverter": inverter, "n": 48, "steps": 20, "device": "cpu", **values}
+        summary |= {"adjustment": "none", "noised_steps": 0, **dict(seed)}
         recipe = {"cross_steps": cross, "self_steps": 0.4}
         settings = {"dataset.split": split, "guidance": w, "task.guidance": targets}
         settings |= {"task.recipe": None if picture else recipe, "task.picture": picture}
@@ -162,11 +173,13 @@ def test_editing_table_of_chosen_settings_has_the_choice_the_controls_and_the_tr
         job("fpi", targets=None, picture="decoded", edit_success=0.9),
         job("ddim", edit_success=0.4),
         job("direct", w=2, targets=None, inversion=1, cross=0.4, edit_success=0.6),
+        job("ddim", seed={"adjustment": "grain", "noised_steps": 1}, edit_success=0.3),
     ]
     test, trials = (line for line in table.make(jobs).text.split("\n\n") if "|---" in line)
     assert test.splitlines()[2:] == [
         "| ddim | 1 / 3 | 0.8, 0.4 | 48 | 40.0 ± 1.0 |",
         "| direct | 1 / 2 | 0.4, 0.4 | 48 | 60.0 ± 1.0 |",
+        "| ddim, grain, 1 noised | 1 / 3 | 0.8, 0.4 | 48 | 30.0 ± 1.0 |",
         "| the true edit through the VAE |  |  | 48 | 90.0 ± 1.0 |",
     ]
     assert trials.splitlines() == [

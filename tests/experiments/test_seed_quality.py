@@ -6,7 +6,8 @@ from finished_runs import finish
 
 from fpinv.tasks.record import Record
 
-EXPERIMENT = scripts.load("studies/seed_quality/plot").experiment
+plot = scripts.load("studies/seed_quality/plot")
+EXPERIMENT = plot.experiment
 SUCCESS = {  # of three examples each, by inverter and noised steps
     ("ddim", 0): (0, 0, 1),
     ("auto", 0): (0, 1, 1),
@@ -38,13 +39,14 @@ def metrics(task, inverter, noised, k):
 def sweeps(tmp_path):
     tasks = ("reconstruction", "interpolation", "editing")
     jobs = [(task, *seed) for task in tasks for seed in SUCCESS]
-    jobs += [("reconstruction", "edict", 0), ("interpolation", "known", 0)]
+    jobs += [("reconstruction", "edict", 0)]
+    jobs += [("interpolation", control, 0) for control in ("known", "crossfade")]
     jobs += [("reconstruction", "auto, grain", 0), ("interpolation", "auto, grain", 0)]
     for number, (task, inverter, noised) in enumerate(jobs):
         records = [Record(f"e{k}", "p", metrics(task, inverter, noised, k)) for k in range(3)]
         folder = tmp_path / "sweeps" / task / str(number)
         header = {"task": task, "noised_steps": noised}
-        overrides = ["task.seeds=known"] if inverter == "known" else []
+        overrides = [f"task.seeds={inverter}"] if inverter in ("known", "crossfade") else []
         name, *adjustment = ("ddim" if overrides else inverter).split(", ")
         header |= {"adjustment": (*adjustment, "none")[0]}
         finish(folder, records, overrides, choices={"inverter": name}, header=header)
@@ -68,8 +70,7 @@ def test_tables_join_the_jobs_of_a_seed(sweeps):
     text = EXPERIMENT.run(sweeps).text
     assert "What seeds are worth: w = 1, N = 20, 3 images, 3 pairs, 3 edits, cpu" in text
     noise = rows(text, "How much z_N is like noise")
-    assert set(noise) == {"ddim", "auto", "edict", "known", "auto, grain"}
-    assert noise["known"] == ["–"] * 7
+    assert set(noise) == {"ddim", "auto", "edict", "auto, grain"}, "known seeds have no image"
     assert noise["ddim"][:2] == ["1.00", "0.60"] and noise["auto"][-1] == "33 ± 143"
     uses = rows(text, "What seeds are worth")
     assert uses["ddim"][0].startswith("1.010 ± ") and uses["auto"][0].startswith("0.010 ± ")
@@ -92,6 +93,13 @@ def test_ours_that_is_most_like_noise_within_a_tenth_of_a_decibel_is_held_agains
     text = EXPERIMENT.run(sweeps).text
     assert "What auto, grain (0.010 ± 0.025 dB gap) gains: w = 1" in text
     gains = rows(text, "What auto, grain (")
-    assert set(gains) == {"ddim", "edict", "known", "auto", "auto, 2 noised", "noise alone"}
+    controls = {"known", "crossfade", "noise alone"}
+    assert set(gains) == {"ddim", "edict", "auto", "auto, 2 noised", *controls}
     assert gains["ddim"][0].startswith("66.7 [") and gains["auto"][0].startswith("33.3 [")
     assert gains["known"] == ["0.0 [-70.8, 70.8]", "-", "-", "-"] and gains["edict"][0] == "-"
+
+
+def test_the_figure_has_a_line_for_each_control(sweeps):
+    drawn = plot.picture(plot.seeds(EXPERIMENT.read(sweeps)))
+    labels = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert {"known", "crossfade", "noise alone"} <= set(labels)

@@ -92,7 +92,7 @@ experiment = Experiment(
         *("dataset.split", "guidance", "task.guidance", "inverter.inversion_guidance"),
         *("task.recipe", "task.picture"),
     ),
-    apart=("inverter", "guidance", "task"),
+    apart=("inverter", "adjustment", "noised_steps", "guidance", "task"),
 )
 
 if __name__ == "__main__":

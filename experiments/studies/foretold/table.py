@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from statistics import median
 
 import numpy as np
@@ -67,22 +66,19 @@ def shortfalls(job: Job) -> list[float]:
 
 def margins(jobs: Sequence[Job]) -> dict[str, float]:
     """Return the dB that :data:`COVERED` of the images of each inverter do not fall short by."""
-    members: dict[str, list[Job]] = {}
+    missed: dict[str, list[float]] = {}
     for job in jobs:
-        members.setdefault(name(job), []).append(job)
-    return {
-        inverter: float(np.quantile(list(chain.from_iterable(map(shortfalls, group))), COVERED))
-        for inverter, group in members.items()
-    }
+        missed.setdefault(name(job), []).extend(shortfalls(job))
+    return {row: float(np.quantile(values, COVERED)) for row, values in missed.items() if values}
 
 
-def bounded(job: Job, margins: Mapping[str, float]) -> Job:
-    """Return a job with the bound of its inverter in its summary.
+def with_bound(job: Job, by_inverter: Mapping[str, float]) -> Job:
+    """Return a job with the margin of its inverter, and what its bounds hold, in its summary.
 
     The bound of an image is its forecast less the margin. *slack* is by how much the median image
     comes back better than its bound.
     """
-    if (margin := margins.get(name(job))) is None or not (missed := shortfalls(job)):
+    if (margin := by_inverter.get(name(job))) is None or not (missed := shortfalls(job)):
         return job
     within = mean_ci95([float(value <= margin) for value in missed], share=True)
     values = {"margin": margin, "bounded": within, "slack": margin - median(missed)}
@@ -98,8 +94,8 @@ def table(jobs: Sequence[Job]) -> str:
 def make(jobs: Sequence[Job]) -> Results:
     """Return a table for each ground, with bounds where there are jobs of val."""
     val = [job for job in jobs if job.settings.get("dataset.split") == "val"]
-    known = margins(val)
-    others = [bounded(job, known) for job in jobs if job not in val]
+    by_inverter = margins(val)
+    others = [with_bound(job, by_inverter) for job in jobs if job not in val]
     return Results("\n\n".join(map(table, grounds(others, ground))))
 
 

@@ -41,6 +41,8 @@ NOISE = (
     Column("not normal, %", ("noise_not_normal",), 0, 100),
 )
 GAP = Column("gap, dB", ("gap",), 3)
+DASHES = {"known": ":", "crossfade": "-."}
+"""Lines of the controls; noise alone, which has the name of an inverter, is dashed."""
 PANELS = (
     ("noise_correlation_plain", "correlation in plain background", 1),
     (INTERPOLATION, "midpoints that show the class, %", 100),
@@ -213,8 +215,9 @@ def picture(members: Sequence[Seed]) -> Figure:
     panels = figure.subplots(2, 2, sharex=True).flat
     for axes, (metric, title, factor) in zip(panels, PANELS, strict=True):
         draw(axes, metric, factor, families)
-        for seed, dashes in zip(controls, (":", "--"), strict=False):
+        for seed in controls:
             if (level := seed.mean(metric)) is not None:
+                dashes = DASHES.get(seed.inverter, "--")
                 axes.axhline(factor * level, color="grey", linestyle=dashes, label=seed.label)
         axes.set_ylabel(title)
     for axes in figure.axes[2:]:

@@ -56,8 +56,8 @@ def score(folder: Path, root: str, measures: Mapping[str, Measure], out: Path | 
         folder: The images: ``<image_path>`` of the mapping file, under ``annotation_images/`` or
             not, or ``images/<id>/edit.png`` of a run.
         root: Folder of PIE-Bench.
-        measures: The measures by their names; one whose weights are absent is left out, and
-            named on stderr.
+        measures: The measures by their names; one that cannot be taken is left out, and named on
+            stderr.
         out: Folder for ``scores.csv`` and ``results.md``; None writes nothing.
 
     Raises:

@@ -16,7 +16,7 @@ from fpinv.inversion import Inversion
 from fpinv.inverters.auto.check import Closest, cost
 from fpinv.inverters.auto.goal import Goal
 from fpinv.sampling import DDIMSampling, spent
-from fpinv.schedule import Schedule, implied
+from fpinv.schedule import Schedule, implied, lacks_signal
 from fpinv.solvers import Acceleration, Anderson, FixedPointIteration, LeastSquares, Solution, rms
 
 EARLY = 4
@@ -254,7 +254,8 @@ class Step:
         if not images:
             return z
         image = images[-1]
-        if len(images) > 1 and schedule.sigma[self.i - 2] > 0 and schedule.alpha[self.i] > 0:
+        ends = schedule.sigma[self.i - 2] == 0 or lacks_signal(schedule.alpha[self.i])
+        if len(images) > 1 and not ends:  # a ratio of 0, or without a bound
             low, middle, high = (_snr(schedule, j) for j in range(self.i - 2, self.i + 1))
             image = torch.lerp(images[-2], image, (high - low) / (middle - low))
         return (z - self.constant - self.weight * image) / self.ratio

@@ -65,7 +65,9 @@ class FlowReading(StableDiffusion):
         super().__init__(path, name, **settings)
         self.shift = shift
         bars = self._scheduler.alphas_cumprod.double()
-        if self._scheduler.config.prediction_type == "epsilon" and lacks_signal(bars[-1] ** 0.5):
+        if self._scheduler.config.prediction_type == "epsilon" and lacks_signal(
+            float(bars[-1]) ** 0.5
+        ):
             raise UserError(
                 f"model {self.name} predicts the noise where there is no signal, which says "
                 "nothing of the image: it has no reading as a flow"

@@ -184,7 +184,7 @@ def invert(
     """
     steps, guidance = _plain(steps), _plain(guidance)
     Settings(steps, guidance, seed=0, batch_size=1, crop=crop)  # refuses what is not possible
-    method = chosen_inverter(inverter)
+    method = as_inverter(inverter)
     prompt = _one_text(prompt)
     if line := weakness(guidance):
         log.warning("%s", line)
@@ -197,7 +197,7 @@ def invert(
     return InvertedImage(model, method, inversion, prompt, steps, guidance, (height, width))
 
 
-def chosen_inverter(inverter: str | Inverter) -> Inverter:
+def as_inverter(inverter: str | Inverter) -> Inverter:
     """Return the inverter of a name, or an inverter as it is.
 
     Raises:

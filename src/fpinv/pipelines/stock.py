@@ -17,7 +17,7 @@ from fpinv.models.machine import DTYPES
 from fpinv.models.pipeline import Pipeline, denoising_network, with_components
 from fpinv.models.rectified_flow import Flux, RectifiedFlow, StableDiffusion3
 from fpinv.models.stable_diffusion import StableDiffusion
-from fpinv.pipelines.image import InvertedImage, Picture, chosen_inverter, invert
+from fpinv.pipelines.image import InvertedImage, Picture, as_inverter, invert
 from fpinv.sampling import DDIMSampling
 from fpinv.tasks.loading import vae_factor
 
@@ -154,7 +154,7 @@ class InversionPipeline:
         crop: Crop = "center",
     ) -> Tensor:
         """Return what :meth:`invert` does, at a guidance scale w of any size."""
-        method = chosen_inverter(inverter)
+        method = as_inverter(inverter)
         alone = isinstance(method, DDIMSampling) and method.inversion_guidance in (None, guidance)
         if not alone:
             raise UserError(
