@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 
 from fpinv.reporting.edits import CONTROLS, MEASURES, SUCCESS, Choice, is_control
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.tables import Column, block, devices, grounds, label, markdown, setting
+from fpinv.reporting.tables import (
+    Column,
+    adjusted,
+    block,
+    devices,
+    filled,
+    grounds,
+    label,
+    markdown,
+    setting,
+)
 
 
 def scales(job: Job) -> tuple[float, float]:
@@ -40,14 +50,13 @@ def name(job: Job) -> str:
     """Return the name of a row: the inverter and its remedies, or what a control shows."""
     if is_control(job):
         return CONTROLS[job.settings["task.picture"]]
-    adjustment, noised = (job.summary[key] for key in ("adjustment", "noised_steps"))
-    remedies = [*({adjustment} - {"none"}), *([f"{noised} noised"] if noised else [])]
-    return ", ".join([label(job), *remedies])
+    noised = job.summary["noised_steps"]
+    return adjusted(label(job), job) + (f", {noised} noised" if noised else "")
 
 
 def rows(head: str, jobs: Sequence[Job], choices: Sequence[Column] = ()) -> str:
     """Return a table with those columns that are not empty, rows of control last."""
-    columns = [c for c in (*choices, *MEASURES) if any(c.cell(job) for job in jobs)]
+    columns = filled((*choices, *MEASURES), jobs)
     ordered = sorted(jobs, key=is_control)
     return block(f"{head}, {devices(jobs)}", ordered, columns, name)
 

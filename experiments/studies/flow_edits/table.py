@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fpinv.reporting.edits import CONTROLS, MEASURES, SUCCESS, Choice, is_control
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.tables import Column, block, devices, mean
+from fpinv.reporting.tables import Column, block, devices, filled, mean
 
 CHOSEN = ("task.guidance", "inverter.stop", "task.recipe", "task.method")
 """Settings that are chosen on val."""
@@ -61,7 +61,7 @@ ROWS = Rows("network rows", (), 0)
 def table(head: str, jobs: Sequence[Job], measures: Sequence[Column]) -> str:
     """Return a table with those columns that are not empty, rows of control last."""
     ordered = sorted(jobs, key=is_control)
-    columns = [c for c in (*COLUMNS, *measures) if any(c.cell(job) for job in ordered)]
+    columns = filled((*COLUMNS, *measures), ordered)
     return block(f"{head}, {devices(ordered)}", ordered, columns, way, "way of editing")
 
 

@@ -21,6 +21,7 @@ from fpinv.reporting.tables import (
     Column,
     block,
     devices,
+    filled,
     grounds,
     label,
     most,
@@ -87,8 +88,7 @@ def with_bound(job: Job, by_inverter: Mapping[str, float]) -> Job:
 
 def table(jobs: Sequence[Job]) -> str:
     """Return the table of the jobs on one ground."""
-    columns = [column for column in COLUMNS if any(map(column.cell, jobs))]
-    return block(head(jobs), jobs, columns, name)
+    return block(head(jobs), jobs, filled(COLUMNS, jobs), name)
 
 
 def make(jobs: Sequence[Job]) -> Results:

@@ -2,16 +2,17 @@
 
 python experiments/studies/frontier/in_time.py
 
-A round evaluates the network at all N latents of a trajectory in one batch, and climbs from the
-image with what the steps then hold. Anderson's mixing joins the last rounds of the whole
-trajectory (Walker and Ni, 2011, https://doi.org/10.1137/10078356X). A round takes the time of one
-evaluation where a device has room for N rows, so that it would pay below some N / 4 rounds.
+A round evaluates the network at all N latents of a trajectory, and climbs from the image with what
+the steps then hold. Anderson's acceleration mixes the last trajectories of an image. The N
+evaluations of a round do not depend on one another, so that a device with room for N rows could do
+them at once. That would pay below some N / 4 rounds; here they are done one after another.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -22,16 +23,17 @@ from fpinv.denoiser import Condition, Denoiser
 from fpinv.errors import command
 from fpinv.images import Frame
 from fpinv.run.options import option
+from fpinv.solvers import Acceleration, Anderson, rms
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the error of z_N by round, over the images, for each memory of the mixing."""
+    """Print the error of z_N by round, over the images, for each window of the mixing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--memories", type=int, nargs="+", default=[0, 3, 8], help="of Anderson's")
+    parser.add_argument("--windows", type=int, nargs="+", default=[1, 4, 9], help="of Anderson's")
     parser.add_argument("--accuracy", type=float, default=100.0, help="of auto's solution, in dB")
     options = parser.parse_args(arguments)
     model, dataset = fpinv.load_model("scenes", device="cpu"), option("dataset", "scenes")
@@ -41,53 +43,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     condition = model.condition([example.prompt for example in examples], options.guidance)
     exact = option("inverter", "auto", accuracy=options.accuracy)
     denoiser = model.denoiser(options.steps)
-    solution = exact.invert(model.denoiser(options.steps), z0, condition).noise
-    for memory in options.memories:
-        errors = list(rounds(denoiser, z0, condition, solution, memory))
+    solution = exact.invert(denoiser, z0, condition).noise
+    for window in options.windows:
+        errors = list(rounds(denoiser, z0, condition, solution, Anderson(window)))
         shown = [1, *(options.steps * k // 4 for k in (1, 2, 4))]
         cells = [f"round {k}: {errors[k - 1]:.1e}" for k in dict.fromkeys(shown) if k]
-        print(f"memory {memory}, error of z_N after {', '.join(cells)}")
+        print(f"window {window}, error of z_N after {', '.join(cells)}")
 
 
 @torch.no_grad()
 def rounds(
-    denoiser: Denoiser, z0: Tensor, condition: Condition, solution: Tensor, memory: int
+    denoiser: Denoiser,
+    z0: Tensor,
+    condition: Condition,
+    solution: Tensor,
+    acceleration: Acceleration,
 ) -> Iterator[float]:
     """Yield the largest error of z_N, over its norm, after each of N rounds."""
     steps = denoiser.schedule.steps
-    trajectory = z0.repeat(steps, 1, 1, 1, 1)
-    history: list[tuple[Tensor, Tensor]] = []
+    trajectory = torch.stack([z0] * steps, 1)
+    points, values = (deque[Tensor](maxlen=acceleration.memory) for _ in range(2))
     for _ in range(steps):
-        climbed = climb(denoiser, z0, condition, trajectory)
-        history = [*history[-memory:], (climbed, climbed - trajectory)][-memory - 1 :]
-        trajectory = mixed(history)
-        error = (trajectory[-1] - solution).flatten(1).norm(dim=1)
-        yield (error / solution.flatten(1).norm(dim=1)).max().item()
+        points.append(trajectory)
+        values.append(climb(denoiser, z0, condition, trajectory))
+        trajectory = acceleration([*points], [*values])
+        yield (rms(trajectory[:, -1] - solution) / rms(solution)).max().item()
 
 
 def climb(denoiser: Denoiser, z0: Tensor, condition: Condition, trajectory: Tensor) -> Tensor:
-    """Return z_1 to z_N, (N, B, C, H, W), by steps that hold the outputs at a trajectory."""
+    """Return z_1 to z_N, (B, N, C, H, W), by steps that hold the outputs at a trajectory."""
     schedule, z, climbed = denoiser.schedule, z0, []
-    for i, latents in enumerate(trajectory, 1):
+    for i, latents in enumerate(trajectory.unbind(1), 1):
         z = schedule.raised(z, schedule.held(latents, denoiser(latents, i, condition), i), i)
         climbed.append(z)
-    return torch.stack(climbed)
-
-
-def mixed(history: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return Anderson's mix of the last rounds' values and residuals, (N, B, C, H, W) each.
-
-    Each image is mixed on its own.
-    """
-    values, residuals = (
-        torch.stack(part).double().movedim(2, 0).flatten(2) for part in zip(*history, strict=True)
-    )
-    value, residual = values[:, -1], residuals[:, -1]
-    changes = (residuals[:, :-1] - residual[:, None]).transpose(1, 2)
-    weights = torch.linalg.lstsq(changes, residual[:, :, None]).solution
-    moves = ((values[:, :-1] - value[:, None]) * weights).sum(1)
-    steps, _, *shape = history[-1][0].shape
-    return (value - moves).unflatten(1, (steps, *shape)).movedim(0, 1).to(history[-1][0])
+    return torch.stack(climbed, 1)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from fpinv.metrics.intervals import bootstrap, mean_ci95
 from fpinv.reporting.edits import SUCCESS
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.figures import name_coincident, style
-from fpinv.reporting.tables import Column, devices, markdown, setting
+from fpinv.reporting.tables import Column, adjusted, devices, markdown, setting
 
 BASE, OURS = "ddim", "auto"
 GOAL = 0.1
@@ -76,7 +76,7 @@ class Seed:
     @property
     def is_control(self) -> bool:
         """Return whether it inverts no image."""
-        return self.noised == self.steps or self.inverter in ("known", "crossfade")
+        return self.noised == self.steps or self.inverter in DASHES
 
     @property
     def steps(self) -> int:
@@ -111,9 +111,7 @@ def seeds(jobs: Sequence[Job]) -> list[Seed]:
     known: dict[tuple[str, int], Seed] = {}
     for job in jobs:
         name = job.overrides.get("task.seeds", job.summary["inverter"])
-        if job.summary["adjustment"] != "none":
-            name += f", {job.summary['adjustment']}"
-        key = name, int(job.summary["noised_steps"])
+        key = adjusted(name, job), int(job.summary["noised_steps"])
         known.setdefault(key, Seed(*key)).jobs[job.summary["task"]] = job
     return list(known.values())
 

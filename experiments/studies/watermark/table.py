@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from fpinv.reporting.experiment import Experiment, Job, Results
-from fpinv.reporting.tables import Column, grounds, markdown, setting
+from fpinv.reporting.tables import Column, filled, grounds, markdown, setting
 
 SIGNS = Column("signs of z_N, %", ("sign_accuracy",), 1, 100)
 BITS = Column("bits, %", ("bit_accuracy",), 1, 100)
@@ -48,7 +48,7 @@ def table(jobs: Sequence[Job]) -> str:
     """Return the table of the jobs on one ground."""
     attacks = dict.fromkeys(map(attack, jobs))
     unharmed = [name for name in UNHARMED if name in attacks]
-    measures = [column for column in (SIGNS, BITS) if any(column.cell(job) for job in jobs)]
+    measures = filled((SIGNS, BITS), jobs)
     columns = [(column, name) for name in unharmed for column in measures]
     columns += [(FOUND, name) for name in dict.fromkeys([*unharmed, *attacks])]
     rows = []

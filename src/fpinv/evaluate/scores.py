@@ -139,6 +139,10 @@ def _published_lpips(image: EditedImage) -> Tensor:
     return _lpips("squeeze")(edit * 2 - 1, original * 2 - 1)
 
 
+def _background_lpips(image: EditedImage) -> Tensor:
+    return _lpips("alex").background(*image.pair, image.mask)
+
+
 def _published_fit(image: EditedImage) -> Tensor:
     return _clip_score()(_bytes(image.edit)[0], image.prompt) / 100
 
@@ -152,7 +156,7 @@ def _fit(image: EditedImage) -> Tensor:
     return similarity(_clip(), image.edit, [image.prompt])
 
 
-class _Features:
+class _TensorCLIP:
     """A CLIP whose features are tensors, as torchmetrics takes them.
 
     Those of transformers from version 5 on come with the states that they are made of.
@@ -162,7 +166,7 @@ class _Features:
         self._network = network.eval()
         self.config = network.config
 
-    def to(self, device: torch.device) -> _Features:
+    def to(self, device: torch.device) -> _TensorCLIP:
         self._network.to(device)
         return self
 
@@ -185,7 +189,7 @@ def _clip_score() -> Callable[[Tensor, str], Tensor]:
     with loading(f"the weights {CLIP_NAME} of CLIPScore", "choose --measures without clip"):
         network = CLIPModel.from_pretrained(CLIP_NAME, dtype=torch.float32)
         processor = CLIPProcessor.from_pretrained(CLIP_NAME)
-    return CLIPScore(lambda: (_Features(network), processor))  # type: ignore[arg-type,return-value]
+    return CLIPScore(lambda: (_TensorCLIP(network), processor))  # type: ignore[arg-type,return-value]
 
 
 @cache
@@ -207,10 +211,7 @@ MEASURES: Mapping[str, Measure] = {
     "psnr": Measure("PSNR, dB", 1, 2, _published_psnr, _outside(pixels.background_psnr)),
     "mse": Measure("MSE x 10^4", 1e4, 2, _published_mse, _outside(pixels.background_mse)),
     "ssim": Measure("SSIM x 100", 100, 2, _published_ssim, _outside(pixels.background_ssim)),
-    "lpips": Measure(
-        *("LPIPS x 1000", 1000, 2, _published_lpips),
-        _outside(lambda *pair_and_mask: _lpips("alex").background(*pair_and_mask)),
-    ),
+    "lpips": Measure("LPIPS x 1000", 1000, 2, _published_lpips, _background_lpips),
     "structure": Measure(
         "structure x 1000",
         1000,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fpinv.errors import UserError
-from fpinv.metrics.pixels import mean_outside
+from fpinv.metrics.pixels import filled, mean_outside
 from fpinv.models.weights import by_hand, loading
 
 
@@ -59,8 +59,8 @@ class LPIPS:
         The mask is filled with the reference, so that an edit does not count against its
         surroundings in the receptive fields that reach into it.
         """
-        filled = torch.where(mask[:, None], reference, images)
-        return mean_outside(self._distances(filled, reference, spatial=True)[:, 0], mask)
+        distances = self._distances(filled(images, reference, mask), reference, spatial=True)
+        return mean_outside(distances[:, 0], mask)
 
     def _distances(self, images: Tensor, reference: Tensor, spatial: bool) -> Tensor:
         """Return the distances (B, 1, 1, 1), or those at each pixel, (B, 1, H, W)."""

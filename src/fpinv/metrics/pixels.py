@@ -42,8 +42,12 @@ def background_ssim(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     The mask is filled with the reference, so that an edit does not count against its
     surroundings in the windows that reach into it.
     """
-    outside = torch.where(mask[:, None], reference, images)
-    return mean_outside(_ssim_map(outside, reference).mean(1), mask)
+    return mean_outside(_ssim_map(filled(images, reference, mask), reference).mean(1), mask)
+
+
+def filled(images: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """Return images (B, 3, H, W) with the reference in the pixels of a mask (B, H, W)."""
+    return torch.where(mask[:, None], reference, images)
 
 
 def mean_outside(values: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -174,6 +174,17 @@ def label(job: Job, settings: Sequence[str] = ()) -> str:
     return " ".join(
         [job.summary["inverter"], *(job.overrides[k] for k in settings if k in job.overrides)]
     )
+
+
+def adjusted(name: str, job: Job) -> str:
+    """Return a name with the job's adjustment behind it, where it has one."""
+    adjustment = job.summary["adjustment"]
+    return name if adjustment == "none" else f"{name}, {adjustment}"
+
+
+def filled(columns: Iterable[Column], jobs: Sequence[Job]) -> list[Column]:
+    """Return the columns in which any of the jobs has a cell."""
+    return [column for column in columns if any(map(column.cell, jobs))]
 
 
 def block(

@@ -47,6 +47,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Defaults of keys that are no settings of a task, with which runs of before them were made."""
 NO_DEFAULT = object()
+
 Choices = Mapping[str, str | None]
 
 
@@ -152,11 +153,11 @@ def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _without(config: DictConfig, *keys: str) -> dict[str, Any]:
     """Return the resolved configuration without some keys, which may be dotted."""
-    rest = resolved(config)
+    values = resolved(config)
     for key in keys:
         parent, _, name = key.rpartition(".")
-        (rest.get(parent) or {} if parent else rest).pop(name, None)
-    return rest
+        (values.get(parent) or {} if parent else values).pop(name, None)
+    return values
 
 
 def is_less(limit: Any, than: Any) -> bool:  # noqa: ANN401
