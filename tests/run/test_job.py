@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from run_toys import ToyTask
 from toy_commands import PAIRS, REAL_INVERTER, Command, files, only_run, rows, summary
 
+from fpinv.datasets.example import Example
 from fpinv.errors import UserError
+from fpinv.run.folder import RunFolder
 from fpinv.run.preflight import read_settings
 from fpinv.run.terminal import print_once
+from fpinv.tasks.record import Record
 
 
 def test_a_run_leaves_its_records(
@@ -68,6 +74,27 @@ def test_a_crash_keeps_its_traceback(
     output, log = capsys.readouterr().err, only_run(tmp_path) / "error.log"
     assert output == f"error: RuntimeError: the toy broke (traceback in {log})\n"
     assert "in __call__" in log.read_text()
+
+
+def test_a_batch_is_measured_while_the_last_one_is_written(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Let no record be written before the example two places behind it is begun."""
+    begun = [Event() for _ in range(6)]
+
+    def measure(task: ToyTask, example: Example, *arguments: Any) -> Record:
+        begun[int(example.id)].set()
+        return measured(task, example, *arguments)
+
+    def append(folder: RunFolder, record: Record, *arguments: Any) -> dict[str, Any]:
+        assert begun[min(int(record.id) + 2, 5)].wait(60)
+        return written(folder, record, *arguments)
+
+    measured, written = ToyTask._record, RunFolder.append
+    monkeypatch.setattr(ToyTask, "_record", measure)
+    monkeypatch.setattr(RunFolder, "append", append)
+    assert run("limit=6", "batch_size=2") == 0
+    assert [row["id"] for row in rows(only_run(tmp_path))] == [f"00{k}" for k in range(6)]
 
 
 def test_a_corrupt_image_fails_alone_and_is_done_again(

@@ -16,6 +16,7 @@ from fpinv.inversion import Inversion
 from fpinv.run.files import read_json
 from fpinv.run.folder import RunFolder
 from fpinv.tasks.record import Record, finite, metrics_of
+from fpinv.tasks.saved_inversions import entries_of
 
 
 def record(id: str, psnr: float | None = 20.0, **more: object) -> Record:
@@ -214,9 +215,11 @@ def test_records_of_one_image_share_its_inversion(tmp_path: Path):
     folder = RunFolder(tmp_path)
     inversion = Inversion(torch.zeros(1, 1, 2, 2), torch.ones(1), torch.ones(1))
     for id in ("x--0", "x--1"):
-        folder.append(record(id, inversion=inversion, image="x"), {"steps": 3})
+        shared = record(id, inversion=inversion, image="x")
+        folder.append(shared, entries_of(shared, {"steps": 3}))
     assert [file.name for file in (tmp_path / "inversions").iterdir()] == ["x.safetensors"]
-    assert Inversion.load(folder.inversion("x"))[1]["id"] == "x"
+    entries = Inversion.load(folder.inversion("x"))[1]
+    assert (entries["id"], entries["steps"]) == ("x", 3)
 
 
 @pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.9, 0.97])

@@ -18,6 +18,7 @@ from fpinv.seeds.centroids import FrechetMean, NAOCentroid
 from fpinv.seeds.prior import NormPrior
 from fpinv.seeds.seedselect import SeedSelect
 from fpinv.tasks.rare_concept import RareConcept
+from fpinv.tasks.saved_inversions import entries_of
 from fpinv.tasks.task import Settings
 
 THUMBNAILS = Thumbnails(2)
@@ -80,7 +81,7 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     inverted = run(task(**ROWS["centroid"]))
     folder = RunFolder(tmp_path)
     for record in inverted:
-        folder.append(record, {"model": "toy", "steps": 5, "guidance": 1.0})
+        folder.append(record, entries_of(record, {"model": "toy", "steps": 5, "guidance": 1.0}))
     loaded = run(task(**ROWS["both"], inversions=str(tmp_path)), inverter=Unused(3))
     recomputed = run(task(**ROWS["both"]))
     for a, b in zip(loaded, recomputed, strict=True):

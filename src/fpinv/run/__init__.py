@@ -6,8 +6,9 @@ Hydra, which calls :mod:`~fpinv.run.job` once a job; that takes the configuratio
 the one that :mod:`~fpinv.run.resume` takes from the folder of a run to be continued
 (:mod:`~fpinv.run.stored_config`). :mod:`~fpinv.run.measuring` does the run: it has
 :mod:`~fpinv.run.build` make objects of the configuration, and writes to
-:mod:`~fpinv.run.folder`. After the last job, :mod:`~fpinv.run.sweep` makes one table and one exit
-code of the folders, of which :mod:`~fpinv.run.layout` knows whose they are;
-:mod:`~fpinv.run.preflight` has checked all jobs of a sweep before the first. Where several
-processes share a run they meet in :mod:`~fpinv.run.processes`.
+:mod:`~fpinv.run.folder` in a thread (:mod:`~fpinv.run.writing`). After the last job,
+:mod:`~fpinv.run.sweep` makes one table and one exit code of the folders, of which
+:mod:`~fpinv.run.layout` knows whose they are; :mod:`~fpinv.run.preflight` has checked all jobs
+of a sweep before the first. Where several processes share a run they meet in
+:mod:`~fpinv.run.processes`.
 """

@@ -16,10 +16,10 @@ A run folder holds::
     run.log, error.log  warnings, and the traceback of a crash
     wandb/              the W&B run
 
-A run may be killed at any moment: every file but ``metrics.jsonl`` appears whole or not at all,
-and of that one, a half-written last line is dropped when the run resumes. So is a line that was
-damaged later: each ends with the CRC-32 of what stands before it. The rest of files that were
-being written goes then, too.
+A run may be killed at any moment, which costs the records that wait to be written, one batch at
+most: every file but ``metrics.jsonl`` appears whole or not at all, and of that one, a half-written
+last line is dropped when the run resumes. So is a line that was damaged later: each ends with the
+CRC-32 of what stands before it. The rest of files that were being written goes then, too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from fpinv.datasets.digests import image_digest
 from fpinv.metrics.glossary import describe
 from fpinv.run.files import PARTIAL, replacing, write
 from fpinv.run.lines import Lines
@@ -139,18 +138,19 @@ class RunFolder:
     def append(
         self,
         record: Record,
-        settings: Mapping[str, Any] | None = None,
+        entries: Mapping[str, Any] | None = None,
         origin: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Write a record's pictures and inversion, then its line; return the line as a mapping.
 
         Arguments:
             record: The record.
-            settings: The settings behind the inversion, stored in its file.
+            entries: What the file of its inversion says of it
+                (:func:`fpinv.tasks.saved_inversions.entries_of`).
             origin: Entries of the line that say what the record was made from
                 (:data:`fpinv.tasks.record.ORIGIN`).
         """
-        self._save_inversion(record, settings or {})
+        self._save_inversion(record, entries or {})
         if record.arrays:
             self._save_arrays(record)
         for name, image in record.images.items():
@@ -166,16 +166,15 @@ class RunFolder:
         self.rows.add(Entry(record.id, record.error is not None), self.lines, start, len(line))
         return row
 
-    def _save_inversion(self, record: Record, settings: Mapping[str, Any]) -> None:
+    def _save_inversion(self, record: Record, entries: Mapping[str, Any]) -> None:
         """Write the inversion, unless a record of the same image has done so in this process.
 
         One of an earlier process is written anew: its image may have been another then.
         """
         id = record.image or record.id
         if record.inversion is not None and id not in self._saved:
-            about = {"id": id, "prompt": record.prompt, "images": image_digest(*record.sources)}
             with replacing(self.inversion(id)) as path:
-                record.inversion.save(path, {**about, **settings})
+                record.inversion.save(path, entries)
             self._saved.add(id)
 
     def _save_arrays(self, record: Record) -> None:

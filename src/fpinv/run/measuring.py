@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,10 @@ from fpinv.run.status import FAILED
 from fpinv.run.stored_config import SCIENCE, Choices, load_config, save_config
 from fpinv.run.tracking import Identity, Tracking, build_tracking, track
 from fpinv.run.versions import repository_commit, versions
+from fpinv.run.writing import in_order
 from fpinv.tasks.domains import foreign_pictures, without_misfits
 from fpinv.tasks.memory import within_memory
+from fpinv.tasks.saved_inversions import entries_of
 from fpinv.tasks.task import Choosy, Grouping, Pooling, weakness
 
 if TYPE_CHECKING:
@@ -160,7 +163,10 @@ class Run:
         folder.drop(outdated.ids)
 
     def measure(self) -> None:
-        """Do this process's share of the examples, as far as they are not done yet."""
+        """Do this process's share of the examples, as far as they are not done yet.
+
+        A record's files are written in a thread, while the network works on the next batch.
+        """
         share, config = ranks().share(self.total), resolved(self.config)
         settings = {**self.header, "config": {key: config[key] for key in SCIENCE}}
         pictured = set(self.ids(self.config.images))
@@ -170,9 +176,11 @@ class Run:
         unfinished = (example for example in examples if example.id not in finished)
         remaining = sum(self.dataset[k].id not in finished for k in share)
         pace = terminal.Pace(remaining, self.settings.batch_size, self.label)
-        with terminal.progress_bar(
-            self.label or self.title, len(share), self.earlier_rows()
-        ) as bar:
+        title = self.label or self.title
+        with (
+            terminal.progress_bar(title, len(share), self.earlier_rows()) as bar,
+            in_order(self.settings.batch_size) as hand_over,
+        ):
             for record in within_memory(
                 self.task,
                 self.model,
@@ -183,10 +191,16 @@ class Run:
             ):
                 origin = {"digest": digests.pop(record.id, None), "made_with": self.made_with}
                 record = self.flagged(self.reduced(record, pictured))
-                row = self.folder.append(record, settings, origin)
-                self.tracker.example(len(self.folder.rows) - 1, row)
+                # Not in the writer's thread: an example need not be readable in two at once.
+                entries = {} if record.inversion is None else entries_of(record, settings)
+                hand_over(partial(self.write, record, entries, origin))
                 bar.advance(record.metrics)
                 pace.advance()
+
+    def write(self, record: Record, entries: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+        """Write the files of a record, then track its line; see :meth:`RunFolder.append`."""
+        row = self.folder.append(record, entries, origin)
+        self.tracker.example(len(self.folder.rows) - 1, row)
 
     def earlier_rows(self) -> Iterator[Mapping[str, Any]]:
         """Track the lines of an earlier process, and yield this process's part of them."""

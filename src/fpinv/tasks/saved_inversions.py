@@ -1,4 +1,4 @@
-"""Inversions that another run saved, and what they must have been made with."""
+"""Inversions that runs save with what they were made of, and load where that is the same."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ from fpinv.inverters.adjustment import Adjustment, Unadjusted
 from fpinv.models.model import Model
 from fpinv.sampling import DDIMSampling
 from fpinv.tasks.loading import vae_factor
-from fpinv.tasks.record import inversion_file
+from fpinv.tasks.record import Record, inversion_file
 from fpinv.tasks.task import Settings
+
+
+def entries_of(record: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the file of a record's inversion says of it, which :func:`saved_inversion` asks.
+
+    That is the name, prompt and digest of its images, and the settings that it was made with.
+    """
+    about = {"id": record.image or record.id, "prompt": record.prompt}
+    return {**about, "images": image_digest(*record.sources), **settings}
 
 
 def saved_inversion(
