@@ -15,9 +15,8 @@ from fpinv.datasets.pie_bench import PieBench, decode_mask
 from fpinv.errors import UserError
 from fpinv.evaluate.scores import EditedImage, Measure
 from fpinv.images import Frame, square
-from fpinv.metrics.glossary import counted
 from fpinv.metrics.intervals import mean_ci95
-from fpinv.reporting.tables import markdown
+from fpinv.reporting.tables import Column, markdown
 from fpinv.run.files import write
 from fpinv.run.folder import picture
 from fpinv.run.messages import explain
@@ -202,12 +201,8 @@ def _by_kind(kind: str, scores: Sequence[Score], measures: Mapping[str, Measure]
 
 
 def _mean(scores: Iterable[Score], name: str, measure: Measure, reading: int) -> str:
-    entry = mean_ci95([score.readings[name][reading] for score in scores])
-    if entry is None or entry["mean"] is None:
-        return "-"
-    mean, half = entry["mean"] * measure.factor, entry["ci95"]
-    error = f" ± {half * measure.factor:.{measure.digits}f}" if half else ""
-    return f"{mean:.{measure.digits}f}{error}{counted(entry)}"
+    column = Column(measure.title, (), measure.digits, measure.factor, absent="-")
+    return column.shown(mean_ci95([score.readings[name][reading] for score in scores]))
 
 
 def _write_csv(file: Path, scores: Sequence[Score], measures: Mapping[str, Measure]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -39,15 +39,19 @@ class Column:
 
     def cell(self, job: Job) -> str:
         """Return ``mean ± half-width`` of a job."""
-        for entry in map(job.summary.get, self.metrics):
-            value: Any = entry if is_interval(entry) else {"mean": entry, "ci95": None}
-            if value["mean"] is not None:
-                half = value["ci95"] if self.interval else None
-                number = self._number(value["mean"])
-                mark = sign(value["mean"], share=self.factor == 100)
-                number = f"{number} {mark} {self._number(half)}" if half else number
-                return number + counted(value)
-        return self.absent
+        texts = (
+            self.shown(entry if is_interval(entry) else {"mean": entry, "ci95": None})
+            for entry in map(job.summary.get, self.metrics)
+        )
+        return next((text for text in texts if text != self.absent), self.absent)
+
+    def shown(self, entry: Mapping[str, Any] | None) -> str:
+        """Return ``mean ± half-width`` of an entry, and the n of one that lacks examples."""
+        if entry is None or entry["mean"] is None:
+            return self.absent
+        number, half = self._number(entry["mean"]), entry["ci95"] if self.interval else None
+        mark = sign(entry["mean"], share=self.factor == 100)
+        return (f"{number} {mark} {self._number(half)}" if half else number) + counted(entry)
 
     def heading(self, jobs: Sequence[Job]) -> str:
         """Return the title, with the metrics that were measured where it stands for several."""
