@@ -353,7 +353,7 @@ def test_published_readings_are_those_of_their_definitions(bench):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data/pie_bench")
 def test_published_readings_on_real_masks_are_those_of_their_definitions():
-    for example in list(PieBench(str(REAL)))[::6]:
+    for example in PieBench(str(REAL)):
         edited = edited_image(example, example.image)
         shifted = EditedImage(edited.original.roll(3, -1), edited.original, edited.mask, True, "")
         for name, value in definitions(shifted).items():

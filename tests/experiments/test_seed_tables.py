@@ -65,6 +65,7 @@ def test_table_3_pools_seeds_and_has_bins_and_controls(tmp_path):
     job(4, {"many": 0.0, "few": 0.0}, inverter="ddim", task__seeds="crossfade")
     job(5, {"many": 1.0, "few": 1.0}, inverter="ddim", task__seeds="known")
     job(6, {"many": 1.0, "few": 1.0}, guidance=3.0, inverter="ddim")
+    job(7, {"many": 0.5, "few": 0.0}, inverter="ddim", task__seeds="random")
     text = both_ways(table3, tmp_path)
     assert "| ddim | nao | 30.0 [20.0, 40.0] | - | 10.0 [0.0, 20.0] | 20.0 [" in text
     fpi = next(line for line in text.splitlines() if line.startswith("| fpi"))
@@ -74,6 +75,9 @@ def test_table_3_pools_seeds_and_has_bins_and_controls(tmp_path):
         "| pixel crossfade | nao | 0.0 [0.0, 97.5] | - | 0.0 [0.0, 97.5] | 0.0 [0.0, 84.2]" in text
     )
     assert "| known seeds | nao | 100.0 [" in text and "| 80.0 [80.0, 80.0] |" in text
+    over_noise = text.split("Points over random seeds with the same method:")[1].split("\n\n")[1]
+    assert "| fpi | nao | 10.0 [10.0, 10.0] | 0.0 [-" in over_noise, "seed 0 has both"
+    assert "random" not in over_noise and "| ddim | nao | -30.0 [-30.0, -30.0] |" in over_noise
     headings = [line for line in text.splitlines() if line.startswith("Paths")]
     assert ["w = 1" in line for line in headings] == [True, False]
 
@@ -105,7 +109,7 @@ def test_table_2_has_bins_times_and_the_gain_in_the_rarest(tmp_path):
 
 
 def test_table_2_names_guidance_schedule_and_controls(tmp_path):
-    def job(number, task, guidance=1.0, few=0.2):
+    def job(number, task, guidance=1.0, few=0.2, inverter="fpi"):
         metrics = {"accuracy": few, "accuracy_few": few, "seconds_init": 1.0, "seconds_opt": 1.0}
         records = [Record("few", "few", metrics)]
         config = {"task": {"images": 50, "centroid": None, "seedselect": None} | task}
@@ -113,6 +117,7 @@ def test_table_2_names_guidance_schedule_and_controls(tmp_path):
             tmp_path / "0" / str(number),
             records,
             config=config,
+            choices={"inverter": inverter},
             header={"guidance": guidance},
             pooled=POOLED,
         )
@@ -122,12 +127,16 @@ def test_table_2_names_guidance_schedule_and_controls(tmp_path):
     job(2, {"seedselect": {"iterations": 30, "decay_after": 3}}, guidance=3.0, few=0.7)
     job(3, {"centroid": {}, "seeds": "known"})
     job(4, {"centroid": {}, "seeds": "crossfade"}, few=0.0)
+    job(5, {"centroid": {}}, few=0.6, inverter="ddim")
+    job(6, {"centroid": {}, "seedselect": {"iterations": 5}}, few=0.4, inverter="ddim")
     text = both_ways(table2, tmp_path)
     assert text.startswith("w = 1 and 3, N = 20")
     assert "| plain sampling, w = 3 | - | - | 50.0 [" in text
     assert "- SeedSelect (30, decaying rate), w = 3: 20.0 [" in text, "over w = 3"
     assert "| NAO (known seeds), w = 1 |" in text
     assert "- pixel crossfade, w = 1: -20.0 [" in text
+    over_ddim = text.split("In all bins, points over the same with ddim's seeds:")[1]
+    assert "- NAO (known seeds), w = 1: -40.0 [" in over_ddim and over_ddim.count("- NAO") == 1
 
 
 def test_figure_15_has_a_strip_a_run_and_names_missing_strips(paths, tmp_path, capsys):

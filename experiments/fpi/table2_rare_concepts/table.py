@@ -2,7 +2,8 @@
 
 Reads records only. Intervals are of 95 %: of an accuracy, percentiles over bootstrap draws of the
 images of each class (their outcomes are right or wrong, so a draw of m images of which a share p
-is right has a binomial number of right ones); of a Frechet distance, the one in the summary.
+is right has a binomial number of right ones); of a gain over ddim's seeds, percentiles over
+bootstrap draws of the classes; of a Frechet distance, the one in the summary.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 
 from fpinv.datasets.classes import BINS
 from fpinv.metrics.glossary import interval
-from fpinv.metrics.intervals import DRAWS, in_percent, reach
+from fpinv.metrics.intervals import DRAWS, bootstrap, in_percent, reach
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import markdown, named, source
 
 BASE = "plain sampling"
+PEER = "ddim"
 MEASURES = {name: f"accuracy_{name}" for name in BINS} | {"total": "accuracy"}
 HEADINGS = (*(name.capitalize() for name in MEASURES), "FID", "T_init, s", "T_opt, s")
 
@@ -92,8 +94,17 @@ def gain(job: Job, base: Job, name: str = "few") -> str:
     return in_percent(x - y, x - y - low, x - y + high)
 
 
+def paired_gain(job: Job, peer: Job) -> str:
+    """Return the gain in accuracy over another job, class by class."""
+    reference = {row["id"]: row["accuracy"] for row in peer.examples}
+    differences = [
+        row["accuracy"] - reference[row["id"]] for row in job.examples if row["id"] in reference
+    ]
+    return bootstrap(differences, least=-1)
+
+
 def make(jobs: Sequence[Job]) -> Results:
-    """Return the table, and below it the gain of each job in the rarest bin."""
+    """Return the table, and below it the gains over plain sampling and over ddim's seeds."""
     summary = jobs[0].summary
     guidances = " and ".join(f"{w:g}" for w in sorted({job.summary["guidance"] for job in jobs}))
     head = f"w = {guidances}, N = {summary['steps']}, {summary['model']}, "
@@ -110,7 +121,25 @@ def make(jobs: Sequence[Job]) -> Results:
     ]
     if gains:
         lines += ["", f"In the bin Few, points over {BASE}:", "", *gains]
+    peers = {_treatment(job): job for job in jobs if _mixes(job) and source(job) == PEER}
+    gains = [
+        f"- {guided(job, jobs)}: {paired_gain(job, peer)}"
+        for job in jobs
+        if _mixes(job) and (peer := peers.get(_treatment(job), job)) is not job
+    ]
+    if gains:
+        lines += ["", f"In all bins, points over the same with {PEER}'s seeds:", "", *gains]
     return Results("\n".join(lines))
+
+
+def _mixes(job: Job) -> bool:
+    """Return whether a job starts at centroids of seeds."""
+    return job.settings["task.centroid"] is not None and not _mixed(job)
+
+
+def _treatment(job: Job) -> tuple[float, str]:
+    """Return the guidance, and the steps after the centroid."""
+    return job.summary["guidance"], steps(job).partition(" + ")[2]
 
 
 def _cells(job: Job, jobs: Sequence[Job]) -> list[str]:

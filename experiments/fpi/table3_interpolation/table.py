@@ -1,8 +1,9 @@
 """Make FPI's Table 3, paths and centroids: ``table.py FOLDER [RESULTS]``.
 
 Reads records only. The examples (pairs or sets) of all seeds count together. Intervals are of
-95 %: of an accuracy, and of its gain over ddim on the same examples, percentiles of the mean over
-bootstrap draws of the examples; of a Frechet distance, that of the mean over the seeds.
+95 %: of an accuracy, and of its gain over ddim or over fresh noise on the same examples,
+percentiles of the mean over bootstrap draws of the examples; of a Frechet distance, that of the
+mean over the seeds.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from fpinv.metrics.intervals import bootstrap
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import by_seed, grounds, markdown, pooled, setting, source
 
-BASE = "ddim"
+BASE, NOISE = "ddim", "random seeds"
 HEADINGS = {"path": "Paths between two seeds", "centroid": "Centroids of sets of seeds"}
 MEASURES = {name.capitalize(): f"accuracy_{name}" for name in BINS} | {"all": "accuracy"}
-GAINS = ("Many", "all")
+GAINS, NOISE_GAINS = ("Many", "all"), ("Many", "Few", "all")
 COLUMNS = (
     *("seeds", "method", *MEASURES),
     *(*(f"gain over {BASE}, {name}" for name in GAINS), "FID", "norm", "n"),
@@ -74,13 +75,24 @@ def table(jobs: Sequence[Job]) -> str:
     title = f"{HEADINGS[mode(jobs[0])]}: {setting(jobs[0])}, accuracy in %, "
     title += f"{summary['model']}, FID of {summary['features']} features"
     lines: list[list[str]] = []
+    over_noise: list[list[str]] = []
     sources = list(dict.fromkeys(map(source, jobs)))
     for name in dict.fromkeys(map(method, jobs)):
         group = [row for row in rows if method(row[0]) == name]
         group.sort(key=lambda row: sources.index(source(row[0])))
-        base = next((row for row in group if source(row[0]) == BASE), None)
-        lines += [cells(row, base) for row in group]
-    return f"{title}\n\n{markdown(COLUMNS, lines, words=2)}"
+        named = {source(row[0]): row for row in group}
+        lines += [cells(row, named.get(BASE)) for row in group]
+        if noise := named.pop(NOISE, None):
+            over_noise += [
+                [label, name, *(gain(row, noise, MEASURES[measure]) for measure in NOISE_GAINS)]
+                for label, row in named.items()
+            ]
+    text = f"{title}\n\n{markdown(COLUMNS, lines, words=2)}"
+    if over_noise:
+        columns = ["seeds", "method", *NOISE_GAINS]
+        text += f"\n\nPoints over {NOISE} with the same method:\n\n"
+        text += markdown(columns, over_noise, words=2)
+    return text
 
 
 def make(jobs: Sequence[Job]) -> Results:
