@@ -62,7 +62,10 @@ def load_model(
         path=str(path), commit=None, digest="0", scheduler="none", spacing="leading"
     )
     return SimpleNamespace(
-        name="toy", origin=origin, device=torch.device("cpu"), excess=lambda prompt: prompt[reads:]
+        name="toy",
+        origin=origin,
+        device=torch.device("cpu" if device == "auto" else device),
+        excess=lambda prompt: prompt[reads:],
     )
 
 

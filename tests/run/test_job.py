@@ -76,7 +76,7 @@ def test_a_crash_keeps_its_traceback(
     assert "in __call__" in log.read_text()
 
 
-def test_a_batch_is_measured_while_the_last_one_is_written(
+def test_a_device_measures_a_batch_while_the_one_before_is_written(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Let no record be written before the example two places behind it is begun."""
@@ -86,14 +86,14 @@ def test_a_batch_is_measured_while_the_last_one_is_written(
         begun[int(example.id)].set()
         return measured(task, example, *arguments)
 
-    def append(folder: RunFolder, record: Record, *arguments: Any) -> dict[str, Any]:
+    def append(folder: RunFolder, record: Record, **entries: Any) -> dict[str, Any]:
         assert begun[min(int(record.id) + 2, 5)].wait(60)
-        return written(folder, record, *arguments)
+        return written(folder, record, **entries)
 
     measured, written = ToyTask._record, RunFolder.append
     monkeypatch.setattr(ToyTask, "_record", measure)
     monkeypatch.setattr(RunFolder, "append", append)
-    assert run("limit=6", "batch_size=2") == 0
+    assert run("limit=6", "batch_size=2", "device=meta") == 0
     assert [row["id"] for row in rows(only_run(tmp_path))] == [f"00{k}" for k in range(6)]
 
 

@@ -216,7 +216,7 @@ def test_records_of_one_image_share_its_inversion(tmp_path: Path):
     inversion = Inversion(torch.zeros(1, 1, 2, 2), torch.ones(1), torch.ones(1))
     for id in ("x--0", "x--1"):
         shared = record(id, inversion=inversion, image="x")
-        folder.append(shared, entries_of(shared, {"steps": 3}))
+        folder.append(shared, entries=entries_of(shared, {"steps": 3}))
     assert [file.name for file in (tmp_path / "inversions").iterdir()] == ["x.safetensors"]
     entries = Inversion.load(folder.inversion("x"))[1]
     assert (entries["id"], entries["steps"]) == ("x", 3)

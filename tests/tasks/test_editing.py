@@ -286,7 +286,7 @@ def test_saved_inversions_replace_the_inversion(model, tmp_path):
     folder = RunFolder(tmp_path / "run")
     inverted = run(model, items, inverter=Counting(counts=([],)))
     for record in inverted:
-        folder.append(record, entries_of(record, about))
+        folder.append(record, entries=entries_of(record, about))
     assert len(list((folder.path / "inversions").iterdir())) == 1
     inverter = Counting(counts=([],))
     again = run(model, items, Editing(inversions=str(folder.path)), inverter)
@@ -323,7 +323,7 @@ def test_saved_inversions_are_for_their_crop_and_for_the_seed_of_their_noise(
     folder = RunFolder(tmp_path / "run")
     about = {"model": "tiny", "steps": 3, "guidance": 1.0, **stored}
     for record in run(model, [example()], inverter=DDIM()):
-        folder.append(record, entries_of(record, about))
+        folder.append(record, entries=entries_of(record, about))
     noised = stored.get("noised_steps", 0)
     editing = Editing(inversions=str(folder.path))
     (record,) = run(model, [example()], editing, DDIM(), noised_steps=noised)
@@ -341,7 +341,7 @@ def test_saved_inversions_are_for_the_inverter_and_the_adjustment_that_made_them
         config = {"inverter": stored(inverter), "adjustment": stored(adjustment)}
         about = {"model": "tiny", "steps": 3, "guidance": 1.0, "config": config}
         for record in run(model, [example()], inverter=inverter):
-            folder.append(record, entries_of(record, about))
+            folder.append(record, entries=entries_of(record, about))
         return str(folder.path)
 
     def errors(folder, inverter, **task):

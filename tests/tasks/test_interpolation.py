@@ -236,7 +236,7 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     folder, made_with = RunFolder(tmp_path), {"model": "toy", "steps": 5, "guidance": 1.0}
     inverted = run(limit=2)
     for record in inverted:
-        folder.append(record, entries_of(record, made_with))
+        folder.append(record, entries=entries_of(record, made_with))
     slerp = task(inversions=str(tmp_path))
     loaded = run(slerp, inverter=Unused(), limit=3)
     for a, b in zip(inverted, loaded, strict=False):
@@ -247,7 +247,7 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     assert "made with noised_steps 0, not 1" in run(slerp, noised_steps=1, limit=1)[0].error
     config = {"inverter": {"_target_": "x.DDIM"}, "adjustment": {"_target_": "x.Grain"}}
     RunFolder(tmp_path / "c").append(
-        inverted[0], entries_of(inverted[0], made_with | {"config": config})
+        inverted[0], entries=entries_of(inverted[0], made_with | {"config": config})
     )
     (other,) = run(task(inversions=str(tmp_path / "c")), inverter=FixedPoint(2), limit=1)
     assert "made with DDIM: use the inverter that made it" in other.error
@@ -255,7 +255,7 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     assert "made with Grain: use the adjustment that made it" in other.error
     assert "was made of another picture of this name" in run(slerp, Turned(), limit=1)[0].error
     RunFolder(tmp_path / "b").append(
-        inverted[0], entries_of(inverted[0], made_with | {"model_digest": "1"})
+        inverted[0], entries=entries_of(inverted[0], made_with | {"model_digest": "1"})
     )
     changed = run(task(inversions=str(tmp_path / "b")), limit=1)
     assert "made with model_digest '1', not '0'" in changed[0].error

@@ -81,7 +81,9 @@ def test_saved_inversions_replace_the_inversion(tmp_path):
     inverted = run(task(**ROWS["centroid"]))
     folder = RunFolder(tmp_path)
     for record in inverted:
-        folder.append(record, entries_of(record, {"model": "toy", "steps": 5, "guidance": 1.0}))
+        folder.append(
+            record, entries=entries_of(record, {"model": "toy", "steps": 5, "guidance": 1.0})
+        )
     loaded = run(task(**ROWS["both"], inversions=str(tmp_path)), inverter=Unused(3))
     recomputed = run(task(**ROWS["both"]))
     for a, b in zip(loaded, recomputed, strict=True):

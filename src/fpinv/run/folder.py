@@ -16,10 +16,11 @@ A run folder holds::
     run.log, error.log  warnings, and the traceback of a crash
     wandb/              the W&B run
 
-A run may be killed at any moment, which costs the records that wait to be written, one batch at
-most: every file but ``metrics.jsonl`` appears whole or not at all, and of that one, a half-written
-last line is dropped when the run resumes. So is a line that was damaged later: each ends with the
-CRC-32 of what stands before it. The rest of files that were being written goes then, too.
+A run may be killed at any moment, which on a GPU costs the records that wait to be written, up to
+``batch_size`` of them: every file but ``metrics.jsonl`` appears whole or not at all, and of that
+one, a half-written last line is dropped when the run resumes. So is a line that was damaged later:
+each ends with the CRC-32 of what stands before it. The rest of files that were being written goes
+then, too.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from fpinv.run.files import PARTIAL, replacing, write
 from fpinv.run.lines import Lines
 from fpinv.run.record_line import Entry, line_of, parse
 from fpinv.tasks.record import finite, inversion_file, metrics_of
+from fpinv.tasks.saved_inversions import entries_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,6 +140,7 @@ class RunFolder:
     def append(
         self,
         record: Record,
+        *,
         entries: Mapping[str, Any] | None = None,
         origin: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
@@ -145,12 +148,12 @@ class RunFolder:
 
         Arguments:
             record: The record.
-            entries: What the file of its inversion says of it
-                (:func:`fpinv.tasks.saved_inversions.entries_of`).
+            entries: What the file of its inversion says of it; None for what
+                :func:`fpinv.tasks.saved_inversions.entries_of` says without settings.
             origin: Entries of the line that say what the record was made from
                 (:data:`fpinv.tasks.record.ORIGIN`).
         """
-        self._save_inversion(record, entries or {})
+        self._save_inversion(record, entries)
         if record.arrays:
             self._save_arrays(record)
         for name, image in record.images.items():
@@ -166,15 +169,18 @@ class RunFolder:
         self.rows.add(Entry(record.id, record.error is not None), self.lines, start, len(line))
         return row
 
-    def _save_inversion(self, record: Record, entries: Mapping[str, Any]) -> None:
-        """Write the inversion, unless a record of the same image has done so in this process.
+    def holds_inversion(self, record: Record) -> bool:
+        """Return whether a record of the same image has written the inversion in this process.
 
-        One of an earlier process is written anew: its image may have been another then.
+        One of an earlier process does not count: its image may have been another then.
         """
+        return (record.image or record.id) in self._saved
+
+    def _save_inversion(self, record: Record, entries: Mapping[str, Any] | None) -> None:
         id = record.image or record.id
-        if record.inversion is not None and id not in self._saved:
+        if record.inversion is not None and not self.holds_inversion(record):
             with replacing(self.inversion(id)) as path:
-                record.inversion.save(path, entries)
+                record.inversion.save(path, entries_of(record, {}) if entries is None else entries)
             self._saved.add(id)
 
     def _save_arrays(self, record: Record) -> None:

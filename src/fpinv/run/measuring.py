@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from fpinv.batch import combine
 from fpinv.datasets.digests import digesting
 from fpinv.errors import UserError
 from fpinv.images.viewing import MOST_PIXELS, limit_pixels
@@ -28,7 +29,7 @@ from fpinv.run.status import FAILED
 from fpinv.run.stored_config import SCIENCE, Choices, load_config, save_config
 from fpinv.run.tracking import Identity, Tracking, build_tracking, track
 from fpinv.run.versions import repository_commit, versions
-from fpinv.run.writing import in_order
+from fpinv.run.writing import at_once, in_order
 from fpinv.tasks.domains import foreign_pictures, without_misfits
 from fpinv.tasks.memory import within_memory
 from fpinv.tasks.saved_inversions import entries_of
@@ -165,7 +166,8 @@ class Run:
     def measure(self) -> None:
         """Do this process's share of the examples, as far as they are not done yet.
 
-        A record's files are written in a thread, while the network works on the next batch.
+        A GPU computes the next batch while the records of the last one are written. A CPU has
+        nothing idle for that, and times would be those of both.
         """
         share, config = ranks().share(self.total), resolved(self.config)
         settings = {**self.header, "config": {key: config[key] for key in SCIENCE}}
@@ -176,10 +178,10 @@ class Run:
         unfinished = (example for example in examples if example.id not in finished)
         remaining = sum(self.dataset[k].id not in finished for k in share)
         pace = terminal.Pace(remaining, self.settings.batch_size, self.label)
-        title = self.label or self.title
+        title, on_cpu = self.label or self.title, self.model.device.type == "cpu"
         with (
             terminal.progress_bar(title, len(share), self.earlier_rows()) as bar,
-            in_order(self.settings.batch_size) as hand_over,
+            at_once() if on_cpu else in_order(self.settings.batch_size) as hand_over,
         ):
             for record in within_memory(
                 self.task,
@@ -191,15 +193,16 @@ class Run:
             ):
                 origin = {"digest": digests.pop(record.id, None), "made_with": self.made_with}
                 record = self.flagged(self.reduced(record, pictured))
-                # Not in the writer's thread: an example need not be readable in two at once.
-                entries = {} if record.inversion is None else entries_of(record, settings)
+                # Here, because opening an example need not be safe in another thread.
+                new = record.inversion is not None and not self.folder.holds_inversion(record)
+                entries = entries_of(record, settings) if new else {}
                 hand_over(partial(self.write, record, entries, origin))
                 bar.advance(record.metrics)
                 pace.advance()
 
     def write(self, record: Record, entries: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
         """Write the files of a record, then track its line; see :meth:`RunFolder.append`."""
-        row = self.folder.append(record, entries, origin)
+        row = self.folder.append(record, entries=entries, origin=origin)
         self.tracker.example(len(self.folder.rows) - 1, row)
 
     def earlier_rows(self) -> Iterator[Mapping[str, Any]]:
@@ -250,11 +253,19 @@ class Run:
         return [self.dataset[k].id for k in range(whole)]
 
     def reduced(self, record: Record, pictured: set[str]) -> Record:
-        """Return the record without pictures and inversion that the configuration leaves out."""
+        """Return the record without pictures and inversion that the configuration leaves out.
+
+        Its tensors are on the CPU, so that a record that waits to be written holds none of the
+        device's memory.
+        """
+        inversion = record.inversion if self.config.inversions else None
+        if inversion is not None:
+            inversion = combine([inversion], lambda x, _: x[0].cpu())
         return replace(
             record,
             images=record.images if record.id in pictured else {},
-            inversion=record.inversion if self.config.inversions else None,
+            inversion=inversion,
+            arrays={name: array.cpu() for name, array in record.arrays.items()},
         )
 
     def flagged(self, record: Record) -> Record:
