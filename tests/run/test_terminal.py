@@ -1,8 +1,12 @@
 """Lines of a run about its own time."""
 
-import pytest
+import logging
 
-from fpinv.run.terminal import Pace, duration, take_terminal
+import pytest
+from diffusers import DDIMScheduler
+
+from fpinv.models.samplers import grids
+from fpinv.run.terminal import Pace, duration, quiet, take_terminal
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,18 @@ def test_the_estimate_is_one_line_after_the_first_batch(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
     assert captured.err.startswith("job 3: about ") and ": 2 of 9 examples took " in captured.err
+
+
+def test_of_the_warnings_of_a_run_the_terminal_shows_notices_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FPINV_TERMINAL", "")
+    take_terminal()
+    grids._warn_of_signal.cache_clear()
+    with quiet(tmp_path / "run.log"):
+        logging.getLogger("some.library").warning("a detail")
+        scheduler = DDIMScheduler(clip_sample=False, steps_offset=1, set_alpha_to_one=False)
+        grids.ddim_grid(scheduler, 501)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert captured.err.startswith("steps=501 ends at timestep 501 of 1000")
+    written = (tmp_path / "run.log").read_text()
+    assert "a detail" in written and "steps=501" in written

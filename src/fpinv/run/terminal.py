@@ -233,7 +233,10 @@ def print_interrupted(folder: Path, resume: Path) -> None:
 
 @contextmanager
 def quiet(log: Path) -> Iterator[None]:
-    """Keep warnings and log messages off the terminal and in a file, made at the first of them."""
+    """Keep warnings and log messages off the terminal and in a file, made at the first of them.
+
+    A message with a true ``notice`` among its extra entries is printed as well.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     handler = _LogFile(log, delay=True, encoding="utf-8")
     handler.setLevel(logging.WARNING)
@@ -249,11 +252,16 @@ def quiet(log: Path) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that never stops the run, nor speaks where its disk is full."""
+    """A log file that never stops the run, nor speaks where its disk is full.
+
+    It prints notices to standard error.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):
             super().emit(record)
+        if getattr(record, "notice", False) and speaks():
+            print(record.getMessage(), file=sys.stderr)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass

@@ -153,6 +153,7 @@ def _warn_of_signal(steps: int, label: int, train: int) -> None:
         "steps=%d ends at timestep %d of %d, where latents are no pure noise yet: choose a number "
         "of steps that divides %d",
         *(steps, label, train, train),
+        extra={"notice": True},  # for the terminal, too, which a run keeps free of warnings
     )
 
 
