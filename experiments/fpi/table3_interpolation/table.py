@@ -40,6 +40,11 @@ def method(job: Job) -> str:
     return job.overrides[f"task/{mode(job)}"]
 
 
+def _place(job: Job) -> tuple[bool, bool]:
+    """Return where a job stands: the base before other inverters, the controls behind them."""
+    return job.settings.get("task.seeds") not in (None, "inverted"), source(job) != BASE
+
+
 def accuracies(row: Row, metric: str) -> dict[tuple[int, str], float]:
     """Return the accuracy of each example, by its seed and id."""
     return {
@@ -70,14 +75,14 @@ def cells(row: Row, base: Row | None) -> list[str]:
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """Return the table of the jobs of one mode and guidance, method by method."""
+    """Return the table of the jobs of one mode and guidance, method by method, NAO first."""
     summary, rows = jobs[0].summary, by_seed(jobs)
     title = f"{HEADINGS[mode(jobs[0])]}: {setting(jobs[0])}, accuracy in %, "
     title += f"{summary['model']}, FID of {summary['features']} features"
     lines: list[list[str]] = []
     over_noise: list[list[str]] = []
-    sources = list(dict.fromkeys(map(source, jobs)))
-    for name in dict.fromkeys(map(method, jobs)):
+    sources = list(dict.fromkeys(map(source, sorted(jobs, key=_place))))
+    for name in sorted(dict.fromkeys(map(method, jobs)), key=lambda name: name != "nao"):
         group = [row for row in rows if method(row[0]) == name]
         group.sort(key=lambda row: sources.index(source(row[0])))
         named = {source(row[0]): row for row in group}
