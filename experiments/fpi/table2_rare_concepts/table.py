@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpinv.datasets.classes import BINS
 from fpinv.metrics.glossary import interval
-from fpinv.metrics.intervals import DRAWS, bootstrap, in_percent, reach
+from fpinv.metrics.intervals import DRAWS, bootstrap, in_percent, paired_differences, reach
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import markdown, named, source
 
@@ -96,11 +96,10 @@ def gain(job: Job, base: Job, name: str = "few") -> str:
 
 def paired_gain(job: Job, peer: Job) -> str:
     """Return the gain in accuracy over another job, class by class."""
-    reference = {row["id"]: row["accuracy"] for row in peer.examples}
-    differences = [
-        row["accuracy"] - reference[row["id"]] for row in job.examples if row["id"] in reference
-    ]
-    return bootstrap(differences, least=-1)
+    accuracies, reference = (
+        {row["id"]: row["accuracy"] for row in either.examples} for either in (job, peer)
+    )
+    return bootstrap(paired_differences(accuracies, reference), least=-1)
 
 
 def make(jobs: Sequence[Job]) -> Results:
@@ -112,27 +111,31 @@ def make(jobs: Sequence[Job]) -> Results:
     head += f"FID of {summary['features']} features"
     lines = [head, "", markdown(["seeds", *HEADINGS], [_cells(job, jobs) for job in jobs])]
     bases = {job.summary["guidance"]: job for job in jobs if steps(job) == BASE}
-    gains = [
-        f"- {guided(job, jobs)}: {gain(job, base)}"
+    gains = {
+        guided(job, jobs): gain(job, base)
         for job in jobs
         if (base := bases.get(job.summary["guidance"], job)) is not job
         and shares(job, "few")
         and shares(base, "few")
-    ]
-    if gains:
-        lines += ["", f"In the bin Few, points over {BASE}:", "", *gains]
-    peers = {_treatment(job): job for job in jobs if _mixes(job) and source(job) == PEER}
-    gains = [
-        f"- {guided(job, jobs)}: {paired_gain(job, peer)}"
+    }
+    lines += _listed(f"In the bin Few, points over {BASE}", gains)
+    peers = {_treatment(job): job for job in jobs if _at_centroid(job) and source(job) == PEER}
+    gains = {
+        guided(job, jobs): paired_gain(job, peer)
         for job in jobs
-        if _mixes(job) and (peer := peers.get(_treatment(job), job)) is not job
-    ]
-    if gains:
-        lines += ["", f"In all bins, points over the same with {PEER}'s seeds:", "", *gains]
+        if _at_centroid(job) and (peer := peers.get(_treatment(job), job)) is not job
+    }
+    lines += _listed(f"In all bins, points over the same with {PEER}'s seeds", gains)
     return Results("\n".join(lines))
 
 
-def _mixes(job: Job) -> bool:
+def _listed(title: str, gains: Mapping[str, str]) -> list[str]:
+    """Return the lines of a list of gains by job; none where there are no gains."""
+    entries = [f"- {job}: {points}" for job, points in gains.items()]
+    return ["", f"{title}:", "", *entries] if entries else []
+
+
+def _at_centroid(job: Job) -> bool:
     """Return whether a job starts at centroids of seeds."""
     return job.settings["task.centroid"] is not None and not _mixed(job)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from fpinv.datasets.classes import BINS
 from fpinv.metrics.glossary import interval
-from fpinv.metrics.intervals import bootstrap
+from fpinv.metrics.intervals import bootstrap, paired_differences
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.tables import by_seed, grounds, markdown, pooled, setting, source
 
@@ -42,7 +42,7 @@ def method(job: Job) -> str:
 
 def _place(job: Job) -> tuple[bool, bool]:
     """Return where a job stands: the base before other inverters, the controls behind them."""
-    return job.settings.get("task.seeds") not in (None, "inverted"), source(job) != BASE
+    return source(job) != job.summary["inverter"], source(job) != BASE
 
 
 def accuracies(row: Row, metric: str) -> dict[tuple[int, str], float]:
@@ -59,9 +59,7 @@ def gain(row: Row, base: Row | None, metric: str) -> str:
     """Return the gain in accuracy over the base, on the examples that both have."""
     if base is None or base is row:
         return ""
-    reference = accuracies(base, metric)
-    gains = accuracies(row, metric).items()
-    differences = [x - reference[example] for example, x in gains if example in reference]
+    differences = paired_differences(accuracies(row, metric), accuracies(base, metric))
     return bootstrap(differences, least=-1)
 
 

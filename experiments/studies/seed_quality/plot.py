@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fpinv.metrics.glossary import interval
-from fpinv.metrics.intervals import bootstrap, mean_ci95
+from fpinv.metrics.intervals import bootstrap, mean_ci95, paired_differences
 from fpinv.reporting.edits import SUCCESS
 from fpinv.reporting.experiment import Experiment, Job, Results
 from fpinv.reporting.figures import name_coincident, style
@@ -119,7 +119,7 @@ def seeds(jobs: Sequence[Job]) -> list[Seed]:
 def gains(seed: Seed, base: Seed | None, metric: str) -> list[float]:
     """Return what each example gains in a measure over another seed, where both have it."""
     reference = {} if base is None or base is seed else base.values(metric)
-    return [x - reference[id] for id, x in seed.values(metric).items() if id in reference]
+    return paired_differences(seed.values(metric), reference)
 
 
 def gain(seed: Seed, base: Seed | None, metric: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
+
+K = TypeVar("K", bound=Hashable)
 
 DRAWS = 10_000  # bootstrap draws of an interval
 
@@ -88,6 +91,11 @@ def in_percent(mean: float, low: float, high: float) -> str:
 def reach(count: int) -> float:
     """Return how far a share can be from where ``count`` observations all are, at 0 or at 1."""
     return float(1 - 0.025 ** (1 / count))
+
+
+def paired_differences(values: Mapping[K, float], reference: Mapping[K, float]) -> list[float]:
+    """Return by how much each example is above its value in a reference, where both have it."""
+    return [value - reference[key] for key, value in values.items() if key in reference]
 
 
 def bootstrap(values: Sequence[float], least: int = 0) -> str:

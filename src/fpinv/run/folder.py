@@ -174,14 +174,13 @@ class RunFolder:
 
         One of an earlier process does not count: its image may have been another then.
         """
-        return (record.image or record.id) in self._saved
+        return record.image_id in self._saved
 
     def _save_inversion(self, record: Record, entries: Mapping[str, Any] | None) -> None:
-        id = record.image or record.id
         if record.inversion is not None and not self.holds_inversion(record):
-            with replacing(self.inversion(id)) as path:
+            with replacing(self.inversion(record.image_id)) as path:
                 record.inversion.save(path, entries_of(record, {}) if entries is None else entries)
-            self._saved.add(id)
+            self._saved.add(record.image_id)
 
     def _save_arrays(self, record: Record) -> None:
         from safetensors.torch import save_file

@@ -185,10 +185,8 @@ def named(examples: Sequence[str]) -> str:
 
 
 def print_notice(line: str) -> None:
-    """Print a line to standard error; a process that may not print leaves it to the run's log."""
-    logging.getLogger(__name__).warning(line)
-    if speaks():
-        print(line, file=sys.stderr)
+    """Print a line of a run, and put it into its log (:func:`quiet`)."""
+    logging.getLogger(__name__).warning(line, extra={"notice": True})
 
 
 @cache
@@ -235,7 +233,8 @@ def print_interrupted(folder: Path, resume: Path) -> None:
 def quiet(log: Path) -> Iterator[None]:
     """Keep warnings and log messages off the terminal and in a file, made at the first of them.
 
-    A message with a true ``notice`` among its extra entries is printed as well.
+    A message with a true ``notice`` among its extra entries is printed to standard error as well,
+    by a process that may print.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     handler = _LogFile(log, delay=True, encoding="utf-8")
@@ -252,10 +251,7 @@ def quiet(log: Path) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that never stops the run, nor speaks where its disk is full.
-
-    It prints notices to standard error.
-    """
+    """A log file that never stops the run, nor speaks where its disk is full."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):

@@ -58,6 +58,11 @@ class Record:
         if clashes := RESERVED & set(self.metrics):
             raise ValueError(f"a metric cannot be called {', '.join(sorted(clashes))}")
 
+    @property
+    def image_id(self) -> str:
+        """The name of the image: the record's own where no other record shares it."""
+        return self.image or self.id
+
     def row(self) -> dict[str, Any]:
         """Return the record's line in metrics.jsonl: flat, pictures by name only."""
         row: dict[str, Any] = {"id": self.id, "prompt": self.prompt, "error": self.error}

@@ -26,7 +26,7 @@ def entries_of(record: Record, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     That is the name, prompt and digest of its images, and the settings that it was made with.
     """
-    about = {"id": record.image or record.id, "prompt": record.prompt}
+    about = {"id": record.image_id, "prompt": record.prompt}
     return {**about, "images": image_digest(*record.sources), **settings}
 
 
